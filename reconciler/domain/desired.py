@@ -1,0 +1,171 @@
+"""The desired state, after defaults and units: what the rest of the code reads.
+
+The file's own shape, with its twin keys and its schema, is ``domain.desired_document``; it becomes this once, at the edge.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reconciler.domain.document import Frozen
+from reconciler.domain.estimate import Profile
+from reconciler.domain.hardware import Platform
+from reconciler.domain.units import GB, GIB, Bytes
+
+RuntimeKind = Literal["store", "ollama", "advisory"]
+"""What can be a target today; ``llama-server``, ``lm-studio`` and ``vllm`` are spelled ``advisory`` with a program."""
+
+
+class HardwareOverride(Frozen):
+    """A machine described by hand instead of detected."""
+
+    platform: Platform
+    vram_bytes: Bytes
+    bandwidth_gbps: float | None = None
+    """10⁹ bytes a second; None: looked up by ``gpu_name`` or ``cpu_name``."""
+    ram_bytes: Bytes | None = None
+    gpu_name: str | None = None
+    cpu_name: str | None = None
+    gpu_count: int = 1
+
+
+class Pool(Frozen):
+    """The budget and the trust that every model must respect."""
+
+    disk_budget: Bytes = Bytes(100 * GIB)
+    min_free_disk: Bytes | None = None
+    """None: the smaller of 20 GB and 10 % of the file system, known when it is observed."""
+    allowed_orgs: tuple[str, ...] = ()
+    packagers: tuple[str, ...] = ("ollama-library",)
+    allowed_families: tuple[str, ...] = ()
+    allowed_licenses: tuple[str, ...] = ()
+    prune: Literal["always", "pressure", "never"] = "always"
+    keep: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    allow_gap: bool = False
+
+
+class Slot(Frozen):
+    """A purpose to be met, or a pin."""
+
+    name: str
+    profile: Profile = "general"
+    model: str | None = None
+    """Set: a pin. A catalogue id, a Hub repository, or an Ollama name."""
+    quant: str | None = None
+    quants: tuple[str, ...] = ()
+    """Accepted quants, best first; empty: at least 4.25 bits per weight."""
+    revision: str | None = None
+    """Commit or tag of the Hub repository; None follows what was resolved first."""
+    context: int | None = None
+    """Tokens; None: 4096, at most the model's own."""
+    capabilities: tuple[str, ...] = ()
+    count: int = 1
+    target: str | None = None
+    min_tokens_per_second: float | None = None
+    max_size: Bytes | None = None
+    update: Literal["hold", "follow"] = "hold"
+    """What happens when the source offers other content under the same name."""
+    line: int | None = None
+    """Where the slot stands in the file, for messages; counted from 1."""
+
+    @property
+    def is_pin(self) -> bool:
+        return self.model is not None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(f"slot/{self.name}[{index}]" for index in range(self.count))
+
+
+class Target(Frozen):
+    """One configured instance of a runtime."""
+
+    name: str
+    runtime: RuntimeKind = "store"
+    endpoint: str | None = None
+    """URL of a server."""
+    path: str | None = None
+    """Folder of a ``store``, absolute."""
+    registry: str | None = None
+    """Registry an Ollama pulls ranked models from, instead of ``hf.co``."""
+    insecure: bool = False
+    program: Literal["lms", "vllm", "llama-server"] | None = None
+    hardware: HardwareOverride | None = None
+    disk_budget: Bytes | None = None
+    is_local: bool = True
+    """On this host: takes the observed hardware and disk, and shares the pool's budget."""
+
+    @property
+    def key(self) -> str:
+        """What ownership is keyed by: runtime and normalised endpoint or directory."""
+        return f"{self.runtime}|{self.path or (self.endpoint or '').rstrip('/').lower() or self.program or ''}"
+
+
+class Fuses(Frozen):
+    """Limits on losses: evictions whose slot has no verified replacement in the plan."""
+
+    max_evictions: int = 5
+    max_evict_share: float = 0.5
+    allow_empty: bool = False
+
+
+class Refresh(Frozen):
+    """How often the catalogue is asked again, and by how much a challenger must win."""
+
+    interval_seconds: float = 86_400.0
+    jitter_seconds: float = 600.0
+    proposal_threshold: float = 5.0
+
+
+class SecretReference(Frozen):
+    """Where a secret is, never the secret."""
+
+    env: str | None = None
+    file: str | None = None
+
+
+class Hub(Frozen):
+    """The Hub models come from."""
+
+    endpoint: str = "https://huggingface.co"
+    token_from: SecretReference | None = None
+
+
+class Limits(Frozen):
+    """How hard downloads may pull."""
+
+    download_rate: Bytes | None = None
+    """Bytes a second over all downloads of this host; None: no limit."""
+    concurrent_downloads: int = 4
+    """Connections per download."""
+
+
+class DesiredState(Frozen):
+    """What the file declares."""
+
+    name: str = "default"
+    enabled: bool = True
+    pool: Pool = Pool()
+    slots: tuple[Slot, ...] = ()
+    slots_implied: bool = False
+    targets: tuple[Target, ...] = ()
+    fuses: Fuses = Fuses()
+    approval: Literal["manual", "auto"] = "manual"
+    refresh: Refresh = Refresh()
+    interval_seconds: float = 300.0
+    hub: Hub = Hub()
+    hardware: HardwareOverride | None = None
+    limits: Limits = Limits()
+    source: str = ""
+    """Absolute path of the file, or its repository and path; what the record remembers."""
+    digest: str = ""
+    """Hex SHA-256 of the file's bytes."""
+    notices: tuple[str, ...] = ()
+    """What a person should know of how the file was read: implied targets, families that match nothing."""
+
+
+DEFAULT_MIN_FREE = Bytes(20 * GB)
+DEFAULT_MIN_FREE_SHARE = 0.10
+DEFAULT_CONTEXT = 4096
+MIN_BITS_PER_WEIGHT = 4.25

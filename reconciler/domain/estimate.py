@@ -1,0 +1,134 @@
+"""What ranking says about one candidate: memory, speed, quality, score; each by its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reconciler.domain.catalog import Build, CatalogModel, Evidence, Repository
+from reconciler.domain.hardware import Confidence
+from reconciler.domain.units import Bytes
+
+Profile = Literal["general", "coding", "reasoning", "vision", "embedding"]
+PROFILES: tuple[Profile, ...] = ("general", "coding", "reasoning", "vision", "embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One variant (a model at one quant) as one installable artifact (a build in a repository)."""
+
+    model: CatalogModel
+    repository: Repository
+    build: Build
+
+    @property
+    def key(self) -> str:
+        """``model-id@quant <- repository``: unique, and the last word of every ordering."""
+        return f"{self.model.id}@{self.build.quant} <- {self.repository.id}"
+
+    @property
+    def quant(self) -> str:
+        return self.build.quant
+
+    @property
+    def bytes(self) -> Bytes:
+        return self.build.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a slot asks of the model that fills it, as far as numbers are concerned."""
+
+    profile: Profile = "general"
+    context: int = 4096
+    """Tokens."""
+    kv_cache: Literal["f16", "q8_0", "q4_0"] = "f16"
+    parallel: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes a loaded model takes at a context, by parts."""
+
+    weights_bytes: Bytes
+    kv_bytes: Bytes
+    kv_bytes_per_token: float
+    """At the asked context: total cache over tokens, so windows and states count as what they cost there."""
+    state_bytes: Bytes
+    compute_bytes: Bytes
+    overhead_bytes: Bytes
+    total_bytes: Bytes
+    basis: Literal["architecture", "seed-formula"]
+    """From the real dimensions, or by the origin's approximation because nothing is known."""
+    weights_basis: Literal["file", "approximate-file", "bits-per-weight"]
+    max_context: int | None
+    """The largest context that fits this machine, at most the model's own; None when not even one token does."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedEstimate:
+    """Decode speed of one stream."""
+
+    tokens_per_second: float
+    low: float
+    high: float
+    """80 % interval."""
+    confidence: Confidence
+    offloaded: float
+    """Share of the bytes that live outside the accelerator, 0 to 1."""
+    bytes_per_token: Bytes
+    effective_bandwidth_gbps: float
+    backend: str
+    basis: Literal["measured", "estimated"] = "estimated"
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePart:
+    """One observation as it entered the quality of one candidate."""
+
+    benchmark: str
+    source: str
+    observed_at: str
+    """ISO date."""
+    value: float
+    """As published."""
+    normalised: float
+    """0 to 100 among the models that took the benchmark."""
+    evidence: Evidence
+    """Graded against this candidate."""
+    evidence_weight: float
+    recency_weight: float
+    source_weight: float
+    weight: float
+    """Product of the three."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityEstimate:
+    """Quality of a candidate for a profile, 0 to 100, with an interval."""
+
+    score: float
+    low: float
+    high: float
+    evidence: Evidence
+    """The weakest grade among the parts."""
+    confidence: Confidence
+    parts: tuple[EvidencePart, ...]
+    quant_factor: float
+    """1 means the quant costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A candidate on one machine for one requirement."""
+
+    candidate: Candidate
+    memory: MemoryEstimate
+    speed: SpeedEstimate
+    quality: QualityEstimate
+    fits: bool
+    """Memory at the asked context is within the machine's capacity."""
+    score: float
+    """0 to 100; 0 when it does not fit."""
+    low: float
+    high: float

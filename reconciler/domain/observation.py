@@ -1,0 +1,180 @@
+"""What was read of the machine, the targets and the catalogue, at one instant."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
+
+from reconciler.domain.artifact import Artifact
+from reconciler.domain.catalog import CatalogModel, Catalogue
+from reconciler.domain.document import Frozen
+from reconciler.domain.hardware import Hardware, HardwareReading
+from reconciler.domain.units import Bytes
+
+
+class InstalledFile(Frozen):
+    """One file on disk, as far as a look can tell without reading it."""
+
+    path: str
+    """Relative to the target's directory."""
+    bytes: Bytes
+    stamp: str
+    """Opaque; equal stamps mean the content was not touched (size, mtime in ns, inode)."""
+
+
+class Installed(Frozen):
+    """One model present on a target, ours or not."""
+
+    name: str
+    """Canonical on its target: ``org/repo/file.gguf`` in a store (shard 1 for a sharded build), ``name:tag`` on Ollama."""
+    bytes: Bytes
+    """What it takes on disk. Ollama counts shared blobs once per model."""
+    digest: str | None = None
+    """What the content is, where a look can tell: Ollama's manifest digest; a store's SHA-256 when it is known for
+    this very stamp. Same form as ``Artifact.digest``."""
+    stamp: str | None = None
+    """Opaque; equal to the recorded one means unchanged."""
+    files: tuple[InstalledFile, ...] = ()
+    blobs: tuple[str, ...] = ()
+    """Digests of its weight blobs (``sha256:…``), where the target tells."""
+    repo: str | None = None
+    """Hub repository it came from, as its name or place says."""
+    quant: str | None = None
+    modified_at: datetime | None = None
+    last_used_at: datetime | None = None
+    loaded: bool = False
+    """Listed by the target as loaded or in use: never evicted now."""
+    remote: bool = False
+    """A cloud stub: no local weights, never counted, never touched."""
+    model_context: int | None = None
+    """Context the target will really serve it with, where it tells."""
+
+
+class DiskSpace(Frozen):
+    """The file system a target writes to."""
+
+    device: str
+    """Two targets with one device share their free bytes."""
+    total_bytes: Bytes
+    free_bytes: Bytes
+
+
+class ObservedTarget(Frozen):
+    """A target that answered, whole."""
+
+    status: Literal["observed"] = "observed"
+    name: str
+    key: str
+    """As ``Target.key``."""
+    installed: tuple[Installed, ...] = ()
+    disk: DiskSpace | None = None
+    """None: the target does not tell (a remote server)."""
+    partial_bytes: Bytes = Bytes(0)
+    """Unfinished downloads of ours, kept for resuming."""
+    partial_names: tuple[str, ...] = ()
+    version: str | None = None
+    served_context: int | None = None
+    """Tokens the server gives every model unless told otherwise; None: not known."""
+    hardware: Hardware | None = None
+    """Of a remote target, as its override says."""
+    notes: tuple[str, ...] = ()
+
+
+class UnknownTarget(Frozen):
+    """A target that did not answer, answered nonsense or answered half: unknown, not empty."""
+
+    status: Literal["unknown"] = "unknown"
+    name: str
+    key: str
+    reason: str
+    """One sentence for a person."""
+    code: str = "unreachable"
+    hint: str | None = None
+
+
+TargetObservation = Annotated[ObservedTarget | UnknownTarget, Discriminator("status")]
+
+
+class HubNeed(Frozen):
+    """Which commit, files, sizes and digests stand behind one quant of one Hub repository."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str
+    quant: str | None = None
+    """None: the repository's only build, or the best that is there."""
+    revision: str | None = None
+
+
+class RegistryNeed(Frozen):
+    """Which manifest stands behind a registry name."""
+
+    kind: Literal["registry"] = "registry"
+    name: str
+    """``[host/][namespace/]model[:tag]``."""
+    registry: str | None = None
+    insecure: bool = False
+
+
+class DigestNeed(Frozen):
+    """What the content of an installed model is: only reading it whole can tell."""
+
+    kind: Literal["digest"] = "digest"
+    target: str
+    name: str
+
+
+Need = Annotated[HubNeed | RegistryNeed | DigestNeed, Discriminator("kind")]
+
+
+class Resolved(Frozen):
+    """The answer to a need."""
+
+    status: Literal["resolved"] = "resolved"
+    need: Need
+    artifact: Artifact | None = None
+    """For hub and registry needs."""
+    digest: str | None = None
+    """For digest needs."""
+    stamp: str | None = None
+    """For digest needs: the stamp the digest holds for."""
+    gated: bool = False
+    """The files need a licence accepted and a token; metadata answered all the same."""
+    model: CatalogModel | None = None
+    """What the source says of the model: base model, licence, dimensions, capabilities read from the file's header."""
+    claimed_base: str | None = None
+    """The Hub's ``base_model``, as the packager claims it."""
+    notes: tuple[str, ...] = ()
+
+
+class Unavailable(Frozen):
+    """A need that cannot be answered now, or ever."""
+
+    status: Literal["unavailable"] = "unavailable"
+    need: Need
+    code: Literal["not-found", "unauthorised", "gated", "unreachable", "offline", "not-installable", "corrupt"]
+    message: str
+
+
+Answer = Annotated[Resolved | Unavailable, Discriminator("status")]
+
+
+class Observation(Frozen):
+    """Everything a plan is made from, besides the desired state, the record and the lockfile."""
+
+    now: datetime
+    """UTC. Ranking uses its date only."""
+    hardware: HardwareReading
+    targets: tuple[TargetObservation, ...]
+    catalogue: Catalogue
+    answers: tuple[Answer, ...] = ()
+    offline: bool = False
+    """Needs could not be asked: what is not known stays ``resolved: false``."""
+    warnings: tuple[str, ...] = ()
+
+    def target(self, name: str) -> ObservedTarget | UnknownTarget | None:
+        return next((target for target in self.targets if target.name == name), None)
+
+    def answer(self, need: HubNeed | RegistryNeed | DigestNeed) -> Resolved | Unavailable | None:
+        return next((answer for answer in self.answers if answer.need == need), None)

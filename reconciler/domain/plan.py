@@ -1,0 +1,257 @@
+"""The plan as data: it can be printed, saved, compared and refused.
+
+``changes`` holds only what apply will do. What it will not do stands in exactly one of ``held``, ``deferred``,
+``blocked`` and ``unfilled``; what stays as it is stands in ``kept``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from reconciler.domain.artifact import Artifact
+from reconciler.domain.document import Frozen
+from reconciler.domain.observation import Need
+from reconciler.domain.units import Bytes
+
+PLAN_FORMAT_VERSION = "1.0"
+
+
+class Action(StrEnum):
+    """The verb of a row."""
+
+    INSTALL = "install"
+    UPDATE = "update"
+    KEEP = "keep"
+    EVICT = "evict"
+    FORGET = "forget"
+
+    @property
+    def sign(self) -> str:
+        return {"install": "+", "update": "~", "keep": "=", "evict": "-", "forget": "x"}[self.value]
+
+
+class Reason(StrEnum):
+    """Why, from a closed list. Reasons explain; nothing branches on them."""
+
+    # changes and kept
+    MISSING = "missing"
+    """Desired, not there."""
+    DRIFTED = "drifted"
+    """What is installed differs from what we recorded, or someone removed it."""
+    UPSTREAM_MOVED = "upstream-moved"
+    """The source now offers other content under the same name."""
+    OUTRANKED = "outranked"
+    """A challenger beats the incumbent by the threshold, and the policy or ``--accept`` lets it."""
+    INELIGIBLE = "ineligible"
+    """The incumbent no longer meets the slot or the policy."""
+    NOT_DESIRED = "not-desired"
+    """Ours, and nothing in the file asks for it."""
+    REPLACED = "replaced"
+    """Its slot is filled by another model of this plan."""
+    OVER_BUDGET = "over-budget"
+    """Evicted because the budget shrank below what is used."""
+    GONE = "gone"
+    """Recorded, not installed, not desired: only the record changes."""
+    IN_SYNC = "in-sync"
+    UNMANAGED_MATCH = "unmanaged-match"
+    """Fills the slot, was not installed by us, stays foreign until ``adopt``."""
+    KEEP_LISTED = "keep-listed"
+    """``pool.keep`` names it."""
+    PRUNE_OFF = "prune-off"
+    """Not desired; ``pool.prune`` leaves it."""
+    DISABLED = "disabled"
+    """``enabled: false``: observed and reported, never changed."""
+    # held
+    BELOW_THRESHOLD = "below-threshold"
+    APPROVAL_NEEDED = "approval-needed"
+    # deferred
+    IN_USE = "in-use"
+    # blocked
+    UNMANAGED_CONFLICT = "unmanaged-conflict"
+    """Other content, not ours, stands under the name we want."""
+    NO_ROOM = "no-room"
+    NO_ROOM_TO_SWAP = "no-room-to-swap"
+    NOT_ALLOWED = "not-allowed"
+    NO_API = "no-api"
+    """The target cannot be driven: the command to copy is in ``command``."""
+    TARGET_UNKNOWN = "target-unknown"
+    UNAVAILABLE = "unavailable"
+    """The source cannot give the files: gone, gated, unauthorised."""
+    UNRESOLVED = "unresolved"
+    """Nobody could be asked: commit, files and digests are not known yet."""
+    REPLACEMENT_BLOCKED = "replacement-blocked"
+    """Its replacement cannot be installed, so it stays."""
+    # unfilled
+    NOTHING_FITS = "nothing-fits"
+    NOTHING_ALLOWED = "nothing-allowed"
+    # targets that left the file
+    ORPHANED = "orphaned"
+
+
+class Standing(Frozen):
+    """What stands, or will stand, under a name on a target."""
+
+    name: str
+    model_id: str | None = None
+    quant: str | None = None
+    digest: str | None = None
+    bytes: Bytes = Bytes(0)
+
+
+class RowEvidence(Frozen):
+    """The numbers a row rests on."""
+
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    incumbent_score: float | None = None
+    tokens_per_second: float | None = None
+    memory_bytes: Bytes | None = None
+    context: int | None = None
+    capacity_bytes: Bytes | None = None
+    missing_bytes: Bytes | None = None
+    """How much more room would be needed."""
+    nearest: str | None = None
+    """The nearest miss, for an unfilled slot."""
+    notes: tuple[str, ...] = ()
+
+
+class Row(Frozen):
+    """One line of a plan."""
+
+    address: str
+    """``slot/NAME[i]``, or ``target/NAME/MODEL`` for what no slot asks for."""
+    action: Action
+    reason: Reason
+    target: str
+    target_key: str
+    name: str
+    """Canonical name on the target."""
+    slots: tuple[str, ...] = ()
+    """Every slot address this one model fills."""
+    model_id: str | None = None
+    quant: str | None = None
+    artifact: Artifact | None = None
+    """What to fetch; None where nothing is fetched or it is not resolved."""
+    resolved: bool = True
+    """False: the size is an estimate (≈) and the row cannot be applied."""
+    before: Standing | None = None
+    after: Standing | None = None
+    bytes_down: Bytes = Bytes(0)
+    bytes_freed: Bytes = Bytes(0)
+    gap: bool = False
+    """The old model goes before the new one is there: ``pool.allowGap``."""
+    ours: bool = False
+    evidence: RowEvidence = RowEvidence()
+    message: str = ""
+    """One sentence for a person: why, or what is in the way."""
+    command: str | None = None
+    """To copy: how a person goes on, where we cannot."""
+
+
+class Drift(Frozen):
+    """Something that is not as we recorded it."""
+
+    target: str
+    name: str
+    kind: Literal["missing", "content-changed", "partial-left"]
+    before: str | None = None
+    after: str | None = None
+
+
+class Refusal(Frozen):
+    """A fuse or rule that this plan trips: apply does nothing."""
+
+    rule: str
+    limit: float | int | bool
+    value: float | int | bool
+    message: str
+    hint: str | None = None
+
+
+class Budget(Frozen):
+    """Disk budget of this host's targets together, or of one target with its own."""
+
+    scope: str
+    """``host``, or the target's name."""
+    limit_bytes: Bytes
+    used_bytes: Bytes
+    """By what we own, unfinished downloads included."""
+    peak_bytes: Bytes
+    """The most that is owned at any moment during apply."""
+    after_bytes: Bytes
+    free_disk_bytes: Bytes | None = None
+    min_free_bytes: Bytes | None = None
+    exact: bool = True
+    """False: a size is an estimate."""
+
+
+class Fingerprint(Frozen):
+    """What the plan relied on. Never free memory, load or the catalogue's revision."""
+
+    desired: str
+    """Digest of the file."""
+    record_generation: int
+    targets: tuple[tuple[str, str], ...]
+    """(target key, digest over installed names and contents)."""
+    hardware: str
+    """Digest over devices and total memory."""
+    policy: str
+    """Digest over accepted slots and overridden fuses."""
+
+
+class Overrides(Frozen):
+    """What a person allowed for this one plan."""
+
+    accept: tuple[str, ...] = ()
+    """Slots whose held swap may run."""
+    allow_evictions: int | None = None
+
+
+class Summary(Frozen):
+    """Counts and bytes of a plan, for its last line."""
+
+    install: int = 0
+    update: int = 0
+    evict: int = 0
+    forget: int = 0
+    kept: int = 0
+    held: int = 0
+    deferred: int = 0
+    blocked: int = 0
+    unfilled: int = 0
+    bytes_down: Bytes = Bytes(0)
+    bytes_freed: Bytes = Bytes(0)
+
+
+class Plan(Frozen):
+    """What would change and why."""
+
+    format_version: str = PLAN_FORMAT_VERSION
+    name: str
+    made_at: datetime
+    """``observation.now``."""
+    fingerprint: Fingerprint
+    applicable: bool
+    """Every change is resolved and nothing is refused."""
+    drift: tuple[Drift, ...] = ()
+    changes: tuple[Row, ...] = ()
+    """In the order apply runs them."""
+    kept: tuple[Row, ...] = ()
+    held: tuple[Row, ...] = ()
+    deferred: tuple[Row, ...] = ()
+    blocked: tuple[Row, ...] = ()
+    unfilled: tuple[Row, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    needs: tuple[Need, ...] = ()
+    """What must be asked before this plan can be applied; empty once nothing is open or nobody can be asked."""
+    budgets: tuple[Budget, ...] = ()
+    overrides: Overrides = Overrides()
+    warnings: tuple[str, ...] = ()
+    summary: Summary = Summary()
+
+    @property
+    def in_sync(self) -> bool:
+        return not (self.changes or self.blocked or self.unfilled)

@@ -1,0 +1,85 @@
+"""The record: what we installed and therefore own, and what we were about to do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from reconciler.domain.artifact import Artifact
+from reconciler.domain.document import Frozen
+from reconciler.domain.units import Bytes
+
+
+class RecordEntry(Frozen):
+    """One model we own on one target."""
+
+    target_key: str
+    """As ``Target.key``: runtime and normalised endpoint or directory."""
+    target_name: str
+    name: str
+    """Canonical name on the target."""
+    slots: tuple[str, ...] = ()
+    """Addresses it filled when last applied."""
+    model_id: str
+    quant: str | None = None
+    artifact: Artifact | None = None
+    """What was fetched; None for an adopted model."""
+    digest: str | None = None
+    """What the target listed once it was installed: drift is judged on this."""
+    stamp: str | None = None
+    bytes: Bytes
+    installed_at: datetime
+    last_used_at: datetime | None = None
+    score: float = 0.0
+    adopted: bool = False
+
+
+class Intent(Frozen):
+    """A step that was begun and whose outcome is not yet known: what we are fetching is ours."""
+
+    id: str
+    action: Literal["install", "update", "evict"]
+    target_key: str
+    target_name: str
+    name: str
+    entry: RecordEntry | None = None
+    """What the record will hold when the step succeeds (install, update)."""
+    existed: bool = False
+    """The name was present and not ours before the step: never clean it up."""
+    begun_at: datetime
+
+
+class Record(Frozen):
+    """Whose record this is and what it owns. Every change makes a new one with the next generation."""
+
+    format_version: Literal[1] = 1
+    name: str
+    """The document's name."""
+    source: str = ""
+    """The file or repository it was applied from; another file of the same name is refused."""
+    generation: int = 0
+    entries: tuple[RecordEntry, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    """Open at the moment of saving; the next run finishes or undoes them."""
+    applied_digest: str | None = None
+    """Digest of the desired state last applied to the end."""
+    last_refresh_at: datetime | None = None
+
+    def entry(self, target_key: str, name: str) -> RecordEntry | None:
+        return next((entry for entry in self.entries if entry.target_key == target_key and entry.name == name), None)
+
+    def with_entry(self, entry: RecordEntry) -> Record:
+        base = self.without(entry.target_key, entry.name)
+        ordered = sorted((*base.entries, entry), key=lambda e: (e.target_key, e.name))
+        return base.model_copy(update={"entries": tuple(ordered)})
+
+    def without(self, target_key: str, name: str) -> Record:
+        kept = tuple(e for e in self.entries if (e.target_key, e.name) != (target_key, name))
+        return self.model_copy(update={"entries": kept, "generation": self.generation + 1})
+
+    def with_intent(self, intent: Intent) -> Record:
+        return self.model_copy(update={"intents": (*self.intents, intent), "generation": self.generation + 1})
+
+    def without_intent(self, intent_id: str) -> Record:
+        left = tuple(intent for intent in self.intents if intent.id != intent_id)
+        return self.model_copy(update={"intents": left, "generation": self.generation + 1})

@@ -1,0 +1,1 @@
+"""Where models are known from: the bundled snapshot, the Hub, a registry; one cache."""

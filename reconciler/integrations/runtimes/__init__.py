@@ -1,0 +1,1 @@
+"""Targets: one file a runtime; all behind the ``Runtime`` port."""

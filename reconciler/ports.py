@@ -1,0 +1,173 @@
+"""The outside world as a short list of protocols, in domain values.
+
+Addressed to whoever writes the next integration: an integration raises ``reconciler.errors.OutsideError`` (or its
+children) and nothing else of its own; foreign exceptions are translated at the door. Every coroutine may be cancelled
+at any await and must leave the world in a state the next call understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Literal, Protocol
+
+from reconciler.domain.catalog import Catalogue
+from reconciler.domain.desired import DesiredState, HardwareOverride, Target
+from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.observation import (
+    Answer,
+    HubNeed,
+    Installed,
+    RegistryNeed,
+    TargetObservation,
+)
+from reconciler.domain.plan import Row
+from reconciler.domain.record import Record
+from reconciler.domain.report import Report, StepOutcome
+from reconciler.domain.units import Bytes
+
+
+class DesiredSource(Protocol):
+    """Where the desired state comes from."""
+
+    async def load(self) -> DesiredState:
+        """The whole state, or ``DesiredStateError`` with every problem of the file. May be called any number of times."""
+        ...
+
+
+class HardwareProbe(Protocol):
+    """Reads the machine."""
+
+    def probe(self, override: HardwareOverride | None = None) -> HardwareReading:
+        """The machine, or the one ``override`` describes (then nothing is run).
+
+        Never raises: at worst a CPU profile with warnings. Under 2 s; cached 24 h by the integration.
+        """
+        ...
+
+
+class Catalog(Protocol):
+    """What models exist, and what stands behind one of them."""
+
+    async def candidates(
+        self, desired: DesiredState, *, freshness: Literal["offline", "cached", "refresh"]
+    ) -> Catalogue:
+        """The models known. Never raises for want of a network: the cache, then the snapshot, with a note of its age.
+
+        ``offline`` asks nobody; ``cached`` refreshes once when older than ``refresh.interval`` (10 s at most);
+        ``refresh`` always asks.
+        """
+        ...
+
+    async def resolve(self, need: HubNeed | RegistryNeed) -> Answer:
+        """Commit, files, sizes, digests, gating of one selected pick. A clear no is ``Unavailable``, not an exception."""
+        ...
+
+
+class Progress(Protocol):
+    """Told about the bytes of one step while it runs. Calls must be cheap; a raising listener is a bug, not an outcome."""
+
+    def __call__(self, done: Bytes, total: Bytes, note: str = "") -> None: ...
+
+
+class Runtime(Protocol):
+    """One configured target that holds models.
+
+    ``observe`` may be called any number of times. ``install`` and ``remove`` are called one at a time per target.
+    """
+
+    @property
+    def target(self) -> Target: ...
+
+    async def observe(self) -> TargetObservation:
+        """Everything installed, or ``UnknownTarget``; never half an answer. Changes nothing; raises nothing outside."""
+        ...
+
+    async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
+        """(digest, stamp) of an installed model, by reading it whole where needed.
+
+        Raises:
+            Refused: the target cannot tell, or has no such model.
+        """
+        ...
+
+    async def install(self, row: Row, progress: Progress) -> Installed:
+        """Fetch ``row.artifact`` under ``row.name``, verified; what stands there when this returns is complete.
+
+        Partial bytes are kept for resuming, and found again by the next call with the same artifact. An ``update``
+        row replaces what stands under the name; the old content stays in place until the new one is verified.
+
+        Raises:
+            Unreachable: try again later. Refused: the source or target says no. Corrupt: wrong bytes arrived and
+            were thrown away. OutOfSpace: nothing more was written.
+        """
+        ...
+
+    async def remove(self, name: str) -> Bytes:
+        """Remove one model and return the bytes freed; 0 when it was already gone.
+
+        Raises:
+            Refused: in use, or not removable by this runtime (``hint`` says what a person can do).
+        """
+        ...
+
+    async def clean_partials(self, names: frozenset[str]) -> Bytes:
+        """Throw away unfinished downloads of ours whose model name is not in ``names``; bytes freed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class RecordStore(Protocol):
+    """Keeps one document's record: atomic to save, impossible to half-read."""
+
+    async def load(self) -> Record:
+        """The record, or an empty one where none exists.
+
+        Raises:
+            RecordUnreadable: it was set aside under another name, which the error carries.
+        """
+        ...
+
+    async def save(self, record: Record) -> None:
+        """Durable when it returns: temporary file, fsync, rename, fsync of the folder."""
+        ...
+
+    async def journal(self, line: dict[str, object]) -> None:
+        """Append one line, durable when it returns."""
+        ...
+
+    def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
+        """One writer per record, across processes. ``RecordLocked`` carries owner, host and age."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, as a value that tests can hold still."""
+
+    def now(self) -> datetime:
+        """UTC, timezone-aware."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Reporter(Protocol):
+    """Hears how an apply goes. Any number of listeners; none is fine too."""
+
+    def step_started(self, row: Row) -> None: ...
+
+    def step_progress(self, row: Row, done: Bytes, total: Bytes, note: str = "") -> None: ...
+
+    def step_finished(self, outcome: StepOutcome) -> None: ...
+
+    def note(self, level: Literal["info", "warning"], message: str) -> None: ...
+
+    def finished(self, report: Report) -> None: ...
+
+
+class Wakeups(Protocol):
+    """Why ``watch`` looks again. An event wakes, it never instructs: a missed one costs time and nothing else."""
+
+    def __aiter__(self) -> AsyncIterator[Literal["changed", "tick", "stop"]]: ...

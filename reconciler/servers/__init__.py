@@ -1,0 +1,1 @@
+"""What we serve to others: the mirror."""
