@@ -32,7 +32,7 @@ class DesiredSource(Protocol):
     """Where the desired state comes from."""
 
     async def load(self) -> DesiredState:
-        """The whole state, or ``DesiredStateError`` with every problem of the file. May be called any number of times."""
+        """The whole state, or ``DesiredStateError`` with every problem of the file. May be called again."""
         ...
 
 
@@ -61,12 +61,12 @@ class Catalog(Protocol):
         ...
 
     async def resolve(self, need: HubNeed | RegistryNeed) -> Answer:
-        """Commit, files, sizes, digests, gating of one selected pick. A clear no is ``Unavailable``, not an exception."""
+        """Commit, files, sizes, digests, gating of one pick. A clear no is ``Unavailable``, not an exception."""
         ...
 
 
 class Progress(Protocol):
-    """Told about the bytes of one step while it runs. Calls must be cheap; a raising listener is a bug, not an outcome."""
+    """Told about the bytes of one step while it runs. Calls must be cheap."""
 
     def __call__(self, done: Bytes, total: Bytes, note: str = "") -> None: ...
 

@@ -1,6 +1,6 @@
 """The desired state, after defaults and units: what the rest of the code reads.
 
-The file's own shape, with its twin keys and its schema, is ``domain.desired_document``; it becomes this once, at the edge.
+The file's own shape, with its twin keys and its schema, is ``domain.desired_document``; it becomes this at the edge.
 """
 
 from __future__ import annotations

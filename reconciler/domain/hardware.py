@@ -18,7 +18,7 @@ class Device(Frozen):
     name: str
     vendor: Literal["nvidia", "amd", "intel", "apple", "other"]
     memory_bytes: Bytes
-    """Total memory of the device. For unified memory: what the accelerator may use, the platform's reserve taken off."""
+    """Total memory of the device. Unified memory: what the accelerator may use, less the platform's reserve."""
     free_bytes: Bytes | None = None
     """Free at the moment of detection; a warning at most, never a reason."""
     bandwidth_gbps: float

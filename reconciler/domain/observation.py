@@ -28,7 +28,7 @@ class Installed(Frozen):
     """One model present on a target, ours or not."""
 
     name: str
-    """Canonical on its target: ``org/repo/file.gguf`` in a store (shard 1 for a sharded build), ``name:tag`` on Ollama."""
+    """Canonical on its target: ``org/repo/file.gguf`` (shard 1) in a store, ``name:tag`` on Ollama."""
     bytes: Bytes
     """What it takes on disk. Ollama counts shared blobs once per model."""
     digest: str | None = None
