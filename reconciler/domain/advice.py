@@ -1,0 +1,52 @@
+"""The command a person runs for a target that we cannot drive ourselves: text only, quoted for a POSIX shell."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Program = Literal["lms", "vllm", "llama-server"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:/-]+")
+
+
+def quoted(word: str) -> str:
+    """One shell word: unchanged where every character is harmless, else in single quotes.
+
+    Source: ``spec/lifecycle.md`` section 14.3 (the origin's quoting rule, kept as it is).
+
+    >>> print(quoted("org/repo:Q4_K_M"), quoted("foo bar"), quoted("it's"), quoted(""))
+    org/repo:Q4_K_M 'foo bar' 'it'\\''s' ''
+    """
+    if _PLAIN.fullmatch(word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def command_for(program: Program, repo: str, quant: str | None = None, context: int | None = None) -> str:
+    """What to type to fetch or serve ``repo`` with ``program``.
+
+    Args:
+        program: ``lms`` (LM Studio), ``vllm`` or ``llama-server``.
+        repo: Hub repository, or a local path; never trusted, always quoted.
+        quant: as the program spells it after ``:`` or ``@``; vLLM serves the repository as it is and takes none.
+        context: tokens to serve with; LM Studio takes it when the model is loaded, not when it is fetched.
+
+    Source:
+        ``spec/runtimes.md`` sections 2.1 (``-hf ORG/REPO[:QUANT]``), 3 (``lms get NAME[@quant]``) and 4 (``vllm serve``);
+        ``spec/lifecycle.md`` section 14.3.
+
+    >>> command_for("llama-server", "ggml-org/Qwen3-8B-GGUF", "Q4_K_M", 32768)
+    'llama-server -hf ggml-org/Qwen3-8B-GGUF:Q4_K_M -c 32768'
+    >>> command_for("lms", "ggml-org/Qwen3-8B-GGUF", "Q4_K_M")
+    "lms get 'ggml-org/Qwen3-8B-GGUF@Q4_K_M'"
+    """
+    if program == "lms":
+        words = ["lms", "get", f"{repo}@{quant}" if quant else repo]
+    elif program == "vllm":
+        words = ["vllm", "serve", repo, *(("--max-model-len", str(context)) if context else ())]
+    else:
+        local = repo.lower().endswith(".gguf")
+        named = repo if local or not quant else f"{repo}:{quant}"
+        words = ["llama-server", "-m" if local else "-hf", named, *(("-c", str(context)) if context else ())]
+    return " ".join(quoted(word) for word in words)
