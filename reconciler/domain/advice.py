@@ -11,12 +11,12 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:/-]+")
 
 
 def quoted(word: str) -> str:
-    """One shell word: unchanged where every character is harmless, else in single quotes.
+    r"""One shell word: unchanged where every character is harmless, else in single quotes.
 
     Source: ``spec/lifecycle.md`` section 14.3 (the origin's quoting rule, kept as it is).
 
     >>> print(quoted("org/repo:Q4_K_M"), quoted("foo bar"), quoted("it's"), quoted(""))
-    org/repo:Q4_K_M 'foo bar' 'it'\\''s' ''
+    org/repo:Q4_K_M 'foo bar' 'it'\''s' ''
     """
     if _PLAIN.fullmatch(word):
         return word
@@ -33,8 +33,8 @@ def command_for(program: Program, repo: str, quant: str | None = None, context: 
         context: tokens to serve with; LM Studio takes it when the model is loaded, not when it is fetched.
 
     Source:
-        ``spec/runtimes.md`` sections 2.1 (``-hf ORG/REPO[:QUANT]``), 3 (``lms get NAME[@quant]``) and 4 (``vllm serve``);
-        ``spec/lifecycle.md`` section 14.3.
+        ``spec/runtimes.md`` sections 2.1 (``-hf ORG/REPO[:QUANT]``), 3 (``lms get NAME[@quant]``) and 4
+        (``vllm serve``); ``spec/lifecycle.md`` section 14.3.
 
     >>> command_for("llama-server", "ggml-org/Qwen3-8B-GGUF", "Q4_K_M", 32768)
     'llama-server -hf ggml-org/Qwen3-8B-GGUF:Q4_K_M -c 32768'
