@@ -1,21 +1,27 @@
 """The one door to httpx: requests with deadlines, retries with jitter, and our errors instead of foreign ones.
 
-Two clients of one shape: the real network, and ``httpx.MockTransport`` in tests (passed as ``transport``).
+Two clients of one shape: the real network, and ``httpx.MockTransport`` in tests (passed as ``transport``). No text of
+an error holds a query, a password or a header: that is where secrets travel.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json as json_module
 import random
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from reconciler import __version__
-from reconciler.errors import Corrupt, Refused, Unreachable
+from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.ports import Clock
 
 Transport = httpx.AsyncBaseTransport
@@ -23,7 +29,18 @@ MockTransport = httpx.MockTransport
 Request = httpx.Request
 Response = httpx.Response
 
+LONGEST_WAIT_SECONDS = 30.0
+"""A server that asks for a longer pause is not asked again here: its answer goes to the caller."""
+LARGEST_REPLY_BYTES = 64 * 2**20
+
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED_AFTER_WRITING = frozenset({408, 425, 429, 503})
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError, TimeoutError, OSError)
+_DIRECT: Mapping[str, httpx.AsyncBaseTransport | None] = {
+    "all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None,
+}  # fmt: skip
+_RATE_LIMIT = re.compile(r"(?:^|;)\s*([rt])=(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +60,9 @@ class Reply:
         """The body as JSON, or ``Corrupt``."""
         try:
             return json_module.loads(self.body)
-        except ValueError as error:
-            raise Corrupt(
-                f"{self.url} did not answer with JSON", code="bad-answer", details={"url": self.url}
-            ) from error
+        except (ValueError, RecursionError) as error:
+            place = public_url(self.url)
+            raise Corrupt(f"{place} did not answer with JSON", code="bad-answer", details={"url": place}) from error
 
 
 @dataclass(slots=True)
@@ -63,8 +79,8 @@ class Stream:
         try:
             async for chunk in self._response.aiter_raw(size):
                 yield chunk
-        except httpx.HTTPError as error:
-            raise _translate(error, self.url) from error
+        except _FOREIGN as error:
+            raise translate(error, self.url) from error
 
     async def lines(self) -> AsyncIterator[str]:
         """Non-blank lines, decoded; an unterminated tail counts as a line."""
@@ -72,8 +88,8 @@ class Stream:
             async for line in self._response.aiter_lines():
                 if line.strip():
                     yield line
-        except httpx.HTTPError as error:
-            raise _translate(error, self.url) from error
+        except _FOREIGN as error:
+            raise translate(error, self.url) from error
 
     async def read(self, limit: int = 65_536) -> bytes:
         """At most ``limit`` bytes of the body, for an error text."""
@@ -88,11 +104,15 @@ class Stream:
 class Http:
     """An HTTP client that raises only our errors.
 
+    The connection pool is made at the first request, so that a run that asks nobody does not pay for it. Proxies come
+    from the environment, but this host itself is never asked through one.
+
     Args:
-        clock: sleeps between retries.
+        clock: sleeps between retries, and reads delays that are given as a date.
         transport: replaces the network in tests.
-        timeout_seconds: for one whole small request; for a stream, the longest pause without a byte.
-        retries: further tries after a refused connection, a timeout or a status that says "later".
+        timeout_seconds: for one whole small request; for a stream, the time to connect.
+        retries: further tries after a refused connection, a timeout or a status that says "later". What may have been
+            carried out already (``POST`` with a lost answer) is not repeated.
     """
 
     def __init__(
@@ -106,18 +126,36 @@ class Http:
         max_connections: int = 32,
     ) -> None:
         self._clock = clock
+        self._transport = transport
         self._timeout_seconds = timeout_seconds
         self._retries = retries
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            headers={"User-Agent": f"localmodels/{__version__}", **(headers or {})},
-            timeout=httpx.Timeout(timeout_seconds),
-            limits=httpx.Limits(max_connections=max_connections),
-            follow_redirects=False,
-        )
+        self._headers = {"User-Agent": f"localmodels/{__version__}", **(headers or {})}
+        self._max_connections = max_connections
+        self._opened: httpx.AsyncClient | None = None
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._opened is None:
+            try:
+                self._opened = httpx.AsyncClient(
+                    transport=self._transport,
+                    headers=self._headers,
+                    timeout=httpx.Timeout(self._timeout_seconds),
+                    limits=httpx.Limits(max_connections=self._max_connections),
+                    follow_redirects=False,
+                    mounts=_DIRECT if self._transport is None else None,
+                )
+            except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
+                raise Refused(
+                    "the network settings of the environment cannot be used",
+                    code="bad-network-settings",
+                    hint="check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR",
+                ) from error
+        return self._opened
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._opened is not None:
+            await self._opened.aclose()
+            self._opened = None
 
     async def request(
         self,
@@ -129,40 +167,72 @@ class Http:
         timeout_seconds: float | None = None,
         retries: int | None = None,
         follow_redirects: bool = False,
+        max_bytes: int = LARGEST_REPLY_BYTES,
     ) -> Reply:
-        """One small exchange, read whole.
+        """One small exchange, read whole; an ``Authorization`` header stays with the host of ``url``.
+
+        Args:
+            method: HTTP verb.
+            url: absolute.
+            json: body to send.
+            headers: more headers for this request.
+            timeout_seconds: for each try, from the first byte sent to the last one read.
+            retries: further tries, instead of the client's own number.
+            follow_redirects: at most 20.
+            max_bytes: a longer answer is refused instead of filling the memory.
 
         Raises:
-            Unreachable: no answer after every retry. A status, even 5xx, is an answer and comes back as a ``Reply``
-            (statuses that say "later" are retried first, ``Retry-After`` honoured up to 30 s).
+            Unreachable: no answer after every retry. A status, even 5xx, is an answer and comes back as a ``Reply``;
+                statuses that say "later" are retried first, after the delay the server asks for, if 30 s at most.
+            Refused: the URL or a header cannot be sent at all.
+            Corrupt: the answer is longer than ``max_bytes``.
         """
-        tries = 1 + (self._retries if retries is None else retries)
-        last: httpx.HTTPError | None = None
-        for attempt in range(tries):
-            final = attempt == tries - 1
+        limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        last = self._retries if retries is None else retries
+        request = self._built(method, url, json, headers, timeout=httpx.Timeout(limit))
+        for attempt in range(last + 1):
             try:
-                response = await self._client.request(
-                    method,
-                    url,
-                    json=json,
-                    headers=headers,
-                    timeout=self._timeout_seconds if timeout_seconds is None else timeout_seconds,
-                    follow_redirects=follow_redirects,
-                )
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-                    raise Refused(f"not a usable URL: {url}", code="bad-url", details={"url": url}) from error
-                last = error
-                if final:
-                    break
-                await self._clock.sleep(_backoff_seconds(attempt))
-                continue
-            if response.status_code in _RETRIED_STATUS and not final:
-                await self._clock.sleep(retry_after_seconds(response.headers) or _backoff_seconds(attempt))
-                continue
-            return Reply(response.status_code, response.headers, response.content, str(response.url))
-        assert last is not None  # noqa: S101 - the loop ends by return or with an error
-        raise _translate(last, url) from last
+                async with asyncio.timeout(limit):
+                    answer: Reply | OutsideError = await self._exchange(request, follow_redirects, max_bytes)
+            except _FOREIGN as error:
+                answer = translate(error, url)
+                repeatable = answer.retryable and _may_repeat(method, error)
+            if isinstance(answer, Reply):
+                wait = _wait_seconds(method, answer, attempt, self._clock.now)
+                if attempt == last or wait is None:
+                    return answer
+            elif attempt == last or not repeatable:
+                raise answer
+            else:
+                wait = _backoff_seconds(attempt)
+            await self._clock.sleep(wait)
+        raise AssertionError("the loop ends by return or with an error")
+
+    async def _exchange(self, request: httpx.Request, follow_redirects: bool, max_bytes: int) -> Reply:
+        response = await self._client().send(request, stream=True, follow_redirects=follow_redirects)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > max_bytes:
+                    place = public_url(str(request.url))
+                    raise Corrupt(f"{place} answered with more than {max_bytes} bytes", code="bad-answer")
+        finally:
+            await response.aclose()
+        return Reply(response.status_code, response.headers, bytes(body), str(response.url))
+
+    def _built(
+        self, method: str, url: str, json: Any, headers: Mapping[str, str] | None, *, timeout: httpx.Timeout
+    ) -> httpx.Request:
+        client = self._client()
+        try:
+            request = client.build_request(method, url, json=json, headers=headers, timeout=timeout)
+            if request.url.scheme in {"http", "https"} and request.url.host:
+                return request
+            failure = translate(httpx.InvalidURL(url), url)
+        except (httpx.InvalidURL, UnicodeError) as error:  # a header that is not ASCII is a UnicodeError
+            failure = translate(error, url)
+        raise failure
 
     @asynccontextmanager
     async def stream(
@@ -179,38 +249,130 @@ class Http:
 
         Raises:
             Unreachable: no answer, or no byte for ``idle_timeout_seconds``.
+            Refused: the URL or a header cannot be sent at all.
         """
         timeout = httpx.Timeout(idle_timeout_seconds, connect=self._timeout_seconds)
-        request = self._client.build_request(method, url, json=json, headers=headers, timeout=timeout)
-        try:
-            response = await self._client.send(request, stream=True, follow_redirects=follow_redirects)
-        except httpx.HTTPError as error:
-            raise _translate(error, url) from error
+        request = self._built(method, url, json, headers, timeout=timeout)
+        response = await self._opening(request, follow_redirects)
         try:
             yield Stream(response.status_code, response.headers, str(response.url), response)
         finally:
             await response.aclose()
 
+    async def _opening(self, request: httpx.Request, follow_redirects: bool) -> httpx.Response:
+        try:
+            return await self._client().send(request, stream=True, follow_redirects=follow_redirects)
+        except _FOREIGN as error:
+            failure = translate(error, str(request.url))
+        raise failure
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The delay a server asks for, at most 30 s; None where it names none in seconds."""
-    value = headers.get("retry-after", "")
-    return min(30.0, float(value)) if value.strip().isdigit() else None
+
+def public_url(url: str) -> str:
+    """A URL as it may be shown: without query, fragment and password.
+
+    >>> public_url("https://me:secret@hub.example/a?token=x")
+    'https://hub.example/a'
+    """
+    bare = url.partition("?")[0].partition("#")[0]
+    if "@" not in bare:
+        return bare
+    try:
+        parts = urlsplit(bare)
+    except ValueError:
+        return "<not a URL>"
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """How long a server asks to wait: ``Retry-After``, else a spent ``RateLimit``; None where it does not say.
+
+    Args:
+        headers: of the answer.
+        now: needed only for a ``Retry-After`` that is a date; without it such a date counts as not said.
+
+    Source:
+        RFC 9110 section 10.2.3; ``RateLimit: "api";r=0;t=120`` as the Hub sends it.
+
+    >>> retry_after_seconds({"retry-after": "7"}), retry_after_seconds({"ratelimit": '"api";r=0;t=120'})
+    (7.0, 120.0)
+    """
+    value = _header(headers, "retry-after").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    if value and now is not None:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+    left = rate_limit(headers)
+    return left[1] if left is not None and left[0] == 0 else None
+
+
+def rate_limit(headers: Mapping[str, str]) -> tuple[int, float] | None:
+    """(requests left, seconds until the window starts again) from a ``RateLimit`` header; None where there is none.
+
+    >>> rate_limit({"ratelimit": '"api";r=499;t=12'})
+    (499, 12.0)
+    """
+    found = dict(_RATE_LIMIT.findall(_header(headers, "ratelimit")))
+    return (int(float(found["r"])), float(found["t"])) if {"r", "t"} <= set(found) else None
+
+
+def translate(error: Exception, url: str) -> OutsideError:
+    """Our error for a foreign one, which stays its cause: what failed, in words that hold no secret."""
+    ours = _in_our_words(error, public_url(url))
+    if not isinstance(error, httpx.LocalProtocolError | UnicodeError):  # these quote the header they could not send
+        ours.__cause__ = error
+    return ours
+
+
+def _in_our_words(error: Exception, place: str) -> OutsideError:
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return Refused(f"not a usable URL: {place}", code="bad-url", details={"url": place})
+    if isinstance(error, httpx.LocalProtocolError | UnicodeError):
+        return Refused(f"the request to {place} cannot be sent", code="bad-request", details={"url": place})
+    if isinstance(error, httpx.TooManyRedirects):
+        return Refused(f"{place} redirects in circles", code="too-many-redirects", details={"url": place})
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return Unreachable(f"{place} did not answer in time", code="timed-out", details={"url": place})
+    if isinstance(error, httpx.ConnectError):
+        return Unreachable(f"{place} cannot be reached: {error}", details={"url": place})
+    if isinstance(error, httpx.ProxyError):
+        return Unreachable(
+            f"{place} cannot be reached: the proxy refuses",
+            hint="check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+            details={"url": place},
+        )
+    if isinstance(error, httpx.DecodingError):
+        return Unreachable(f"{place} sent a body that cannot be decoded", code="bad-answer", details={"url": place})
+    return Unreachable(
+        f"the connection to {place} broke: {type(error).__name__}", code="connection-lost", details={"url": place}
+    )
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    """A header of httpx, which ignores case, or of a plain mapping."""
+    return headers.get(name) or next((value for key, value in headers.items() if key.lower() == name), "")
+
+
+def _may_repeat(method: str, error: Exception) -> bool:
+    """Whether the request was surely not carried out, or may be carried out twice."""
+    return method.upper() in _REPEATABLE or isinstance(
+        error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
+    )
+
+
+def _wait_seconds(method: str, reply: Reply, attempt: int, now: Callable[[], datetime]) -> float | None:
+    """The pause before the next try; None when this answer is the answer."""
+    retried = _RETRIED_STATUS if method.upper() in _REPEATABLE else _RETRIED_AFTER_WRITING
+    if reply.status not in retried:
+        return None
+    asked = retry_after_seconds(reply.headers, now())
+    if asked is None:
+        return _backoff_seconds(attempt)
+    return asked if asked <= LONGEST_WAIT_SECONDS else None
 
 
 def _backoff_seconds(attempt: int) -> float:
     return float(min(8.0, 0.5 * 2**attempt) * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
-
-
-def _translate(error: httpx.HTTPError, url: str) -> Unreachable:
-    """Our error for a foreign one: what failed, in words; the URL without its query, which may hold a secret."""
-    place = url.partition("?")[0]
-    if isinstance(error, httpx.ConnectTimeout | httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
-        return Unreachable(f"{place} did not answer in time", code="timed-out", details={"url": place})
-    if isinstance(error, httpx.ConnectError):
-        return Unreachable(f"{place} cannot be reached: {error}", details={"url": place})
-    return Unreachable(
-        f"the connection to {place} broke: {error or type(error).__name__}",
-        code="connection-lost",
-        details={"url": place},
-    )
