@@ -1,0 +1,300 @@
+"""What Ollama says over HTTP, read strictly: private types that go no further than the ``ollama`` integration.
+
+An answer that is not whole is ``Corrupt`` with the code ``bad-answer``, never an empty list. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+
+if TYPE_CHECKING:
+    from reconciler.integrations.http import Http, Reply
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOB = re.compile(r"^(?:FROM|ADAPTER)\s.*sha256-([0-9a-f]{64})\s*\"?\s*$", re.MULTILINE)
+_CONTEXT = re.compile(r"^num_ctx\s+(\d+)\s*$", re.MULTILINE)
+_LINE_LIMIT = 1 << 20
+"""Bytes of one NDJSON line: a status line has some hundred; more is not a status line."""
+_CLOUD_STUB_LIMIT = 1 << 20
+"""Bytes: a cloud stub holds a manifest and a config, never weights (``spec/runtimes.md`` 1.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One item of ``/api/tags``."""
+
+    name: str
+    """As the server spells it, always with a tag."""
+    size: int
+    """Bytes; shared blobs are counted once per model."""
+    digest: str
+    """Hex SHA-256 of the manifest's bytes; no prefix."""
+    modified_at: datetime | None
+    quant: str | None
+    remote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One item of ``/api/ps``."""
+
+    name: str
+    expires_at: datetime | None
+    context: int | None
+    """Tokens it is being served with; servers before 0.9 do not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What ``/api/show`` tells of one installed model."""
+
+    blobs: tuple[str, ...]
+    """``sha256:<hex>`` of weights, projector and adapters, from the ``FROM`` and ``ADAPTER`` lines of the modelfile."""
+    context: int | None
+    """``num_ctx`` of its parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullLine:
+    """One line of a pull. ``malformed`` holds the start of a line that could not be read."""
+
+    status: str = ""
+    error: str = ""
+    digest: str = ""
+    total: int | None = None
+    completed: int = 0
+    malformed: str = ""
+
+
+class OllamaApi:
+    """The calls of one Ollama server.
+
+    Read against Ollama 0.33.0-rc2; the digest of what was read is ``spec/runtimes.md`` section 1.
+    """
+
+    def __init__(self, endpoint: str, http: Http) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._http = http
+
+    async def version(self) -> str:
+        """The server's version, or ``Corrupt`` where what answers is not Ollama."""
+        reply = await self._get("/api/version")
+        version = _mapping(reply).get("version")
+        if not isinstance(version, str) or not version:
+            raise _bad_answer(reply, "no version in it: this is not an Ollama server")
+        return version
+
+    async def tags(self) -> tuple[Listed, ...]:
+        """Everything installed, cloud stubs included; whole or not at all."""
+        reply = await self._get("/api/tags")
+        return tuple(_listed(reply, item) for item in _items(reply, "models"))
+
+    async def loaded(self) -> tuple[Loaded, ...]:
+        reply = await self._get("/api/ps")
+        return tuple(_loaded(reply, item) for item in _items(reply, "models"))
+
+    async def show(self, name: str) -> Shown:
+        """Blobs and parameters of one installed model.
+
+        Raises:
+            Refused: not installed, or its files are damaged.
+        """
+        reply = await self._http.request("POST", self._url("/api/show"), json={"model": name})
+        if not reply.ok:
+            raise _failed(reply, f"cannot show {name}")
+        document = _mapping(reply)
+        modelfile, parameters = document.get("modelfile"), document.get("parameters", "")
+        if not isinstance(modelfile, str) or not isinstance(parameters, str):
+            raise _bad_answer(reply, "no modelfile in it")
+        context = _CONTEXT.search(parameters)
+        blobs = dict.fromkeys(f"sha256:{match}" for match in _BLOB.findall(modelfile))
+        return Shown(blobs=tuple(blobs), context=int(context[1]) if context else None)
+
+    async def delete(self, name: str) -> bool:
+        """Delete a name; False when there was none. Does not unload it.
+
+        Raises:
+            Unreachable: the server failed in the middle; look again.
+        """
+        reply = await self._http.request("DELETE", self._url("/api/delete"), json={"model": name}, retries=0)
+        if reply.status == 404:
+            return False
+        if not reply.ok:
+            raise _failed(reply, f"cannot delete {name}")
+        return True
+
+    async def pull(self, name: str, *, insecure: bool, idle_timeout_seconds: float) -> AsyncGenerator[PullLine]:
+        """Lines of a pull as they come. Closing the generator cancels the download on the server, resumably.
+
+        A status of 200 proves nothing: failures arrive as ``error`` lines. The stream may simply end.
+
+        Raises:
+            Unreachable: no answer, a broken connection, or no byte for ``idle_timeout_seconds``.
+            Refused: the server does not take such a name.
+        """
+        body = {"model": name, "insecure": insecure, "stream": True}
+        async with self._http.stream(
+            "POST", self._url("/api/pull"), json=body, idle_timeout_seconds=idle_timeout_seconds
+        ) as stream:
+            if not 200 <= stream.status < 300:
+                raise _status_error(stream.status, stream.url, await stream.read(2048), f"cannot pull {name}")
+            async with aclosing(_lines(stream.chunks())) as lines:
+                async for line in lines:
+                    yield _pull_line(line)
+
+    def _url(self, path: str) -> str:
+        return self._endpoint + path
+
+    async def _get(self, path: str) -> Reply:
+        reply = await self._http.request("GET", self._url(path), retries=1)
+        if not reply.ok:
+            raise _failed(reply, f"cannot read {path}")
+        return reply
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Non-blank lines of a byte stream, bounded; an unterminated tail counts as one."""
+    pending = b""
+    async for chunk in chunks:
+        *whole, pending = (pending + chunk).split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line.strip()
+        if len(pending) > _LINE_LIMIT:
+            raise Corrupt("the server sent a line without an end; it is not Ollama's protocol", code="bad-answer")
+    if pending.strip():
+        yield pending.strip()
+
+
+def _pull_line(line: bytes) -> PullLine:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        return PullLine(malformed=line[:200].decode("utf-8", "replace"))
+    total, completed = _count(document.get("total")), _count(document.get("completed"))
+    return PullLine(
+        status=_text(document.get("status")),
+        error=_error_text(document),
+        digest=_text(document.get("digest")),
+        total=total,
+        completed=completed or 0,
+    )
+
+
+def _error_text(document: Mapping[str, Any]) -> str:
+    """The error of a line; one of an unexpected shape is still an error."""
+    error = document.get("error")
+    if error is None or error == "":
+        return ""
+    return error if isinstance(error, str) else json.dumps(error)[:500]
+
+
+def _items(reply: Reply, key: str) -> list[Mapping[str, Any]]:
+    items = _mapping(reply).get(key)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise _bad_answer(reply, f"no whole list of {key} in it")
+    return items
+
+
+def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
+    name, size, digest = item.get("name"), _count(item.get("size")), item.get("digest")
+    if not isinstance(name, str) or not name or size is None or not isinstance(digest, str):
+        raise _bad_answer(reply, f"an entry without name, size or digest: {json.dumps(item)[:120]}")
+    remote = _is_remote(item, name, size)
+    if not remote and not _DIGEST.fullmatch(digest):
+        raise _bad_answer(reply, f"the digest of {name} is not a SHA-256")
+    details = item.get("details")
+    quant = _text(details.get("quantization_level")) if isinstance(details, dict) else ""
+    return Listed(
+        name=name,
+        size=size,
+        digest=digest,
+        modified_at=_moment(item.get("modified_at")),
+        quant=quant if quant and quant.lower() != "unknown" else None,
+        remote=remote,
+    )
+
+
+def _is_remote(item: Mapping[str, Any], name: str, size: int) -> bool:
+    """Whether an entry is a cloud stub: says so itself, or is tiny and carries the cloud suffix."""
+    if item.get("remote_model") or item.get("remote_host"):
+        return True
+    tag = name.rpartition(":")[2].lower()
+    return size < _CLOUD_STUB_LIMIT and (tag == "cloud" or tag.endswith("-cloud"))
+
+
+def _loaded(reply: Reply, item: Mapping[str, Any]) -> Loaded:
+    name = item.get("name") or item.get("model")
+    if not isinstance(name, str) or not name:
+        raise _bad_answer(reply, "a loaded model without a name")
+    context = _count(item.get("context_length"))
+    return Loaded(name=name, expires_at=_moment(item.get("expires_at")), context=context or None)
+
+
+def _mapping(reply: Reply) -> Mapping[str, Any]:
+    try:
+        document = reply.json()
+    except RecursionError as error:
+        raise _bad_answer(reply, "nested too deeply") from error
+    if not isinstance(document, dict):
+        raise _bad_answer(reply, "it is not an object")
+    return document
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    """A whole number of at least 0, or None."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    return value
+
+
+def _moment(value: object) -> datetime | None:
+    """A time as Go prints it; None where it is missing, unset (year 1) or unreadable."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None and moment.year > 1 else None
+
+
+def _bad_answer(reply: Reply, why: str) -> Corrupt:
+    return Corrupt(f"{reply.url} answered something else: {why}", code="bad-answer", details={"url": reply.url})
+
+
+def _failed(reply: Reply, what: str) -> OutsideError:
+    return _status_error(reply.status, reply.url, reply.body, what)
+
+
+def _status_error(status: int, url: str, body: bytes, what: str) -> OutsideError:
+    """Our error for an HTTP status: what failed, the server's own words, at most 200 characters of them."""
+    message = f"{what}: {url} answered {status}: {_server_words(body)}".rstrip(": ")
+    details = {"url": url, "status": status}
+    if status >= 500 or status in (408, 429):
+        return Unreachable(message, details=details)
+    if status in (401, 403):
+        return Refused(message, code="unauthorised", details=details)
+    return Refused(message, code="not-found" if status == 404 else "refused", details=details)
+
+
+def _server_words(body: bytes) -> str:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict) and isinstance(document.get("error"), str):
+        return str(document["error"])[:200]
+    return body[:200].decode("utf-8", "replace").strip()
