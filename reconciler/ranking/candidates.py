@@ -1,0 +1,49 @@
+"""From the models known to what could be installed: every build of every GGUF repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.domain.catalog import Build, Catalogue, CatalogModel
+from reconciler.domain.estimate import Candidate
+from reconciler.domain.units import Bytes
+from reconciler.ranking.quants import bits_per_weight
+
+
+def estimated_bytes(model: CatalogModel, quant: str) -> Bytes | None:
+    """File size from bits per weight times the weights that load; None where nobody counted the weights."""
+    weights = model.gguf_weights or model.params
+    if weights is None or weights <= 0:
+        return None
+    return Bytes(round(weights * bits_per_weight(quant) / 8))
+
+
+def _sized(model: CatalogModel, build: Build) -> Build | None:
+    """The build with a size: its own, else computed and flagged inexact; None where neither is possible."""
+    if build.bytes > 0:
+        return build
+    size = estimated_bytes(model, build.quant)
+    if size is None:
+        return None
+    return Build(build.quant, size, exact=False, files=build.files, sha256=build.sha256, sharded=build.sharded)
+
+
+def _of_model(model: CatalogModel) -> Iterator[Candidate]:
+    for repository in model.repositories:
+        if repository.format != "gguf":
+            continue
+        for build in repository.builds:
+            sized = _sized(model, build)
+            if sized is not None:
+                yield Candidate(model, repository, sized)
+
+
+def candidates(catalogue: Catalogue) -> tuple[Candidate, ...]:
+    """Every build of every GGUF repository, ordered by model, repository and quant whatever the catalogue's order.
+
+    A repository that is listed without builds gives none: which files it has is a question for the Hub, and a
+    candidate must be an artifact that exists. A build without a size gets one from bits per weight, flagged inexact;
+    where the weights are not counted either, nobody can say whether it fits, and it is left out.
+    """
+    found = [candidate for model in catalogue.models for candidate in _of_model(model)]
+    return tuple(sorted(found, key=lambda c: (c.model.id, c.repository.id, c.build.quant, c.build.bytes)))
