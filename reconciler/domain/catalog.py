@@ -27,7 +27,7 @@ class Attention:
 
     kind: str
     """swa · chunked · mla · hybrid-linear · hybrid-mamba · hybrid-mamba-parallel · hybrid-conv · compressed ·
-    no-attention-layers."""
+    no-attention-layers · full (every layer keeps the whole context; only the value heads are of another width)."""
     full_layers: int | None = None
     """Layers that keep keys and values for the whole context. None: not known."""
     window_layers: int | None = None
@@ -101,7 +101,8 @@ class Repository:
     """Which source states the builds, with its date."""
     claimed: bool = False
     """That it packages this model is the packager's own claim (the Hub's ``base_model``), not our catalogue's."""
-    format: Literal["gguf", "mlx", "safetensors"] = "gguf"
+    format: Literal["gguf", "mlx", "safetensors", "ollama"] = "gguf"
+    """``ollama``: one tag of a registry; ``id`` is then who packages it, a slash, and the tag's full name."""
 
     @property
     def organisation(self) -> str:
