@@ -53,7 +53,7 @@ class MemoryEstimate:
     weights_bytes: Bytes
     kv_bytes: Bytes
     kv_bytes_per_token: float
-    """At the asked context: total cache over tokens, so windows and states count as what they cost there."""
+    """At the asked context: total cache over tokens, so windows count as what they cost there; state is its own part."""
     state_bytes: Bytes
     compute_bytes: Bytes
     overhead_bytes: Bytes
@@ -116,6 +116,8 @@ class QualityEstimate:
     parts: tuple[EvidencePart, ...]
     quant_factor: float
     """1 means the quant costs nothing."""
+    multiplier: float = 1.0
+    """What the confidence in the evidence leaves of the score, 0.6 to 1; ``Assessment.score`` has it applied."""
 
 
 @dataclass(frozen=True, slots=True)
