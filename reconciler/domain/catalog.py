@@ -48,6 +48,11 @@ class Attention:
     state_bytes: int = 0
     """Recurrent and convolution state of one sequence, all layers together, independent of the context."""
     unverified: bool = False
+    """The exact layer list or window was not seen: taken from the class default of the architecture."""
+    compressed_layers: tuple[tuple[int, int], ...] = ()
+    """(tokens per cached entry, layers) of ``compressed``; ratio 0 keeps the window only."""
+    source: str = ""
+    """Where the layout comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,21 @@ class BenchmarkObservation:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogueSource:
+    """One place facts of a catalogue come from."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    id: str
+    """As facts name it, or the part before their ``:`` or blank."""
+    title: str
+    license: str
+    """Terms as found; ``none found`` where there was no licence file and only facts were taken."""
+    collected: date
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
     """Everything known of models at one date."""
 
@@ -191,3 +211,5 @@ class Catalogue:
     origin: Literal["bundled", "cached", "live", "fallback"]
     notes: tuple[str, ...] = ()
     """What a person should know: how old it is, what could not be refreshed."""
+    sources: tuple[CatalogueSource, ...] = ()
+    """Where its facts come from, with terms and date."""

@@ -135,6 +135,8 @@ class Row(Frozen):
     quant: str | None = None
     artifact: Artifact | None = None
     """What to fetch; None where nothing is fetched or it is not resolved."""
+    revision: str | None = None
+    """The revision the file asks for; None: whatever the source offers."""
     resolved: bool = True
     """False: the size is an estimate (≈) and the row cannot be applied."""
     before: Standing | None = None

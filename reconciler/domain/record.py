@@ -24,6 +24,8 @@ class RecordEntry(Frozen):
     quant: str | None = None
     artifact: Artifact | None = None
     """What was fetched; None for an adopted model."""
+    revision: str | None = None
+    """The revision the file asked for when it was fetched; None: whatever the source offered then."""
     digest: str | None = None
     """What the target listed once it was installed: drift is judged on this."""
     stamp: str | None = None

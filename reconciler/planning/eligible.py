@@ -1,0 +1,177 @@
+"""Who may fill a slot: trust, capability, line, context, an artifact the target can install, fit; else the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.domain.artifact import HubArtifact
+from reconciler.domain.catalog import CatalogModel
+from reconciler.domain.desired import DEFAULT_CONTEXT, MIN_BITS_PER_WEIGHT, Slot, Target
+from reconciler.domain.estimate import Assessment, Candidate, Requirement
+from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved, Unavailable
+from reconciler.domain.record import RecordEntry
+from reconciler.domain.units import show_bytes
+from reconciler.planning.option import Option, Rejected, RejectionReason
+from reconciler.planning.placing import name_on, need_for, refine
+from reconciler.planning.scene import Scene, names_of
+from reconciler.planning.trust import distrust_of_model, distrust_of_names, distrust_of_repository
+from reconciler.ranking.profiles import line_serves
+from reconciler.ranking.quants import normalise
+from reconciler.ranking.rank import assess, order_key
+
+FINAL_ANSWERS = frozenset({"not-found", "unauthorised", "gated", "not-installable", "corrupt"})
+"""Answers that make a candidate give way to the runner-up. An outage does not: it must never change a pick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """Every candidate of one slot on one target: options best first, and the rejected."""
+
+    options: tuple[Option, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def requirement_of(slot: Slot, model: CatalogModel) -> Requirement:
+    """What the slot asks, with the default context capped at the model's own."""
+    context = slot.context or min(DEFAULT_CONTEXT, model.context_length or DEFAULT_CONTEXT)
+    return Requirement(profile=slot.profile, context=context)
+
+
+def consider(scene: Scene, slot: Slot, target: Target) -> Considered:
+    """All candidates of the catalogue for a ranked slot on one target."""
+    verdicts = [judge(scene, slot, target, candidate) for candidate in scene.candidates]
+    options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
+    options.sort(key=lambda option: order_key(option.assessment))
+    return Considered(tuple(options), tuple(verdict for verdict in verdicts if isinstance(verdict, Rejected)))
+
+
+def judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option | Rejected:
+    """One candidate against one slot on one target: cheap questions first."""
+    refused = policy_rejection(scene, target, candidate)
+    if refused is not None:
+        return refused
+    need = need_for(candidate, target, slot.revision)
+    answer = scene.answer(need)
+    there = scene.installed_build(target.name, candidate.repository.id, candidate.quant)
+    if isinstance(answer, Unavailable) and answer.code in FINAL_ANSWERS and there is None:
+        return Rejected(candidate, target, "unavailable", answer.message)
+    resolved = answer if isinstance(answer, Resolved) else None
+    refined = refine(candidate, resolved)
+    refused = _not_installable(target, refined) or _wrong_purpose(slot, target, refined)
+    if refused is not None:
+        return refused
+    assessment = assess(
+        refined, requirement_of(slot, refined.model), scene.hardware(target), scene.evidence, scene.today
+    )
+    refused = _wrong_numbers(scene, slot, target, assessment)
+    return refused or option_of(scene, slot, target, assessment, need=need, answer=resolved)
+
+
+def option_of(
+    scene: Scene,
+    slot: Slot,
+    target: Target,
+    assessment: Assessment,
+    *,
+    need: HubNeed | RegistryNeed | None,
+    answer: Resolved | None,
+) -> Option:
+    """The option, with what stands in its place now and whether that is ours."""
+    candidate = assessment.candidate
+    entry = entry_of(scene, target, candidate)
+    installed = scene.installed(target.name, entry.name) if entry else None
+    if installed is None:
+        installed = scene.installed_build(target.name, candidate.repository.id, candidate.quant)
+    name = installed.name if installed else name_on(target, candidate, answer)
+    if installed is None:
+        installed = scene.installed(target.name, name)
+    if entry is not None and installed is None and answer is None:
+        name = entry.name
+    return Option(
+        target=target,
+        assessment=assessment,
+        name=name,
+        context=requirement_of(slot, candidate.model).context,
+        need=need,
+        answer=answer,
+        installed=installed,
+        entry=entry if entry is not None and entry.name == name else scene.entry(target.key, name),
+        revision=slot.revision,
+    )
+
+
+def entry_of(scene: Scene, target: Target, candidate: Candidate) -> RecordEntry | None:
+    """Our record of this build on this target, whatever stands there now."""
+    for entry in scene.record.entries:
+        if entry.target_key != target.key:
+            continue
+        if isinstance(entry.artifact, HubArtifact):
+            if (entry.artifact.repo, entry.quant) == (candidate.repository.id, candidate.quant):
+                return entry
+        elif entry.name == name_on(target, candidate):
+            return entry
+    return None
+
+
+def policy_rejection(scene: Scene, target: Target, candidate: Candidate) -> Rejected | None:
+    """Trust: publisher, packager, family, licence, forbidden names."""
+    pool, model = scene.desired.pool, candidate.model
+    distrust = (
+        distrust_of_repository(pool, organisation=candidate.repository.organisation, publisher=model.publisher)
+        or distrust_of_model(pool, model)
+        or distrust_of_names(pool, names_of(candidate))
+    )
+    return Rejected(candidate, target, distrust.reason, distrust.message) if distrust else None
+
+
+def _not_installable(target: Target, candidate: Candidate) -> Rejected | None:
+    readable = ("gguf", "ollama") if target.runtime == "ollama" else ("gguf",)
+    if candidate.repository.format not in readable:
+        message = f"{candidate.repository.format} files cannot be installed on {target.runtime}"
+    elif target.runtime == "ollama" and candidate.build.sharded:
+        message = "its files are sharded, which Ollama does not pull"
+    else:
+        return None
+    return Rejected(candidate, target, "not-installable-here", message)
+
+
+def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected | None:
+    """Line, capabilities, context and quant: what the slot asks for, numbers of the machine apart."""
+
+    def rejected(reason: RejectionReason, message: str) -> Rejected:
+        return Rejected(candidate, target, reason, message)
+
+    model = candidate.model
+    claimed = {capability for capability, _ in model.capabilities}
+    if not line_serves(model.line, slot.profile) and not (slot.profile == "vision" and "vision" in claimed):
+        return rejected("wrong-line", f"a {model.line} model does not serve {slot.profile}")
+    missing = [capability for capability in slot.capabilities if capability not in claimed]
+    if missing:
+        return rejected("capability-unknown", f"no source says that it can do {', '.join(missing)}")
+    if slot.context and model.context_length and slot.context > model.context_length:
+        return rejected("context-too-long", f"its context is {model.context_length} tokens, {slot.context} asked")
+    accepted = (slot.quant,) if slot.quant else slot.quants
+    if accepted and normalise(candidate.quant).canonical not in {normalise(quant).canonical for quant in accepted}:
+        return rejected("quant-not-accepted", f"{candidate.quant} is not in {', '.join(accepted)}")
+    bits = normalise(candidate.quant).bits_per_weight
+    if not accepted and bits < MIN_BITS_PER_WEIGHT:
+        return rejected("quant-below-floor", f"{candidate.quant} has {bits} bits per weight, below 4.25")
+    if slot.max_size is not None and candidate.bytes > slot.max_size:
+        return rejected("too-large", f"{show_bytes(candidate.bytes)} is above maxSize {show_bytes(slot.max_size)}")
+    return None
+
+
+def _wrong_numbers(scene: Scene, slot: Slot, target: Target, assessment: Assessment) -> Rejected | None:
+    """Fit on capacity at the slot's context, then speed."""
+    candidate, memory = assessment.candidate, assessment.memory
+    if not assessment.fits:
+        capacity = scene.hardware(target).capacity_bytes
+        context = requirement_of(slot, candidate.model).context
+        smaller = f"; fits at {memory.max_context}" if memory.max_context else ""
+        message = f"needs {show_bytes(memory.total_bytes)} at {context} tokens, {show_bytes(capacity)} usable{smaller}"
+        return Rejected(candidate, target, "does-not-fit", message, assessment)
+    speed, wanted = assessment.speed.tokens_per_second, slot.min_tokens_per_second
+    if wanted is not None and speed < wanted:
+        message = f"about {speed:.1f} tokens a second, {wanted:g} asked"
+        return Rejected(candidate, target, "too-slow", message, assessment)
+    return None

@@ -1,0 +1,74 @@
+"""The variant that fills a slot now, as our record says, and whether it still may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reconciler.domain.artifact import HubArtifact
+from reconciler.domain.catalog import Build, Repository
+from reconciler.domain.desired import Slot, Target
+from reconciler.domain.estimate import Candidate
+from reconciler.domain.record import RecordEntry
+from reconciler.planning.eligible import option_of, requirement_of
+from reconciler.planning.option import BY_THE_FILE, Option, Rejected
+from reconciler.planning.pins import stub_model
+from reconciler.planning.scene import Scene
+from reconciler.ranking.rank import assess
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """What fills a slot address now."""
+
+    entry: RecordEntry
+    option: Option
+    """As eligible; or, when it no longer is, the same numbers without the verdict."""
+    rejection: Rejected | None = None
+    """Why it no longer meets the slot; None while it does, or while nobody knows it any more."""
+
+    def goes_unasked(self, scene: Scene) -> bool:
+        """An ineligible incumbent that needs no approval to be replaced: the file itself says so."""
+        if self.rejection is None:
+            return False
+        edited = scene.record.applied_digest != scene.desired.digest
+        return edited or self.rejection.reason in BY_THE_FILE
+
+
+def incumbent_of(
+    scene: Scene, slot: Slot, address: str, options: Iterable[Option], rejected: Iterable[Rejected]
+) -> Incumbent | None:
+    """The incumbent of one address; None for an empty slot, or where an ineligible one is gone anyway."""
+    for entry in scene.entries_by_slot.get(address, ()):
+        target = next(target for target in scene.desired.targets if target.key == entry.target_key)
+        if target.name not in scene.observed or (slot.target and slot.target != target.name):
+            continue
+        option = next((option for option in options if option.entry == entry), None)
+        if option is not None:
+            return Incumbent(entry, option)
+        if scene.installed(target.name, entry.name) is None:
+            continue
+        rejection = next((one for one in rejected if _is_of(entry, one, target)), None)
+        candidate = rejection.candidate if rejection else _recorded_candidate(scene, entry)
+        return Incumbent(entry, _forced(scene, slot, target, candidate), rejection)
+    return None
+
+
+def _is_of(entry: RecordEntry, rejected: Rejected, target: Target) -> bool:
+    repo = entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else None
+    candidate = rejected.candidate
+    same_build = (candidate.repository.id, candidate.quant) == (repo, entry.quant)
+    return rejected.target == target and same_build
+
+
+def _recorded_candidate(scene: Scene, entry: RecordEntry) -> Candidate:
+    """A candidate from our record alone: no source knows the model any more, which is no reason to lose it."""
+    repo = entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else entry.model_id
+    model = scene.models.get(entry.model_id) or stub_model(entry.model_id)
+    return Candidate(model, Repository(repo, ()), Build(quant=entry.quant or "", bytes=entry.bytes, exact=True))
+
+
+def _forced(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option:
+    requirement = requirement_of(slot, candidate.model)
+    assessment = assess(candidate, requirement, scene.hardware(target), scene.evidence, scene.today)
+    return option_of(scene, slot, target, assessment, need=None, answer=None)

@@ -1,0 +1,184 @@
+"""A pin: the slot names its model exactly, so the question is not who wins but which files that name means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reconciler.domain.artifact import HubArtifact
+from reconciler.domain.catalog import Architecture, Build, CatalogModel, Repository
+from reconciler.domain.desired import MIN_BITS_PER_WEIGHT, Slot, Target
+from reconciler.domain.estimate import Candidate
+from reconciler.domain.names import OllamaName
+from reconciler.domain.observation import Resolved, Unavailable
+from reconciler.domain.units import Bytes
+from reconciler.formats.gguf_names import quant_of
+from reconciler.planning.eligible import FINAL_ANSWERS, entry_of, option_of, policy_rejection, requirement_of
+from reconciler.planning.option import Option
+from reconciler.planning.placing import need_for, refine
+from reconciler.planning.scene import Scene, names_of
+from reconciler.planning.trust import distrust_of_names, distrust_of_repository, registry_organisation
+from reconciler.ranking.quants import normalise
+from reconciler.ranking.rank import assess, order_key
+
+HUB_HOSTS = ("hf.co", "huggingface.co")
+
+
+@dataclass(frozen=True, slots=True)
+class PinBlocked:
+    """A pin that cannot be met on this target, and why."""
+
+    allowed: bool
+    """False: the policy forbids it. True: the source cannot give it."""
+    message: str
+
+
+def pin_option(scene: Scene, slot: Slot, target: Target) -> Option | PinBlocked:
+    """The one option of a pin on one target. It need not fit or be the best: it is what the file asks for."""
+    meant = candidates_meant(scene, slot, target)
+    ours = tuple(candidate for candidate in meant if _fills(scene, slot, target, candidate))
+    verdicts = [_judge(scene, slot, target, candidate) for candidate in ours or meant]
+    options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
+    if options:
+        return min(options, key=lambda option: _preference(slot, option))
+    return next(
+        (verdict for verdict in verdicts if isinstance(verdict, PinBlocked)),
+        PinBlocked(allowed=True, message=_not_found(slot, target)),
+    )
+
+
+def _not_found(slot: Slot, target: Target) -> str:
+    if ":" in (slot.model or "") or "/" not in (slot.model or ""):
+        return f"{slot.model} is an Ollama name, and target {target.name} is a {target.runtime}"
+    return f"no build of {slot.model} is known at {slot.quant or ', '.join(slot.quants)}"
+
+
+def candidates_meant(scene: Scene, slot: Slot, target: Target) -> tuple[Candidate, ...]:
+    """What the pinned name can mean: a registry tag, a model of the catalogue, a repository, or an unknown repository."""
+    name = slot.model or ""
+    if ":" in name or "/" not in name:
+        if target.runtime != "ollama":
+            return ()
+        parsed = OllamaName.parse(name)
+        if parsed.host not in HUB_HOSTS:
+            return (_tag_candidate(scene, target, parsed),)
+        hub_slot = slot.model_copy(update={"model": f"{parsed.namespace}/{parsed.model}", "quant": parsed.tag})
+        return candidates_meant(scene, hub_slot, target)
+    accepted = {normalise(quant).canonical for quant in ((slot.quant,) if slot.quant else slot.quants)}
+    known = tuple(
+        candidate
+        for candidate in scene.candidates
+        if name in (candidate.model.id, candidate.repository.id)
+        and (not accepted or normalise(candidate.quant).canonical in accepted)
+    )
+    return known or (() if name in scene.models and accepted else (_unknown_repository(scene, slot, target),))
+
+
+def _fills(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> bool:
+    """Our record says that this build already fills the slot: a pin without a quant stays with the one it got."""
+    entry = entry_of(scene, target, candidate)
+    return entry is not None and any(address in entry.slots for address in slot.addresses)
+
+
+def _preference(slot: Slot, option: Option) -> tuple[object, ...]:
+    """As the slot lists quants; else fitting before unfitting, the quant floor, then the ranking's order."""
+    listed = [normalise(quant).canonical for quant in slot.quants]
+    quant = normalise(option.candidate.quant)
+    position = listed.index(quant.canonical) if quant.canonical in listed else len(listed)
+    below_floor = quant.bits_per_weight < MIN_BITS_PER_WEIGHT
+    return (position, not option.assessment.fits, below_floor, order_key(option.assessment))
+
+
+def _judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option | PinBlocked:
+    need = need_for(candidate, target, slot.revision)
+    if need is not None and need.kind == "hub" and not candidate.quant:
+        need = need.model_copy(update={"quant": slot.quant})
+    answer = scene.answer(need)
+    if isinstance(answer, Unavailable) and answer.code in FINAL_ANSWERS:
+        return PinBlocked(allowed=True, message=answer.message)
+    resolved = answer if isinstance(answer, Resolved) else None
+    refined = _named_by_answer(scene, refine(candidate, resolved), resolved)
+    forbidden = _forbidden(scene, target, refined, resolved)
+    if forbidden is not None:
+        return PinBlocked(allowed=False, message=forbidden)
+    if target.runtime == "ollama" and refined.build.sharded:
+        return PinBlocked(
+            allowed=True, message=f"{refined.repository.id} at {refined.quant} is sharded; Ollama pulls none"
+        )
+    assessment = assess(
+        refined, requirement_of(slot, refined.model), scene.hardware(target), scene.evidence, scene.today
+    )
+    return option_of(scene, slot, target, assessment, need=need, answer=resolved)
+
+
+def _forbidden(scene: Scene, target: Target, candidate: Candidate, answer: Resolved | None) -> str | None:
+    """Why the policy forbids this pin; a repository nobody knows is asked about before a packager is refused."""
+    if candidate.model.sources:
+        rejected = policy_rejection(scene, target, candidate)
+        return rejected.message if rejected else None
+    organisation = candidate.repository.organisation
+    claimed = answer.claimed_base if answer else None
+    if answer is None and organisation in scene.desired.pool.packagers:
+        return None
+    publisher = claimed.partition("/")[0] if claimed else None
+    distrust = distrust_of_repository(
+        scene.desired.pool, organisation=organisation, publisher=publisher
+    ) or distrust_of_names(scene.desired.pool, names_of(candidate))
+    return distrust.message if distrust else None
+
+
+def _named_by_answer(scene: Scene, candidate: Candidate, answer: Resolved | None) -> Candidate:
+    """An unknown repository's candidate with its quant and, where it names a base we know, that model."""
+    if answer is None or candidate.model.sources:
+        return candidate
+    artifact = answer.artifact
+    quant = candidate.quant
+    if not quant and isinstance(artifact, HubArtifact):
+        quant = quant_of(artifact.files[0].path) or ""
+    model = scene.models.get(answer.claimed_base or "") or candidate.model
+    return replace(candidate, build=replace(candidate.build, quant=quant), model=model)
+
+
+def _unknown_repository(scene: Scene, slot: Slot, target: Target) -> Candidate:
+    """A repository no catalogue knows: everything about it must be asked."""
+    repo = slot.model or ""
+    recorded = next(
+        (
+            entry
+            for address in slot.addresses
+            for entry in scene.entries_by_slot.get(address, ())
+            if entry.target_key == target.key
+            and isinstance(entry.artifact, HubArtifact)
+            and entry.artifact.repo == repo
+            and (slot.quant is None or entry.quant == normalise(slot.quant).canonical)
+        ),
+        None,
+    )
+    quant = (recorded.quant if recorded else None) or (normalise(slot.quant).canonical if slot.quant else "")
+    size = recorded.bytes if recorded else Bytes(0)
+    return Candidate(stub_model(repo), Repository(repo, ()), Build(quant=quant, bytes=size, exact=False))
+
+
+def _tag_candidate(scene: Scene, target: Target, name: OllamaName) -> Candidate:
+    """A tag of a registry; the Ollama library's tags are matched to the catalogue by their short name."""
+    organisation = registry_organisation(name.host, name.namespace, trusted=target.registry)
+    short = f"{name.model}:{name.tag}"
+    model = scene.models_by_tag.get(short) if name.namespace == "library" else None
+    repository = Repository(f"{organisation}/{name.canonical}", (), format="ollama")
+    return Candidate(model or stub_model(short), repository, Build(quant="", bytes=Bytes(0), exact=False))
+
+
+def stub_model(identity: str) -> CatalogModel:
+    """A model of which only the name is known."""
+    return CatalogModel(
+        id=identity,
+        lineage="",
+        generation="",
+        line="general",
+        params=None,
+        active_params=None,
+        gguf_weights=None,
+        architecture=Architecture(name=None),
+        context_length=None,
+        license=None,
+        released=None,
+    )

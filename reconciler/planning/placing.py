@@ -1,0 +1,67 @@
+"""What a candidate is called on a target, what must be asked to fetch it, and what the answer makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.domain.artifact import HubArtifact, RegistryArtifact
+from reconciler.domain.catalog import Build
+from reconciler.domain.desired import Target
+from reconciler.domain.estimate import Candidate
+from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved
+from reconciler.formats.gguf_names import parse
+
+
+def is_tag(candidate: Candidate) -> bool:
+    """A tag of a registry rather than files of a Hub repository."""
+    return candidate.repository.format == "ollama"
+
+
+def tag_name(candidate: Candidate) -> str:
+    return candidate.repository.id.partition("/")[2]
+
+
+def name_on(target: Target, candidate: Candidate, answer: Resolved | None = None) -> str:
+    """The canonical name a candidate has, or will have, on a target; provisional while its files are not known."""
+    repo, quant = candidate.repository.id, candidate.quant
+    if target.runtime == "ollama":
+        if is_tag(candidate):
+            return tag_name(candidate)
+        return f"{target.registry or 'hf.co'}/{repo}:{quant}"
+    if target.runtime == "advisory":
+        return f"{repo}:{quant}"
+    artifact = answer.artifact if answer else None
+    if isinstance(artifact, HubArtifact):
+        return f"{artifact.repo}/{artifact.files[0].path}"
+    return f"{repo}/{candidate.build.files[0]}" if candidate.build.files else f"{repo}:{quant}"
+
+
+def need_for(candidate: Candidate, target: Target, revision: str | None) -> HubNeed | RegistryNeed | None:
+    """The question whose answer makes a candidate fetchable for a target; None where we never fetch."""
+    if target.runtime == "advisory":
+        return None
+    if target.runtime == "ollama" and (target.registry or is_tag(candidate)):
+        name = name_on(target, candidate)
+        return RegistryNeed(name=name, registry=target.registry, insecure=target.insecure)
+    return HubNeed(repo=candidate.repository.id, quant=candidate.quant, revision=revision)
+
+
+def refine(candidate: Candidate, answer: Resolved | None) -> Candidate:
+    """The candidate with what the source said of it: exact sizes and files, and facts of a model nobody knew."""
+    if answer is None or answer.artifact is None:
+        return candidate
+    artifact = answer.artifact
+    if isinstance(artifact, RegistryArtifact):
+        build = replace(candidate.build, bytes=artifact.bytes, exact=True)
+    else:
+        models = [file for file in artifact.files if parse(file.path).role == "model"]
+        build = Build(
+            quant=candidate.quant,
+            bytes=artifact.bytes,
+            exact=True,
+            files=tuple(file.path for file in artifact.files),
+            sha256=tuple(file.sha256 for file in artifact.files),
+            sharded=len(models) > 1,
+        )
+    model = answer.model if answer.model is not None and not candidate.model.sources else candidate.model
+    return replace(candidate, build=build, model=model)

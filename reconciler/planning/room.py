@@ -1,0 +1,110 @@
+"""How much may still be put where: budgets and file systems as one kind of limit.
+
+A scope is a budget (this host's, or one target's own) or a file system. What is ours is committed to every scope of
+its target; a file system's limit is what is free beyond the reserve plus what we already hold there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler.domain.desired import DEFAULT_MIN_FREE, DEFAULT_MIN_FREE_SHARE, Target
+from reconciler.domain.observation import DiskSpace
+from reconciler.domain.units import Bytes
+from reconciler.planning.scene import Scene
+
+HOST = "host"
+Place = tuple[str, str]
+"""(target name, model name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Limits, and what is committed against them. ``with_…`` returns a new one."""
+
+    limits: Mapping[str, int]
+    scopes_of: Mapping[str, tuple[str, ...]]
+    """Scopes by target name, the budget first."""
+    committed: Mapping[Place, int]
+
+    def used(self, scope: str) -> int:
+        return sum(size for place, size in self.committed.items() if scope in self.scopes_of[place[0]])
+
+    def lacking(self, place: Place, size: int, *, reserve: Mapping[Place, int] | None = None) -> int:
+        """Bytes missing to hold ``size`` more at ``place`` and the reserve beside it; 0 when it fits.
+
+        What is committed already costs nothing more.
+        """
+        wanted = {place: size, **(reserve or {})}
+        new = {where: need for where, need in wanted.items() if where not in self.committed}
+        if not new:
+            return 0
+        return max(
+            (
+                self.used(scope) + _in_scope(new, scope, self.scopes_of) - self.limits[scope]
+                for scope in self.scopes_of[place[0]]
+            ),
+            default=0,
+        )
+
+    def fits(self, place: Place, size: int, *, reserve: Mapping[Place, int] | None = None) -> bool:
+        return self.lacking(place, size, reserve=reserve) <= 0
+
+    def with_(self, place: Place, size: int) -> Room:
+        return replace(self, committed={**self.committed, place: size})
+
+    def without(self, place: Place) -> Room:
+        return replace(self, committed={where: size for where, size in self.committed.items() if where != place})
+
+
+def _in_scope(sizes: Mapping[Place, int], scope: str, scopes_of: Mapping[str, tuple[str, ...]]) -> int:
+    return sum(size for place, size in sizes.items() if scope in scopes_of[place[0]])
+
+
+def budget_scope(target: Target) -> str:
+    """Whose budget a target uses: the host's, or its own."""
+    return HOST if target.is_local and target.disk_budget is None else target.name
+
+
+def min_free_bytes(scene: Scene, disk: DiskSpace) -> Bytes:
+    """What must stay free on a file system: as declared, else the smaller of 20 GB and a tenth of it."""
+    declared = scene.desired.pool.min_free_disk
+    return (
+        declared
+        if declared is not None
+        else Bytes(min(DEFAULT_MIN_FREE, int(disk.total_bytes * DEFAULT_MIN_FREE_SHARE)))
+    )
+
+
+def owned_sizes(scene: Scene) -> Mapping[Place, Bytes]:
+    """What is ours and really there, with its size as observed."""
+    found: dict[Place, Bytes] = {}
+    for target in scene.desired.targets:
+        for entry in scene.record.entries:
+            if entry.target_key != target.key:
+                continue
+            installed = scene.installed(target.name, entry.name)
+            if installed is not None:
+                found[target.name, entry.name] = installed.bytes
+    return found
+
+
+def empty_room(scene: Scene, *, holding: Iterable[Place]) -> Room:
+    """The room before anything is picked: only ``holding`` (what stays whatever happens) is committed."""
+    sizes = owned_sizes(scene)
+    limits: dict[str, int] = {}
+    scopes_of: dict[str, tuple[str, ...]] = {}
+    for target in scene.desired.targets:
+        scope = budget_scope(target)
+        limits[scope] = target.disk_budget or scene.desired.pool.disk_budget
+        scopes_of[target.name] = (scope,)
+        observed = scene.observed.get(target.name)
+        if observed is not None and observed.disk is not None:
+            device = f"disk {observed.disk.device}"
+            scopes_of[target.name] = (scope, device)
+            limits.setdefault(device, observed.disk.free_bytes - min_free_bytes(scene, observed.disk))
+    for (target_name, _), size in sizes.items():
+        for scope in scopes_of[target_name][1:]:
+            limits[scope] += size
+    return Room(limits, scopes_of, {place: sizes[place] for place in holding if place in sizes})

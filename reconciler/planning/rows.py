@@ -1,0 +1,197 @@
+"""Rows of a plan, built in one place so that every row of one kind says the same things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.domain.desired import Slot, Target
+from reconciler.domain.plan import Action, Reason, Row, RowEvidence, Standing
+from reconciler.domain.record import RecordEntry
+from reconciler.domain.units import Bytes, show_bytes
+from reconciler.planning.option import Option, Rejected
+from reconciler.planning.room import Room
+from reconciler.planning.scene import Scene
+
+_POLICY = frozenset(
+    {"publisher-not-allowed", "packager-not-allowed", "family-not-allowed", "license-not-allowed", "never-listed"}
+)
+_NEAREST = (
+    "no-room", "does-not-fit", "too-slow", "too-large", "unavailable", "context-too-long", "quant-not-accepted",
+    "capability-unknown", "not-installable-here", "license-not-allowed", "family-not-allowed", "packager-not-allowed",
+    "never-listed", "publisher-not-allowed",
+)  # fmt: skip
+"""Rejections from the nearest miss to the farthest; what is not listed is too far to mention."""
+
+
+def evidence_of(scene: Scene, option: Option) -> RowEvidence:
+    """The numbers of an option."""
+    assessment = option.assessment
+    return RowEvidence(
+        score=round(assessment.score, 2),
+        low=round(assessment.low, 2),
+        high=round(assessment.high, 2),
+        tokens_per_second=round(assessment.speed.tokens_per_second, 1),
+        memory_bytes=assessment.memory.total_bytes,
+        context=option.context,
+        capacity_bytes=scene.hardware(option.target).capacity_bytes,
+    )
+
+
+def option_row(
+    scene: Scene,
+    option: Option,
+    *,
+    address: str,
+    slots: Sequence[str],
+    action: Action,
+    reason: Reason,
+    message: str = "",
+) -> Row:
+    """A row about what fills a slot: what stands there now, what will, and the numbers."""
+    candidate, installed, entry = option.candidate, option.installed, option.entry
+    before = None
+    if installed is not None:
+        before = Standing(
+            name=installed.name,
+            model_id=candidate.model.id,
+            quant=candidate.quant or None,
+            digest=installed.digest or (entry.digest if entry else None),
+            bytes=installed.bytes,
+        )
+    changes = action in (Action.INSTALL, Action.UPDATE)
+    size = option.artifact.bytes if option.artifact else option.candidate.bytes
+    after = before
+    if changes:
+        after = Standing(
+            name=option.name,
+            model_id=candidate.model.id,
+            quant=candidate.quant or None,
+            digest=option.artifact.digest if option.artifact else None,
+            bytes=size,
+        )
+    return Row(
+        address=address,
+        action=action,
+        reason=reason,
+        target=option.target.name,
+        target_key=option.target.key,
+        name=option.name,
+        slots=tuple(slots),
+        model_id=candidate.model.id,
+        quant=candidate.quant or None,
+        artifact=option.artifact if changes else None,
+        revision=option.revision,
+        resolved=not changes or option.artifact is not None,
+        before=before,
+        after=after,
+        bytes_down=size if changes else Bytes(0),
+        bytes_freed=installed.bytes if action is Action.UPDATE and installed else Bytes(0),
+        ours=entry is not None or changes,
+        evidence=evidence_of(scene, option),
+        message=message,
+    )
+
+
+def entry_row(
+    target: Target, entry: RecordEntry, *, action: Action, reason: Reason, size: Bytes | None, message: str = ""
+) -> Row:
+    """A row about something of ours that no slot asks for. ``size`` is what is there now; None: nothing is."""
+    standing = Standing(
+        name=entry.name, model_id=entry.model_id, quant=entry.quant, digest=entry.digest, bytes=size or Bytes(0)
+    )
+    evicts = action is Action.EVICT
+    return Row(
+        address=entry.slots[0] if entry.slots else f"target/{target.name}/{entry.name}",
+        action=action,
+        reason=reason,
+        target=target.name,
+        target_key=entry.target_key,
+        name=entry.name,
+        slots=entry.slots,
+        model_id=entry.model_id,
+        quant=entry.quant,
+        before=standing if size is not None else None,
+        after=standing if action is Action.KEEP else None,
+        bytes_freed=size if evicts and size is not None else Bytes(0),
+        ours=True,
+        evidence=RowEvidence(score=round(entry.score, 2)),
+        message=message,
+    )
+
+
+def target_row(
+    *,
+    address: str,
+    slots: Sequence[str],
+    target: str,
+    target_key: str,
+    reason: Reason,
+    message: str,
+    command: str | None = None,
+) -> Row:
+    """A row about a slot address that nobody can decide about on this target."""
+    return Row(
+        address=address,
+        action=Action.KEEP,
+        reason=reason,
+        target=target,
+        target_key=target_key,
+        name="",
+        slots=tuple(slots),
+        message=message,
+        command=command,
+    )
+
+
+def unfilled_row(
+    scene: Scene, address: str, slot: Slot, options: Sequence[Option], rejected: Sequence[Rejected], room: Room
+) -> Row:
+    """Why nothing fills a slot: the nearest miss, in words."""
+    only_policy = not options and all(one.reason in _POLICY for one in rejected)
+    target = slot.target or (scene.desired.targets[0].name if scene.desired.targets else "")
+    row = target_row(
+        address=address,
+        slots=(address,),
+        target=target,
+        target_key=scene.targets[target].key if target in scene.targets else "",
+        reason=Reason.NOTHING_ALLOWED if only_policy else Reason.NOTHING_FITS,
+        message=_why_unfilled(scene, slot, options, rejected),
+    )
+    nearest, missing = _nearest(options, rejected, room)
+    return row.model_copy(update={"evidence": RowEvidence(nearest=nearest, missing_bytes=missing)})
+
+
+def _why_unfilled(scene: Scene, slot: Slot, options: Sequence[Option], rejected: Sequence[Rejected]) -> str:
+    if not scene.desired.pool.allowed_orgs:
+        return "nothing may be installed: pool.allowedOrgs is empty"
+    if not scene.observation.catalogue.models:
+        return "no model is known: the catalogue is empty"
+    if options:
+        return f"{len(options)} candidates are eligible, but none has room in the budget or on the disk"
+    if rejected and all(one.reason in _POLICY for one in rejected):
+        return "no known model is of an allowed publisher, family and licence"
+    return f"no allowed model serves {slot.profile} within this slot's conditions on this machine"
+
+
+def _nearest(options: Sequence[Option], rejected: Sequence[Rejected], room: Room) -> tuple[str | None, Bytes | None]:
+    if options:
+        small = min(options, key=lambda option: (option.bytes, option.name))
+        missing = Bytes(max(0, room.lacking(small.place, small.bytes)))
+        return (
+            f"{_label(small)} needs {show_bytes(small.bytes)}, {show_bytes(missing)} more than there is room",
+            missing,
+        )
+    misses = [one for one in rejected if one.reason in _NEAREST]
+    if not misses:
+        return None, None
+
+    def distance(one: Rejected) -> tuple[object, ...]:
+        memory = one.assessment.memory.total_bytes if one.assessment else 0
+        return (_NEAREST.index(one.reason), memory, one.candidate.key)
+
+    best = min(misses, key=distance)
+    return f"{best.candidate.model.id} at {best.candidate.quant}: {best.message}", None
+
+
+def _label(option: Option) -> str:
+    return f"{option.candidate.model.id} at {option.candidate.quant}"

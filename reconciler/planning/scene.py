@@ -1,0 +1,146 @@
+"""Everything a decision may look at, prepared once per plan: the arguments of ``make_plan`` in the form it asks for.
+
+What does not belong here: a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+from reconciler.domain.catalog import CatalogModel
+from reconciler.domain.desired import DesiredState, Target
+from reconciler.domain.estimate import Candidate
+from reconciler.domain.hardware import Hardware
+from reconciler.domain.names import OllamaName
+from reconciler.domain.observation import Installed, Observation, ObservedTarget, Resolved, Unavailable
+from reconciler.domain.plan import Overrides
+from reconciler.domain.record import Record, RecordEntry
+from reconciler.ranking.candidates import candidates
+from reconciler.ranking.rank import EvidenceIndex
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The desired state, the observation and the record, indexed."""
+
+    desired: DesiredState
+    observation: Observation
+    record: Record
+    overrides: Overrides
+
+    @cached_property
+    def today(self) -> date:
+        return self.observation.now.date()
+
+    @cached_property
+    def targets(self) -> Mapping[str, Target]:
+        return {target.name: target for target in self.desired.targets}
+
+    @cached_property
+    def observed(self) -> Mapping[str, ObservedTarget]:
+        """Targets of the file that answered, by name."""
+        return {
+            target.name: target
+            for target in self.observation.targets
+            if isinstance(target, ObservedTarget) and target.name in self.targets
+        }
+
+    @cached_property
+    def models(self) -> Mapping[str, CatalogModel]:
+        return {model.id: model for model in self.observation.catalogue.models}
+
+    @cached_property
+    def models_by_tag(self) -> Mapping[str, CatalogModel]:
+        """By name in the Ollama library."""
+        return {model.ollama_tag: model for model in self.observation.catalogue.models if model.ollama_tag}
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        return candidates(self.observation.catalogue)
+
+    @cached_property
+    def evidence(self) -> EvidenceIndex:
+        return EvidenceIndex.of(self.observation.catalogue, self.today)
+
+    @cached_property
+    def _answers(self) -> Mapping[object, Resolved | Unavailable]:
+        return {answer.need: answer for answer in self.observation.answers}
+
+    def answer(self, need: object) -> Resolved | Unavailable | None:
+        return self._answers.get(need)
+
+    def hardware(self, target: Target) -> Hardware:
+        """The machine a target runs models on: this one, or the one its own override describes."""
+        observed = self.observed.get(target.name)
+        if observed is not None and observed.hardware is not None:
+            return observed.hardware
+        return self.observation.hardware.hardware
+
+    @cached_property
+    def _installed(self) -> Mapping[str, Mapping[str, Installed]]:
+        return {
+            name: {self._fold(name, model.name): model for model in target.installed if not model.remote}
+            for name, target in self.observed.items()
+        }
+
+    @cached_property
+    def _installed_builds(self) -> Mapping[str, Mapping[tuple[str, str], Installed]]:
+        """By target, then (repository, quant): first by name, so that the answer never depends on listing order."""
+        return {
+            name: {
+                (model.repo, model.quant): model
+                for model in sorted(target.installed, key=lambda model: model.name, reverse=True)
+                if model.repo and model.quant and not model.remote
+            }
+            for name, target in self.observed.items()
+        }
+
+    def installed(self, target: str, name: str) -> Installed | None:
+        """What stands under a name on an observed target."""
+        return self._installed.get(target, {}).get(self._fold(target, name))
+
+    def installed_build(self, target: str, repo: str, quant: str) -> Installed | None:
+        """The installed model that is this quant of this repository, by its name or place."""
+        return self._installed_builds.get(target, {}).get((repo, quant))
+
+    @cached_property
+    def _entries(self) -> Mapping[tuple[str, str], RecordEntry]:
+        return {(entry.target_key, entry.name): entry for entry in self.record.entries}
+
+    def entry(self, target_key: str, name: str) -> RecordEntry | None:
+        """Our record of a name on a target."""
+        return self._entries.get((target_key, name))
+
+    @cached_property
+    def entries_by_slot(self) -> Mapping[str, tuple[RecordEntry, ...]]:
+        """By slot address: what we installed for it, on targets of this file."""
+        keys = {target.key for target in self.desired.targets}
+        found: dict[str, tuple[RecordEntry, ...]] = {}
+        for entry in self.record.entries:
+            for address in entry.slots:
+                if entry.target_key in keys:
+                    found[address] = (*found.get(address, ()), entry)
+        return found
+
+    def _fold(self, target: str, name: str) -> str:
+        """Ollama compares names whatever their case; a file system does not."""
+        if self.targets[target].runtime != "ollama":
+            return name
+        try:
+            return OllamaName.parse(name).canonical.casefold()
+        except ValueError:
+            return name.casefold()
+
+
+def names_of(candidate: Candidate, *, installed_name: str = "") -> tuple[str, ...]:
+    """Every canonical name ``keep`` and ``never`` may mean by a candidate."""
+    repo, quant = candidate.repository.id, candidate.quant
+    tag = (candidate.model.ollama_tag,) if candidate.model.ollama_tag else ()
+    return tuple(
+        dict.fromkeys(
+            (candidate.model.id, repo, f"{repo}:{quant}", *tag, *((installed_name,) if installed_name else ()))
+        )
+    )
