@@ -1,0 +1,69 @@
+"""``/api/create``, as far as tests need it: ``spec/runtimes.md`` 1.9."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tests.doubles.ollama_download import Faults
+from tests.doubles.ollama_model import CONFIG_TYPE
+from tests.doubles.ollama_pull import pull
+from tests.doubles.ollama_store import IMAGE, Name
+
+if TYPE_CHECKING:
+    from tests.doubles.ollama import OllamaDouble
+
+_ADAPTERS_REMOVED = (0, 34, 1)
+
+
+def create(server: OllamaDouble, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Status lines. A first line with only ``error`` is a 400; a later one may be followed by ``success`` all the same."""
+    store, name = server.store, Name.parse(str(body.get("model") or body.get("name")))
+    version = tuple(int(part) for part in server.version.split("-")[0].split("."))
+    if body.get("adapters") and version >= _ADAPTERS_REMOVED:
+        yield {"error": "adapters are not supported"}
+        return
+    missing = [d for d in (body.get("files") or {}).values() if not store.blob(d).exists()]
+    if missing or not (body.get("from") or body.get("files")):
+        yield {"error": f"blob {missing[0]} not found" if missing else "neither 'from' or 'files' was specified"}
+        return
+    layers: list[dict[str, Any]] = []
+    if body.get("from"):
+        source = Name.parse(body["from"])
+        if store.find(source) is None:
+            yield from (
+                line for line in pull(server, source, insecure=False, faults=Faults()) if isinstance(line, dict)
+            )
+        stored = store.find(source)
+        if stored is not None:
+            layers = [dict(layer) for layer in stored.layers[:-1]]
+            yield {"status": f"using existing layer {layers[0]['digest']}"}
+    for digest in (body.get("files") or {}).values():
+        yield {"status": "parsing GGUF"}
+        # since 0.30 the upload is rewritten: another digest, and the upload stays behind as an orphan
+        layers.append(store.add_blob(store.blob(digest).read_bytes() + b"\0", IMAGE + "model"))
+        yield {"status": f"creating new layer {layers[-1]['digest']}"}
+    for digest in (body.get("adapters") or {}).values():
+        layers.append({"mediaType": IMAGE + "adapter", "digest": digest, "size": store.blob(digest).stat().st_size})
+    layers = _with_texts(server, body, layers)
+    config = store.add_blob(json.dumps({"model_format": "gguf", "model_family": "llama"}).encode(), CONFIG_TYPE)
+    yield {"status": "writing manifest"}
+    document = {"schemaVersion": 2, "mediaType": "", "config": config, "layers": layers}
+    old = store.find(name)
+    store.write(name, json.dumps(document).encode())
+    if old is not None and not server.no_prune:
+        store.remove_unused(layer["digest"] for layer in old.layers)
+    yield {"status": "success"}
+
+
+def _with_texts(server: OllamaDouble, body: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Template, system and parameters of the body replace those that came with ``from``."""
+    texts = {"template": body.get("template"), "system": body.get("system")}
+    if body.get("parameters"):
+        texts["params"] = json.dumps(body["parameters"])
+    for kind, text in texts.items():
+        if text:
+            layers = [layer for layer in layers if layer["mediaType"] != IMAGE + kind]
+            layers.append(server.store.add_blob(text.encode(), IMAGE + kind))
+    return layers
