@@ -53,7 +53,7 @@ def _not_found(slot: Slot, target: Target) -> str:
 
 
 def candidates_meant(scene: Scene, slot: Slot, target: Target) -> tuple[Candidate, ...]:
-    """What the pinned name can mean: a registry tag, a model of the catalogue, a repository, or an unknown repository."""
+    """What the pinned name can mean: a registry tag, a model of the catalogue, a repository, an unknown one."""
     name = slot.model or ""
     if ":" in name or "/" not in name:
         if target.runtime != "ollama":

@@ -195,13 +195,13 @@ class _Choice:
         return self._instead_of_eligible(incumbent, best)
 
     def _pinned(self) -> Option:
-        """Where it is already, else the first target in file order with room, else the first: apply will say no room."""
+        """Where it is already, else the first target in file order with room, else the first (no room)."""
         there = [option for option in self.claim.options if option.entry or option.installed]
         fitting = [option for option in self.claim.options if self._fits(option, {})]
         return (there or fitting or list(self.claim.options))[0]
 
     def _instead_of_eligible(self, incumbent: Incumbent, best: Option | None) -> _Chosen:
-        """The challenger's score must win by the threshold, and its lower end must not be below the incumbent's score."""
+        """A challenger wins by the threshold, and with the lower end of its interval not below the incumbent."""
         if best is None or best.variant == incumbent.option.variant:
             return _Chosen(incumbent.option, "incumbent")
         ours, theirs = incumbent.option.assessment, best.assessment
