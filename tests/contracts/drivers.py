@@ -1,0 +1,145 @@
+"""One driver per implementation of the ``Runtime`` port: how the contract suite offers models and makes trouble."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.domain.artifact import Layer, RegistryArtifact
+from reconciler.domain.desired import Target
+from reconciler.domain.names import OllamaName
+from reconciler.domain.plan import Row
+from reconciler.domain.units import Bytes
+from reconciler.integrations.clock import SystemClock
+from reconciler.integrations.http import Http
+from reconciler.integrations.runtimes.ollama import Ollama
+from reconciler.ports import Runtime
+from tests.doubles.ollama import OllamaDouble
+from tests.doubles.ollama_model import MANIFEST_TYPE
+from tests.doubles.ollama_rig import QuickClock, install_row, library_row, runtime_on, small
+from tests.doubles.registry_front_memory import MemoryRegistry
+
+NOWHERE = "http://127.0.0.1:9"
+"""The discard port: nobody listens there."""
+
+
+@dataclass
+class Driver:
+    """What the suite needs of an implementation. ``None`` where it has no such thing: the case is skipped, visibly."""
+
+    runtime: Runtime
+    wanted: Row
+    """A model that is offered and not installed."""
+    unknown: Row
+    """A model that nobody offers."""
+    slowly: Callable[[], None]
+    """From now on, downloads take long enough to be interrupted."""
+    partial_bytes: Callable[[], int] | None = None
+    """Bytes kept of unfinished downloads."""
+    in_use: Callable[[str], AbstractContextManager[object]] | None = None
+    dead: Runtime | None = None
+    """The same, with nothing behind it."""
+    expendable: Callable[[str], Any] | None = None
+    """Makes a throw-away name of an installed one, where the model's own name must not be removed."""
+    frees: bool = True
+    """Whether removing an expendable name gives bytes back."""
+
+
+def _dead_ollama() -> Ollama:
+    clock = QuickClock()
+    target = Target(name="dead", runtime="ollama", endpoint=NOWHERE)
+    return Ollama(target, http=lambda: Http(clock=clock), clock=clock, environ={}, directories=[])
+
+
+@asynccontextmanager
+async def ollama_double(folder: Path) -> AsyncIterator[Driver]:
+    model = small(1)
+    with ExitStack() as parts:
+        registry = parts.enter_context(MemoryRegistry())
+        registry.add("library/contract:1b", model)
+        double = OllamaDouble(folder / "models", registries={"registry.ollama.ai": registry.url}, part_bytes=65_536)
+        parts.enter_context(double)
+        runtime, dead = runtime_on(double, directories=[folder / "models"]), _dead_ollama()
+
+        def slowly() -> None:
+            double.pace.bytes_per_second = 100_000
+
+        yield Driver(
+            runtime=runtime,
+            wanted=library_row("contract:1b", model),
+            unknown=library_row("nowhere:1b", small(2)),
+            slowly=slowly,
+            partial_bytes=lambda: sum(1 for _ in double.store.blobs.glob("*-partial")),
+            in_use=double.in_flight,
+            dead=dead,
+        )
+        await runtime.close()
+        await dead.close()
+
+
+@asynccontextmanager
+async def ollama_real(_: Path) -> AsyncIterator[Driver]:
+    """A server somebody lent us. Only a copy under a throw-away name is removed; the model only if we brought it."""
+    url, model = os.environ.get("LOCALMODELS_TEST_OLLAMA_URL"), os.environ.get("LOCALMODELS_TEST_OLLAMA_MODEL")
+    if not url or not model:
+        pytest.skip("no real Ollama: LOCALMODELS_TEST_OLLAMA_URL and LOCALMODELS_TEST_OLLAMA_MODEL are not set")
+    clock = SystemClock()
+    runtime = Ollama(Target(name="real", runtime="ollama", endpoint=url), http=lambda: Http(clock=clock), clock=clock)
+    http, dead = Http(clock=clock), _dead_ollama()
+    row, prefix = await _real_row(http, model), f"localmodels-contract-{uuid.uuid4().hex[:8]}"
+    before = {installed.name for installed in getattr(await runtime.observe(), "installed", ())}
+
+    async def expendable(name: str) -> str:
+        copy = f"{prefix}/copy:latest"
+        reply = await http.request("POST", f"{url}/api/copy", json={"source": name, "destination": copy})
+        assert reply.ok
+        return copy
+
+    if row.name in before:
+        pytest.skip(f"{row.name} is installed on {url} already: name a small model that is not, it will be removed")
+    try:
+        yield Driver(
+            runtime=runtime,
+            wanted=row,
+            unknown=install_row(f"{prefix}/nowhere:latest", row.artifact),
+            slowly=lambda: None,
+            dead=dead,
+            expendable=expendable,
+            frees=False,
+        )
+    finally:
+        for name in (f"{prefix}/copy:latest", row.name):
+            await runtime.remove(name)
+        for open_one in (runtime, dead, http):
+            await open_one.close()
+
+
+async def _real_row(http: Http, text: str) -> Row:
+    """What the model's own registry says of it now."""
+    import hashlib
+
+    name = OllamaName.parse(text)
+    url = f"https://{name.host}/v2/{name.namespace}/{name.model}/manifests/{name.tag}"
+    reply = await http.request("GET", url, headers={"Accept": MANIFEST_TYPE}, follow_redirects=True)
+    assert reply.ok, f"{url} answered {reply.status}"
+    document = reply.json()
+    entries = [document["config"], *document["layers"]]
+    artifact = RegistryArtifact(
+        registry=name.host,
+        namespace=name.namespace,
+        name=name.model,
+        tag=name.tag,
+        manifest_digest=hashlib.sha256(reply.body).hexdigest(),
+        layers=tuple(Layer(digest=entry["digest"], bytes=Bytes(entry["size"])) for entry in entries),
+    )
+    return install_row(name.canonical, artifact)
+
+
+DRIVERS = {"ollama-double": ollama_double, "ollama-real": ollama_real}

@@ -1,0 +1,156 @@
+"""What every implementation of the ``Runtime`` port promises, in one suite.
+
+How to run it against a real server: ``docs/testing.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from reconciler.domain.observation import ObservedTarget, UnknownTarget
+from reconciler.errors import OutsideError, Refused
+from tests.contracts.drivers import DRIVERS, Driver
+from tests.doubles.ollama_rig import Heard
+
+
+@pytest.fixture(params=sorted(DRIVERS))
+async def driver(request, tmp_path):
+    async with DRIVERS[request.param](tmp_path) as driver:
+        yield driver
+
+
+async def seen(driver: Driver) -> ObservedTarget:
+    observed = await driver.runtime.observe()
+    assert isinstance(observed, ObservedTarget), observed
+    return observed
+
+
+async def named(driver: Driver, name: str):
+    return next((model for model in (await seen(driver)).installed if model.name == name), None)
+
+
+async def expendable(driver: Driver, name: str) -> str:
+    return await driver.expendable(name) if driver.expendable else name
+
+
+async def interrupted_install(driver: Driver) -> Heard:
+    """Begin an install and cancel it once bytes have arrived."""
+    driver.slowly()
+    heard, arrived = Heard(), asyncio.Event()
+
+    def listen(done, total, note=""):
+        heard(done, total, note)
+        if done > 0:
+            arrived.set()
+
+    task = asyncio.create_task(driver.runtime.install(driver.wanted, listen))
+    waiting = asyncio.create_task(arrived.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    task.cancel()
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return heard
+
+
+async def test_observing_twice_says_the_same(driver):
+    first, second = await seen(driver), await seen(driver)
+    assert first.installed == second.installed
+    assert (first.name, first.key, first.version, first.notes) == (
+        second.name,
+        second.key,
+        second.version,
+        second.notes,
+    )
+
+
+async def test_what_was_installed_is_observed_with_its_digest(driver):
+    installed = await driver.runtime.install(driver.wanted, Heard())
+    assert installed == await named(driver, driver.wanted.name)
+    assert installed.digest == driver.wanted.artifact.digest
+    assert installed.bytes == driver.wanted.artifact.bytes
+
+
+async def test_the_digest_can_be_asked_for(driver):
+    installed = await driver.runtime.install(driver.wanted, Heard())
+    digest, stamp = await driver.runtime.digest(installed.name, Heard())
+    assert (digest, stamp) == (installed.digest, installed.stamp)
+    with pytest.raises(Refused):
+        await driver.runtime.digest(driver.unknown.name, Heard())
+
+
+async def test_installing_again_changes_nothing(driver):
+    first = await driver.runtime.install(driver.wanted, Heard())
+    assert await driver.runtime.install(driver.wanted, Heard()) == first
+    assert [model.name for model in (await seen(driver)).installed].count(driver.wanted.name) == 1
+
+
+async def test_progress_reaches_the_total_and_never_passes_it(driver):
+    heard = Heard()
+    await driver.runtime.install(driver.wanted, heard)
+    total = driver.wanted.artifact.bytes
+    assert {said for _, said, _ in heard.calls} == {total}
+    assert heard.done == sorted(heard.done)
+    assert heard.done[-1] == total
+
+
+async def test_what_is_removed_is_gone_and_its_bytes_are_free(driver):
+    installed = await driver.runtime.install(driver.wanted, Heard())
+    name = await expendable(driver, installed.name)
+    freed = await driver.runtime.remove(name)
+    assert await named(driver, name) is None
+    assert freed == installed.bytes or not driver.frees
+
+
+async def test_removing_what_is_gone_frees_nothing(driver):
+    installed = await driver.runtime.install(driver.wanted, Heard())
+    name = await expendable(driver, installed.name)
+    await driver.runtime.remove(name)
+    assert await driver.runtime.remove(name) == 0
+
+
+async def test_an_unknown_model_is_a_clear_no_and_leaves_nothing_listed(driver):
+    before = (await seen(driver)).installed
+    with pytest.raises(OutsideError) as raised:
+        await driver.runtime.install(driver.unknown, Heard())
+    assert not raised.value.retryable
+    assert (await seen(driver)).installed == before
+
+
+async def test_a_cancelled_install_leaves_no_entry_and_can_be_resumed(driver):
+    heard = await interrupted_install(driver)
+    if heard.done and heard.done[-1] == driver.wanted.artifact.bytes:
+        pytest.skip("the model arrived before it could be interrupted: name a larger one")
+    assert await named(driver, driver.wanted.name) is None
+    if driver.partial_bytes is not None:
+        assert driver.partial_bytes() > 0
+    installed = await driver.runtime.install(driver.wanted, Heard())
+    assert installed.digest == driver.wanted.artifact.digest
+    if driver.partial_bytes is not None:
+        assert driver.partial_bytes() == 0
+
+
+async def test_what_is_in_use_stays(driver):
+    if driver.in_use is None:
+        pytest.skip("this implementation has no way to be in use from a test")
+    installed = await driver.runtime.install(driver.wanted, Heard())
+    with driver.in_use(installed.name):
+        assert (await named(driver, installed.name)).loaded
+        with pytest.raises(Refused) as raised:
+            await driver.runtime.remove(installed.name)
+        assert raised.value.code == "in-use"
+    assert await named(driver, installed.name) is not None
+
+
+async def test_nothing_behind_it_is_unknown_and_not_empty(driver):
+    if driver.dead is None:
+        pytest.skip("this implementation needs no endpoint")
+    observed = await driver.dead.observe()
+    assert isinstance(observed, UnknownTarget)
+    assert observed.reason
+    with pytest.raises(OutsideError) as raised:
+        await driver.dead.install(driver.wanted, Heard())
+    assert raised.value.retryable
