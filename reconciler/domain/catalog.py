@@ -190,7 +190,7 @@ class CatalogueSource:
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
     id: str
-    """As facts name it, or the part before their ``:`` or blank."""
+    """As facts name it, or the beginning of their name: ``aiconfigurator`` covers ``aiconfigurator:Qwen--…``."""
     title: str
     license: str
     """Terms as found; ``none found`` where there was no licence file and only facts were taken."""

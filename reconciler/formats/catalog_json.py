@@ -216,15 +216,19 @@ def _model(row: Any, texts: tuple[str, ...]) -> CatalogModel:
 
 def _architecture(row: Any) -> Architecture:
     _typed(row, _ARCHITECTURE_TYPES)
-    attention = row[9]
-    if attention is None:
-        return Architecture(*row[:9])
-    for key, value in attention.items():
+    name, layers, hidden, heads, kv_heads, head_dim, vocab, experts, active, attention = row
+    return Architecture(
+        name, layers, hidden, heads, kv_heads, head_dim, vocab, experts, active, attention and _attention(attention)
+    )
+
+
+def _attention(named: dict[str, Any]) -> Attention:
+    for key, value in named.items():
         if key == "compressed_layers":
-            attention = {**attention, key: tuple((_whole(ratio), _whole(layers)) for ratio, layers in value)}
+            named = {**named, key: tuple((_whole(ratio), _whole(layers)) for ratio, layers in value)}
         elif key not in _ATTENTION_TYPES or type(value) not in _ATTENTION_TYPES[key]:
             _refuse(f"attention.{key} is {value!r}")
-    return Architecture(*row[:9], Attention(**attention))
+    return Attention(**named)
 
 
 def _repository(row: Any, texts: tuple[str, ...]) -> Repository:
