@@ -1,0 +1,319 @@
+"""What the keys of a desired state file must mean together: the rules that no schema can hold.
+
+Every rule is a generator of findings, so that one reading tells all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from reconciler.domain.desired_document import (
+    Block,
+    HardwareOverride,
+    Long,
+    Pool,
+    Settings,
+    Slot,
+    Target,
+    TargetOverride,
+)
+from reconciler.domain.names import OllamaName, glob_matches, nearest, split_repo
+from reconciler.domain.units import parse_duration
+
+OLLAMA_LIBRARY = "ollama-library"
+HUB_HOSTS = ("hf.co", "huggingface.co")
+LIBRARY_HOST = "registry.ollama.ai"
+HOUR_SECONDS = 3600.0
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule that is broken: where, what was found and what is allowed, and how to go on."""
+
+    path: Path
+    """From the settings down: ``("slots", 2, "target")``."""
+    message: str
+    hint: str | None = None
+    first: Path | None = None
+    """The other place it collides with, where there is one."""
+    rests_on: tuple[Path, ...] = ()
+    """Other places of the settings it was judged by: while one of them is broken, the finding may be wrong."""
+
+
+def broken_rules(settings: Settings) -> Iterator[Finding]:
+    """Everything in the settings that is well formed and makes no sense."""
+    yield from _names_are_unique("slots", [slot.name for slot in settings.slots or ()])
+    yield from _names_are_unique("targets", [target.name for target in settings.targets or ()])
+    for index, target in enumerate(settings.targets or ()):
+        for finding in _target_rules(target):
+            yield _below(finding, "targets", index, rests_on="runtime")
+    yield from _places_are_apart(settings.targets or [])
+    for index, slot in enumerate(settings.slots or ()):
+        for finding in _slot_rules(slot, settings):
+            yield _below(finding, "slots", index, rests_on="model")
+    yield from _installer_rules(settings)
+    yield from _refresh_rules(settings)
+    if settings.hardware and settings.hardware.override:
+        for finding in _machine_rules(settings.hardware.override):
+            yield _below(finding, "hardware", "override")
+
+
+def _below(finding: Finding, *outer: str | int, rests_on: str | None = None) -> Finding:
+    also: tuple[Path, ...] = ((*outer, rests_on),) if rests_on else ()
+    return replace(finding, path=(*outer, *finding.path), rests_on=(*finding.rests_on, *also))
+
+
+def _names_are_unique(where: str, names: list[str]) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        first = seen.setdefault(name.lower(), index)
+        if first != index:
+            kind = where.removesuffix("s")
+            yield Finding(
+                (where, index, "name"), f"found {name!r}, the name of another {kind}; allowed: each name once",
+                "give one of the two another name", (where, first, "name"),
+            )  # fmt: skip
+
+
+# --- targets
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether a URL means this host."""
+    host = host_of(endpoint)
+    return host in ("localhost", "[::1]", "0.0.0.0") or host.startswith("127.") or host.endswith(".localhost")  # noqa: S104
+
+
+def host_of(endpoint: str) -> str:
+    """Host of a URL in lower case, without its port.
+
+    >>> host_of("http://[::1]:80/x"), host_of("https://Big.lan:11434")
+    ('[::1]', 'big.lan')
+    """
+    rest = endpoint.partition("://")[2].partition("/")[0].lower()
+    return rest.partition("]")[0] + "]" if rest.startswith("[") else rest.partition(":")[0]
+
+
+_TAKES = {"endpoint": ("ollama", "advisory", "lm-studio", "vllm"), "path": ("store",), "registry": ("ollama",),
+          "insecure": ("ollama",), "program": ("advisory",)}  # fmt: skip
+
+
+def _target_rules(target: Target) -> Iterator[Finding]:
+    for key, runtimes in _TAKES.items():
+        if key in target.model_fields_set and target.runtime not in runtimes:
+            allowed = " or ".join(runtimes)
+            yield Finding((key,), f"found on a target with 'runtime: {target.runtime}'; allowed: with {allowed}")
+    if target.insecure and target.registry is None and target.runtime == "ollama":
+        yield Finding(
+            ("insecure",), "found without 'registry'; allowed: together with it", "add the registry it is about"
+        )
+    yield from _machine_of_target(target)
+
+
+def _machine_of_target(target: Target) -> Iterator[Finding]:
+    machine = target.hardware
+    if machine is not None:
+        inner = machine.override if isinstance(machine, TargetOverride) else machine
+        at = ("hardware", "override") if isinstance(machine, TargetOverride) else ("hardware",)
+        for finding in _machine_rules(inner):
+            yield _below(finding, *at)
+    if target.endpoint is None or is_loopback(target.endpoint):
+        if machine is not None:
+            message = "found on a target of this host; allowed: on a target elsewhere"
+            yield Finding(
+                ("hardware",), message, "to describe this host, write it as 'hardware: {override: …}' at the top"
+            )
+        return
+    where = f"{target.endpoint} is not on this host"
+    if machine is None:
+        line = "hardware: {platform: nvidia, vramGb: 24, bandwidthGbps: 1008}"
+        yield Finding((), f"{where}, so its machine cannot be observed; 'hardware' is missing", f"add '{line}'")
+    if target.disk_budget is None and target.disk_budget_gb is None:
+        message = f"{where}, so its disk cannot be observed; 'diskBudget' is missing"
+        yield Finding((), message, "add 'diskBudget: 500GB'")
+
+
+def _machine_rules(machine: HardwareOverride) -> Iterator[Finding]:
+    if machine.platform == "cpu":
+        if not (machine.ram_gb or machine.vram_gb):
+            yield Finding((), "a machine without accelerator needs 'ramGb'", "add 'ramGb: 32'")
+    elif not machine.vram_gb:
+        found = "found 0" if machine.vram_gb == 0 else "'vramGb' is missing"
+        at = ("vramGb",) if machine.vram_gb == 0 else ()
+        hint = "add 'vramGb: 24', or write 'platform: cpu'"
+        yield Finding(at, f"{found}; allowed: more than 0 on platform {machine.platform}", hint)
+
+
+def _places_are_apart(targets: list[Target]) -> Iterator[Finding]:
+    """Two targets on one place would count its models twice."""
+    seen: dict[tuple[str, str], int] = {}
+    for index, target in enumerate(targets):
+        if target.runtime not in ("store", "ollama"):
+            continue
+        first = seen.setdefault((target.runtime, _place_of(target)), index)
+        if first != index:
+            other = targets[first].name
+            message = f"found the same place as target {other!r}; allowed: each place once"
+            yield Finding(("targets", index), message, "remove one of the two", ("targets", first))
+
+
+def _place_of(target: Target) -> str:
+    if target.runtime == "store":
+        return (target.path or "").rstrip("/")
+    return (target.endpoint or "http://127.0.0.1:11434").rstrip("/").lower().replace("//localhost", "//127.0.0.1")
+
+
+def _installer_rules(settings: Settings) -> Iterator[Finding]:
+    installer = settings.installer
+    if installer is None or installer.ollama_endpoint is None:
+        return
+    at: Path = ("installer", "ollamaEndpoint")
+    if installer.backend != "ollama":
+        yield Finding(at, f"found with 'backend: {installer.backend}'; allowed: with ollama")
+    elif not is_loopback(installer.ollama_endpoint) and not (settings.hardware and settings.hardware.override):
+        message = f"{installer.ollama_endpoint} is not on this host, so its machine cannot be observed"
+        hint = "write it under 'targets' with 'hardware' and 'diskBudget', or add 'hardware: {override: …}'"
+        yield Finding(at, message, hint)
+
+
+def _refresh_rules(settings: Settings) -> Iterator[Finding]:
+    refresh = settings.refresh
+    if refresh is not None and refresh.interval is not None and parse_duration(refresh.interval) < HOUR_SECONDS:
+        yield Finding(("refresh", "interval"), f"found {refresh.interval}; allowed: 1h and more")
+    if settings.interval is not None and parse_duration(settings.interval) < 1:
+        yield Finding(("interval",), f"found {settings.interval}; allowed: 1s and more")
+
+
+# --- slots
+
+
+_CHOOSING = {"profile": "profile", "capabilities": "capabilities", "min_tokens_per_second": "minTokensPerSecond",
+             "max_size": "maxSize"}  # fmt: skip
+
+
+def _slot_rules(slot: Slot, settings: Settings) -> Iterator[Finding]:
+    if slot.model is None:
+        yield from _ranked_rules(slot)
+    else:
+        yield from _pin_rules(slot, slot.model, settings)
+    yield from _target_exists(slot, settings)
+
+
+def _ranked_rules(slot: Slot) -> Iterator[Finding]:
+    if slot.quant is not None:
+        yield Finding(("quant",), "found without 'model'; allowed: on a pin", f"write 'quants: [{slot.quant}]'")
+    if slot.revision is not None:
+        yield Finding(("revision",), "found without 'model'; allowed: on a pin", "add 'model', or remove it")
+
+
+def _pin_rules(slot: Slot, model: str, settings: Settings) -> Iterator[Finding]:
+    for name, key in _CHOOSING.items():
+        if name in slot.model_fields_set:
+            message = f"found together with 'model'; a pin names its model, and '{key}' is for choosing one"
+            yield Finding((key,), message, f"remove '{key}', or remove 'model'")
+    if slot.count > 1:
+        yield Finding(("count",), f"found {slot.count} on a pin; allowed: 1, because a pin is one model")
+    if slot.quant is not None and slot.quants is not None:
+        yield Finding(("quants",), "found together with 'quant'; allowed: one of the two")
+    try:
+        organisation = _organisation_of(model, settings)
+    except ValueError as error:
+        yield Finding(("model",), str(error), "write org/name, or an Ollama name such as qwen3:8b")
+        return
+    pool = settings.pool or Pool()
+    findings = (
+        *_pin_is_allowed(model, organisation, pool),
+        *_pin_is_not_forbidden(slot, model, pool),
+        *_pin_has_a_home(slot, model, settings),
+    )
+    for finding in findings:
+        yield replace(finding, rests_on=(("pool",), ("targets",), ("installer",)))
+
+
+def is_ollama_name(model: str) -> bool:
+    """Whether a pin can only be meant for an Ollama: a tag, a bare name, or a host in front."""
+    return ":" in model or model.count("/") != 1
+
+
+def _organisation_of(model: str, settings: Settings) -> str:
+    """Who packages what a pin names.
+
+    Raises:
+        ValueError: it is no name at all.
+    """
+    if not is_ollama_name(model):
+        return split_repo(model)[0]
+    name = OllamaName.parse(model)
+    registries = {target.registry for target in settings.targets or ()}
+    if name.host not in (LIBRARY_HOST, *HUB_HOSTS, *registries):
+        return name.host
+    return OLLAMA_LIBRARY if name.namespace == "library" else name.namespace
+
+
+def _pin_is_allowed(model: str, organisation: str, pool: Pool) -> Iterator[Finding]:
+    if organisation in pool.allowed_orgs:
+        return
+    if not pool.allowed_orgs:
+        message = f"found {model}, but pool.allowedOrgs is empty, so nothing may be installed"
+        yield Finding(("model",), message, "add the publisher of the model to pool.allowedOrgs")
+    elif organisation not in pool.packagers:
+        near = nearest(organisation, (*pool.allowed_orgs, *pool.packagers), 1)
+        hint = f"did you mean {near[0]}? Names are case-sensitive" if near else f"add {organisation} to one of the two"
+        allowed = ", ".join((*pool.allowed_orgs, *pool.packagers))
+        message = (
+            f"found {model}: {organisation} is neither in pool.allowedOrgs nor in pool.packagers; allowed: {allowed}"
+        )
+        yield Finding(("model",), message, hint)
+
+
+def _pin_is_not_forbidden(slot: Slot, model: str, pool: Pool) -> Iterator[Finding]:
+    names = [model]
+    if is_ollama_name(model):
+        names.append(OllamaName.parse(model).canonical)
+    elif slot.quant:
+        names += [f"{model}:{slot.quant}", f"hf.co/{model}:{slot.quant}"]
+    for index, pattern in enumerate(pool.never):
+        if any(glob_matches(pattern, name) for name in names):
+            message = f"found {model}, which pool.never forbids by {pattern!r}"
+            yield Finding(("model",), message, "remove the pin, or the pattern", ("pool", "never", index))
+            return
+
+
+def _pin_has_a_home(slot: Slot, model: str, settings: Settings) -> Iterator[Finding]:
+    """An Ollama name needs an Ollama: a store takes files of Hub repositories."""
+    if not is_ollama_name(model) or settings.installer is not None:
+        return
+    wanted = [target for target in settings.targets or () if slot.target in (None, target.name)]
+    if wanted and any(target.runtime != "store" for target in wanted):
+        return
+    if settings.targets and not wanted:
+        return
+    message = f"found {model}, an Ollama name, but no target of this slot is an Ollama; a store takes org/name"
+    yield Finding(("model",), message, "add a target with 'runtime: ollama', or pin a Hub repository")
+
+
+def _target_exists(slot: Slot, settings: Settings) -> Iterator[Finding]:
+    if slot.target is None:
+        return
+    names = [target.name for target in settings.targets or ()] or [implied_target_name(settings)]
+    if slot.target not in names:
+        near = nearest(slot.target, names, 1)
+        hint = f"did you mean {near[0]}?" if near else "add the target, or leave 'target' out"
+        message = f"found {slot.target!r}; allowed: {', '.join(names)}"
+        yield Finding(("target",), message, hint, rests_on=(("targets",), ("installer",)))
+
+
+def implied_target_name(settings: Settings) -> str:
+    """What the only target is called where the file lists none."""
+    return settings.installer.backend if settings.installer else "store"
+
+
+def document_name(document: object) -> str:
+    """Whose record the document is."""
+    if isinstance(document, Long):
+        return document.metadata.name
+    block = getattr(document, "local_models", None)
+    return block.name or "default" if isinstance(block, Block) else "default"
