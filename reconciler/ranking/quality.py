@@ -1,0 +1,228 @@
+"""How good a model is for a profile: from what was measured of it, else from its lineage, else hardly at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from reconciler.domain.catalog import BenchmarkObservation, Catalogue, CatalogModel, Evidence
+from reconciler.domain.estimate import EvidencePart, Profile, QualityEstimate
+from reconciler.domain.hardware import Confidence
+from reconciler.ranking.evidence import family_root, grade_observation, plain_id, weakest
+from reconciler.ranking.merge import combined_weight, merge, source_weight
+from reconciler.ranking.profiles import benchmark_weight
+from reconciler.ranking.quants import REFERENCE_QUANT, Quant, normalise
+from reconciler.ranking.recency import LINEAGE_STEP, recency
+from reconciler.ranking.scales import POINTS, Group, Scale, effective_weights, expected, group_of, scales
+
+_Z80 = 1.2816
+"""Half of an 80 % interval of a normal distribution, in standard deviations."""
+_DEVIATION_ALONE = 8.0
+"""Standard deviation of one fresh direct observation, in points: LMArena and LiveBench place the same model about
+this far apart."""
+_DEVIATION_INHERITED, _DEVIATION_UNKNOWN = 10.0, 14.0
+_OTHER_LINE = 0.6
+"""Similarity of two models of one lineage whose lines differ."""
+_FALLBACK_CEILING = 0.8
+"""Most a model keeps of its score where no benchmark of the profile was taken and ``general`` stands in."""
+_SHOWN_PARTS = 6
+_REFERENCE = normalise(REFERENCE_QUANT)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelQuality:
+    """Quality of a model at the reference quant: everything that the quants of one model share."""
+
+    score: float
+    deviation: float
+    """Standard deviation of ``score``, in points."""
+    evidence: Evidence
+    confidence: Confidence
+    multiplier: float
+    parts: tuple[EvidencePart, ...]
+
+    def at(self, quant: Quant) -> QualityEstimate:
+        """The quality at one quant: what it keeps, relative to the reference, of score and interval alike."""
+        kept = quant.quality_factor / _REFERENCE.quality_factor
+        score = min(100.0, self.score * kept)
+        half = _Z80 * self.deviation * max(1.0, 2.0 - kept)
+        return QualityEstimate(
+            score, max(0.0, score - half), min(100.0, score + half), self.evidence, self.confidence, self.parts,
+            quant.quality_factor, self.multiplier,
+        )  # fmt: skip
+
+
+class EvidenceIndex:
+    """Every observation of a catalogue, keyed by model and on one scale. Built once, asked for every candidate.
+
+    What it answers is a pure function of the catalogue and the day; answers are kept, since the quants of a model
+    share them.
+    """
+
+    def __init__(
+        self, observations: Iterable[BenchmarkObservation], models: Sequence[CatalogModel], today: date
+    ) -> None:
+        self.today = today
+        ordered = sorted(
+            observations, key=lambda o: (o.benchmark, o.release or "", o.source, o.variant or "", o.observed_at, o.value)
+        )
+        self.scales: dict[Group, Scale] = scales(ordered, models)
+        self._by_model: dict[str, list[BenchmarkObservation]] = {}
+        for observation in ordered:
+            self._by_model.setdefault(plain_id(observation.model), []).append(observation)
+        self._lineages: dict[tuple[str, str], list[CatalogModel]] = {}
+        for model in sorted(models, key=lambda m: m.id):
+            if plain_id(model.id) in self._by_model:
+                self._lineages.setdefault((model.publisher, model.lineage), []).append(model)
+        self._kept: dict[tuple[str, Profile, str | None], ModelQuality] = {}
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, today: date) -> EvidenceIndex:
+        """The index of a catalogue as seen on a day."""
+        return cls(catalogue.observations, catalogue.models, today)
+
+    @property
+    def is_empty(self) -> bool:
+        """No observation at all: every score then rests on size and date."""
+        return not self._by_model
+
+    def observations(self, model: str) -> tuple[BenchmarkObservation, ...]:
+        """What was measured of a model, in one order whatever the catalogue's."""
+        return tuple(self._by_model.get(plain_id(model), ()))
+
+    def quality(self, model: CatalogModel, profile: Profile, quant: str | None = None) -> ModelQuality:
+        """Quality of a model for a profile at the reference quant.
+
+        Args:
+            model: need not be in the catalogue.
+            profile: which benchmarks count.
+            quant: grades observations that name a quant; the quant's own cost is charged by ``ModelQuality.at``.
+        """
+        named = any(observation.quant for observation in self._by_model.get(plain_id(model.id), ()))
+        key = (model.id, profile, quant if named else None)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = self._judge(model, profile, key[2])
+        return found
+
+    def _judge(self, model: CatalogModel, profile: Profile, quant: str | None) -> ModelQuality:
+        own = self._measured(model, profile, quant)
+        if own is not None:
+            return own
+        if profile not in ("general", "embedding"):
+            general = self._measured(model, "general", quant)
+            if general is not None:
+                return _standing_in(general)
+        return self._inherited(model, profile)
+
+    def _measured(self, model: CatalogModel, profile: Profile, quant: str | None) -> ModelQuality | None:
+        """From the model's own observations; None where no benchmark of the profile was taken."""
+        parts, shares = self._parts(model, profile, quant)
+        if not parts:
+            return None
+        merged = merge(parts, shares)
+        if merged.weight <= 0:
+            return None
+        boards = len({part.source for part in parts})
+        deviation = math.hypot(_DEVIATION_ALONE / math.sqrt(1.0 + merged.weight), merged.spread / math.sqrt(2 * boards))
+        return ModelQuality(
+            merged.score, deviation, weakest(part.evidence for part in parts), merged.confidence, merged.multiplier,
+            tuple(parts),
+        )  # fmt: skip
+
+    def _parts(
+        self, model: CatalogModel, profile: Profile, quant: str | None
+    ) -> tuple[list[EvidencePart], list[float]]:
+        """The observations that say something about the profile, and how much each does.
+
+        A model that ran one benchmark in several modes has it once: the modes share its weight.
+        """
+        relevant = [
+            (observation, scale, share)
+            for observation in self._by_model.get(plain_id(model.id), ())
+            if (share := benchmark_weight(observation.benchmark, profile)) > 0
+            and (scale := self.scales.get(group_of(observation))) is not None
+            and math.isfinite(observation.value)
+        ]
+        modes: dict[Group, int] = {}
+        for observation, _, _ in relevant:
+            modes[group_of(observation)] = modes.get(group_of(observation), 0) + 1
+        parts = [self._part(observation, scale, model.id, quant) for observation, scale, _ in relevant]
+        return parts, [share / modes[group_of(observation)] for observation, _, share in relevant]
+
+    def _part(self, observation: BenchmarkObservation, scale: Scale, model: str, quant: str | None) -> EvidencePart:
+        graded = grade_observation(observation, model, quant)
+        age = recency(observation.observed_at, self.today)
+        trust = source_weight(observation.source)
+        value = scale.normalise(observation.value)
+        if observation.quant is not None:
+            value *= _REFERENCE.quality_factor / normalise(observation.quant).quality_factor
+        return EvidencePart(
+            observation.benchmark, observation.source, observation.observed_at.isoformat(), observation.value,
+            min(100.0, value), graded, combined_weight(graded, 1.0, 1.0), age.weight, trust,
+            combined_weight(graded, age.weight, trust),
+        )  # fmt: skip
+
+    def _inherited(self, model: CatalogModel, profile: Profile) -> ModelQuality:
+        """From measured models of the same publisher and lineage; a name alone inherits nothing.
+
+        What is inherited is how far the lineage stands above or below what size and date let one expect, so a smaller
+        sibling stands lower by the logarithm of its size, and a successor is not taken for its predecessor.
+        """
+        weights, gaps, parts, grades = [], [], [], []
+        for sibling in self._lineages.get((model.publisher, model.lineage), ()):
+            measured = None if sibling.id == model.id else self._measured(sibling, profile, None)
+            if measured is None:
+                continue
+            closeness = _closeness(model, sibling)
+            weights.append(closeness * min(1.0, sum(part.weight for part in measured.parts)))
+            gaps.append(measured.score - expected(sibling))
+            grades.append((closeness, family_root(sibling.id) == family_root(model.id)))
+            parts.append((closeness, measured.parts[:2]))
+        total = math.fsum(weights)
+        if total <= 0:
+            return _unknown(model, self.today)
+        gap = math.fsum(weight * value for weight, value in zip(weights, gaps, strict=True)) / total
+        nearest, is_base = max(grades)
+        evidence: Evidence = "base" if is_base else "interpolated"
+        shown = [part for _, own in sorted(parts, key=lambda p: -p[0]) for part in own][:_SHOWN_PARTS]
+        score = min(97.0, max(1.0, expected(model) + gap * nearest))
+        graded = tuple(_regraded(part, evidence) for part in shown)
+        deviation = _DEVIATION_INHERITED + (_DEVIATION_UNKNOWN - _DEVIATION_INHERITED) * (1.0 - nearest)
+        return ModelQuality(score, deviation, evidence, "low", 0.6 + 0.15 * nearest, graded)
+
+
+def _closeness(model: CatalogModel, sibling: CatalogModel) -> float:
+    """How alike two models of a lineage are, 0 to 1: by generation, size and line."""
+    behind = abs(model.generation_rank - sibling.generation_rank)
+    sizes = effective_weights(model), effective_weights(sibling)
+    doublings = abs(math.log2(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else 3.0
+    line = 1.0 if model.line == sibling.line else _OTHER_LINE
+    return float(LINEAGE_STEP**behind * math.exp(-doublings / 4.0) * line)
+
+
+def _regraded(part: EvidencePart, evidence: Evidence) -> EvidencePart:
+    weight = combined_weight(evidence, part.recency_weight, part.source_weight)
+    return EvidencePart(
+        part.benchmark, part.source, part.observed_at, part.value, part.normalised, evidence,
+        combined_weight(evidence, 1.0, 1.0), part.recency_weight, part.source_weight, weight,
+    )  # fmt: skip
+
+
+def _standing_in(general: ModelQuality) -> ModelQuality:
+    """A general score for a profile nobody measured: wider, and never of high confidence."""
+    confidence: Confidence = "medium" if general.confidence == "high" else general.confidence
+    return ModelQuality(
+        general.score, general.deviation * 1.5, general.evidence, confidence,
+        min(general.multiplier, _FALLBACK_CEILING), general.parts,
+    )  # fmt: skip
+
+
+def _unknown(model: CatalogModel, today: date) -> ModelQuality:
+    """Nothing is known but size and date: a low score, below measured models of its size, and a wide interval."""
+    score = expected(model) - POINTS / 2
+    if model.released is None or model.released > today:
+        score -= POINTS / 2
+    return ModelQuality(max(1.0, score), _DEVIATION_UNKNOWN, "interpolated", "low", 0.6, ())
