@@ -76,12 +76,20 @@ class EvidenceIndex:
         for model in sorted(models, key=lambda m: m.id):
             if plain_id(model.id) in self._by_model:
                 self._lineages.setdefault((model.publisher, model.lineage), []).append(model)
+        self._models = models
+        self._ordered = ordered
         self._kept: dict[tuple[str, Profile, str | None], ModelQuality] = {}
+        self.kept: dict[object, object] = {}
+        """For whoever assesses with this index: what candidates share. Never read here."""
 
     @classmethod
     def of(cls, catalogue: Catalogue, today: date) -> EvidenceIndex:
         """The index of a catalogue as seen on a day."""
         return cls(catalogue.observations, catalogue.models, today)
+
+    def on(self, today: date) -> EvidenceIndex:
+        """The same observations as seen on another day."""
+        return EvidenceIndex(self._ordered, self._models, today)
 
     @property
     def is_empty(self) -> bool:
@@ -127,10 +135,12 @@ class EvidenceIndex:
             return None
         boards = len({part.source for part in parts})
         deviation = math.hypot(_DEVIATION_ALONE / math.sqrt(1.0 + merged.weight), merged.spread / math.sqrt(2 * boards))
-        return ModelQuality(
+        measured = ModelQuality(
             merged.score, deviation, weakest(part.evidence for part in parts), merged.confidence, merged.multiplier,
             tuple(parts),
         )  # fmt: skip
+        covered = math.fsum(shares)
+        return measured if covered >= 1.0 else _completed(measured, covered, self._inherited(model, profile))
 
     def _parts(
         self, model: CatalogModel, profile: Profile, quant: str | None
@@ -171,23 +181,27 @@ class EvidenceIndex:
         What is inherited is how far the lineage stands above or below what size and date let one expect, so a smaller
         sibling stands lower by the logarithm of its size, and a successor is not taken for its predecessor.
         """
-        weights, gaps, parts, grades = [], [], [], []
+        weights: list[float] = []
+        gaps: list[float] = []
+        grades: list[tuple[float, bool]] = []
+        parts: list[tuple[float, list[EvidencePart]]] = []
         for sibling in self._lineages.get((model.publisher, model.lineage), ()):
-            measured = None if sibling.id == model.id else self._measured(sibling, profile, None)
-            if measured is None:
+            own, shares = ([], []) if sibling.id == model.id else self._parts(sibling, profile, None)
+            measured, covered = merge(own, shares), min(1.0, math.fsum(shares))
+            if measured.weight <= 0:
                 continue
             closeness = _closeness(model, sibling)
-            weights.append(closeness * min(1.0, sum(part.weight for part in measured.parts)))
+            weights.append(closeness * covered * min(1.0, math.fsum(part.weight for part in own)))
             gaps.append(measured.score - expected(sibling))
-            grades.append((closeness, family_root(sibling.id) == family_root(model.id)))
-            parts.append((closeness, measured.parts[:2]))
+            grades.append((closeness * covered, family_root(sibling.id) == family_root(model.id)))
+            parts.append((closeness * covered, own[:2]))
         total = math.fsum(weights)
         if total <= 0:
             return _unknown(model, self.today)
         gap = math.fsum(weight * value for weight, value in zip(weights, gaps, strict=True)) / total
         nearest, is_base = max(grades)
         evidence: Evidence = "base" if is_base else "interpolated"
-        shown = [part for _, own in sorted(parts, key=lambda p: -p[0]) for part in own][:_SHOWN_PARTS]
+        shown = [part for _, of_sibling in sorted(parts, key=lambda p: -p[0]) for part in of_sibling][:_SHOWN_PARTS]
         score = min(97.0, max(1.0, expected(model) + gap * nearest))
         graded = tuple(_regraded(part, evidence) for part in shown)
         deviation = _DEVIATION_INHERITED + (_DEVIATION_UNKNOWN - _DEVIATION_INHERITED) * (1.0 - nearest)
@@ -208,6 +222,22 @@ def _regraded(part: EvidencePart, evidence: Evidence) -> EvidencePart:
     return EvidencePart(
         part.benchmark, part.source, part.observed_at, part.value, part.normalised, evidence,
         combined_weight(evidence, 1.0, 1.0), part.recency_weight, part.source_weight, weight,
+    )  # fmt: skip
+
+
+def _completed(measured: ModelQuality, covered: float, inherited: ModelQuality) -> ModelQuality:
+    """A quality whose benchmarks say little about the profile, completed by what its lineage, size and date say.
+
+    A hallucination rate alone is no general ability: what the benchmarks taken do not cover stays as uncertain, and as
+    low, as it would be without them. One benchmark that is all about the profile covers it.
+    """
+    rest = 1.0 - covered
+    confidence: Confidence = measured.confidence if covered >= 0.5 else "low"
+    return ModelQuality(
+        covered * measured.score + rest * inherited.score,
+        math.hypot(covered * measured.deviation, rest * inherited.deviation),
+        measured.evidence if covered >= 0.5 else inherited.evidence, confidence,
+        covered * measured.multiplier + rest * inherited.multiplier, measured.parts,
     )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from reconciler.ranking.speed import SpeedModel, speed_model
 
 __all__ = ["EvidenceIndex", "OrderKey", "assess", "order_key", "rank"]
 
+_MOST_KEPT = 64
+
 OrderKey = tuple[bool, float, float, bool, int, int, str]
 
 
@@ -32,14 +34,9 @@ def assess(
         evidence: built from the catalogue for the same day.
         today: the observation's day; observations age against it.
     """
-    shared = _Shared(requirement, hardware, _on_day(evidence, today))
-    return shared.assess(candidate)
-
-
-def _on_day(evidence: EvidenceIndex, today: date) -> EvidenceIndex:
     if evidence.today != today:
-        raise ValueError(f"the evidence was read for {evidence.today}, not for {today}; build it with the same day")
-    return evidence
+        evidence = evidence.on(today)
+    return _shared(requirement, hardware, evidence).assess(candidate)
 
 
 class _Shared:
@@ -72,6 +69,17 @@ class _Shared:
             )
             self._models[id(model)] = found
         return found
+
+
+def _shared(requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex) -> _Shared:
+    """The one for this requirement and machine, kept with the evidence; the machine is held, so its id stays its own."""
+    key = (requirement, id(hardware))
+    found = evidence.kept.get(key)
+    if not isinstance(found, _Shared):
+        if len(evidence.kept) >= _MOST_KEPT:
+            evidence.kept.clear()
+        found = evidence.kept[key] = _Shared(requirement, hardware, evidence)
+    return found
 
 
 def _knows_weights(candidate: Candidate) -> bool:

@@ -23,6 +23,8 @@ POINTS = 14.0
 PER_DOUBLING, PER_YEAR = 0.25, 1.0
 """Robust standard deviations a model gains by twice the weights, and by coming out a year later. Source: fitted by
 ``scripts/fit_quality_prior.py`` on the LMArena text board of 2025-12-11 (83 open models: 0.24 and 1.02)."""
+_ENCODERS, _ENCODER_PER_DOUBLING = frozenset({"embedding", "reranker"}), 0.18
+"""Source: the same fit on MTEB(eng, v2) of 2026-07-19 (19 models)."""
 _MIDDLE_DATE, _MIDDLE_LOG_SIZE = date(2025, 1, 1), 3.5
 FEWEST_TAKERS = 8
 """A percent benchmark that fewer models took stands as it is: their positions would say nothing."""
@@ -69,8 +71,14 @@ def effective_weights(model: CatalogModel) -> float | None:
 
 
 def expected(model: CatalogModel) -> float:
-    """Where a model of this size and date stands on the common scale when nothing else is known of it."""
+    """Where a model of this size and date stands on the common scale when nothing else is known of it.
+
+    Embedding models and rerankers are compared among themselves only: the middle is one of 0.3 B, whatever its date.
+    """
     weights = effective_weights(model)
+    if model.line in _ENCODERS:
+        doublings = math.log2(max(weights, 1e7) / 0.3e9) if weights else -1.0
+        return min(97.0, max(3.0, 50.0 + POINTS * _ENCODER_PER_DOUBLING * doublings))
     doublings = (math.log2(max(weights, 1e7) / 1e9) if weights else 0.0) - _MIDDLE_LOG_SIZE
     years = (model.released - _MIDDLE_DATE).days / 365.25 if model.released else -1.0
     place = 50.0 + POINTS * (PER_DOUBLING * doublings + PER_YEAR * max(-2.5, min(2.5, years)))
