@@ -1,0 +1,176 @@
+"""The record while it changes: every change is journalled, then saved, then believed.
+
+Before a step its intent is on disk, after it its outcome; a crash between the two leaves an open intent, and the next
+run looks what became of it (``recover``). What does not belong here: when a step may run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Literal
+
+from reconciler.domain.desired import DesiredState
+from reconciler.domain.observation import Installed
+from reconciler.domain.plan import Row
+from reconciler.domain.record import Intent, Record, RecordEntry
+from reconciler.domain.units import Bytes
+from reconciler.errors import RecordConflict
+from reconciler.ports import Clock, RecordStore
+
+
+class Books:
+    """One record under its lock. Steps of several targets may write at once; each write is whole."""
+
+    def __init__(self, record: Record, store: RecordStore, clock: Clock) -> None:
+        self._record = record
+        self._store = store
+        self._clock = clock
+        self._writing = asyncio.Lock()
+
+    @property
+    def record(self) -> Record:
+        return self._record
+
+    async def begin(
+        self,
+        row: Row,
+        action: Literal["install", "update", "evict"],
+        *,
+        existed: bool = False,
+        revision: str | None = None,
+    ) -> Intent:
+        """Write down that a step is about to run; an older intent for the same name gives way to it.
+
+        Args:
+            row: what is about to be done.
+            action: its verb.
+            existed: the name is there already and not ours.
+            revision: what the file asks for, to be remembered with the entry.
+        """
+        async with self._writing:
+            record = self._record
+            for older in record.intents:
+                if (older.target_key, older.name) == (row.target_key, row.name):
+                    existed = existed or (older.existed and older.action != "evict")
+                    record = record.without_intent(older.id)
+            now = self._clock.now()
+            intent = Intent(
+                id=str(record.generation + 1),
+                action=action,
+                target_key=row.target_key,
+                target_name=row.target,
+                name=row.name,
+                entry=None if action == "evict" else entry_for(row, now, revision),
+                existed=existed,
+                begun_at=now,
+            )
+            await self._write(record.with_intent(intent), event="intent", intent=_plain(intent))
+        return intent
+
+    async def installed(self, intent: Intent, found: Installed) -> RecordEntry:
+        """Write down that an install or update ended, with what the target then held."""
+        entry = entry_of(intent, found, self._clock.now())
+        async with self._writing:
+            record = self._record.without_intent(intent.id).with_entry(entry)
+            await self._write(record, event="installed", intent_id=intent.id, entry=_plain(entry))
+        return entry
+
+    async def evicted(self, intent: Intent) -> None:
+        """Write down that a model of ours is gone."""
+        async with self._writing:
+            record = self._record.without_intent(intent.id).without(intent.target_key, intent.name)
+            await self._write(
+                record, event="evicted", intent_id=intent.id, target_key=intent.target_key, name=intent.name
+            )
+
+    async def ended(self, intent: Intent, status: str, code: str | None) -> None:
+        """Journal that a step did not get there. Its intent stays open until a look tells what is there."""
+        async with self._writing:
+            await self._store.journal({"event": status, "intentId": intent.id, "code": code})
+
+    async def forget(self, target_key: str, name: str, *, event: str = "forgotten") -> None:
+        """Drop an entry without touching the target."""
+        async with self._writing:
+            await self._write(self._record.without(target_key, name), event=event, target_key=target_key, name=name)
+
+    async def enter(self, entry: RecordEntry, *, event: str) -> None:
+        """Add or replace an entry without touching the target."""
+        async with self._writing:
+            await self._write(self._record.with_entry(entry), event=event, entry=_plain(entry))
+
+    async def replace(self, record: Record, *, event: str) -> None:
+        """Save another record, if it differs."""
+        async with self._writing:
+            if record == self._record:
+                return
+            if record.generation == self._record.generation:
+                record = record.model_copy(update={"generation": record.generation + 1})
+            await self._write(record, event=event, whole=_plain(record))
+
+    async def _write(self, record: Record, *, event: str, **facts: object) -> None:
+        line: dict[str, object] = {"event": event, "generation": record.generation, "name": record.name}
+        await self._store.journal({**line, **{_camel(key): value for key, value in facts.items()}})
+        await self._store.save(record)
+        self._record = record
+
+
+def claimed(record: Record, desired: DesiredState, *, take_over: bool) -> Record:
+    """The record as this file's own.
+
+    Raises:
+        RecordConflict: it was applied from another file, and nobody said that this one takes over.
+    """
+    if record.source in ("", desired.source):
+        return record.model_copy(update={"source": desired.source})
+    if take_over:
+        return record.model_copy(update={"source": desired.source, "generation": record.generation + 1})
+    raise RecordConflict(
+        f"the record of {record.name!r} belongs to {record.source}, not to {desired.source}",
+        hint="give this document another name, or --take-over if it replaces the other file",
+        details={"recordSource": record.source, "source": desired.source, "name": record.name},
+    )
+
+
+def entry_for(row: Row, now: datetime, revision: str | None = None) -> RecordEntry:
+    """What the record will hold when a row succeeds, as far as is known before."""
+    size = row.artifact.bytes if row.artifact is not None else row.bytes_down
+    return RecordEntry(
+        target_key=row.target_key,
+        target_name=row.target,
+        name=row.name,
+        slots=row.slots,
+        model_id=row.model_id or row.name,
+        quant=row.quant,
+        artifact=row.artifact,
+        revision=revision,
+        digest=None,
+        bytes=Bytes(size),
+        installed_at=now,
+        score=row.evidence.score or 0.0,
+    )
+
+
+def entry_of(intent: Intent, found: Installed, now: datetime) -> RecordEntry:
+    """The entry an intent leads to, with what was found once it was done."""
+    planned = intent.entry
+    if planned is None:
+        raise ValueError(f"intent {intent.id} ({intent.action}) leads to no entry")
+    expected = planned.artifact.digest if planned.artifact is not None else None
+    return planned.model_copy(
+        update={
+            "digest": found.digest or expected,
+            "stamp": found.stamp,
+            "bytes": found.bytes or planned.bytes,
+            "installed_at": now,
+        }
+    )
+
+
+def _plain(value: Intent | RecordEntry | Record) -> object:
+    return value.model_dump(mode="json", by_alias=True)
+
+
+def _camel(key: str) -> str:
+    head, *rest = key.split("_")
+    return head + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,61 @@
+"""What an observation says about one name on one target, and whether it is the content we mean."""
+
+from __future__ import annotations
+
+from reconciler.domain.artifact import Artifact, HubArtifact
+from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
+from reconciler.domain.record import RecordEntry
+
+SIZE_TOLERANCE = 0.01
+"""A manifest and its configuration ride along with the weights; beyond one per cent it is something else."""
+
+
+def find(target: ObservedTarget, name: str) -> Installed | None:
+    """What stands under a name. Ollama compares names whatever their case; a file system does not."""
+    exact = next((model for model in target.installed if model.name == name and not model.remote), None)
+    if exact is not None or not target.key.startswith("ollama|"):
+        return exact
+    folded = name.casefold()
+    return next((model for model in target.installed if model.name.casefold() == folded and not model.remote), None)
+
+
+def by_key(targets: tuple[TargetObservation, ...], key: str) -> TargetObservation | None:
+    return next((target for target in targets if target.key == key), None)
+
+
+def identity(model: Installed | None) -> str | None:
+    """What tells one content under a name from another, as far as a look can; None when nothing is there."""
+    if model is None:
+        return None
+    return model.stamp or model.digest or f"{model.bytes} bytes"
+
+
+def is_recorded(entry: RecordEntry, model: Installed) -> bool:
+    """What stands there is what we recorded; unknown counts as yes, because a look cannot tell more."""
+    if entry.stamp is not None and model.stamp is not None and entry.stamp == model.stamp:
+        return True
+    if entry.digest is not None and model.digest is not None:
+        return entry.digest == model.digest
+    return entry.stamp is None or model.stamp is None
+
+
+def holds(artifact: Artifact, model: Installed, *, digest: str | None = None) -> bool | None:
+    """Whether an installed model is this artifact; None where a look cannot tell.
+
+    Args:
+        artifact: what was to be fetched.
+        model: what stands there.
+        digest: of the content, when it was read whole.
+    """
+    known = digest or model.digest
+    if known == artifact.digest:
+        return True
+    if isinstance(artifact, HubArtifact):
+        if model.blobs:
+            return all(f"sha256:{file.sha256}" in model.blobs for file in artifact.files)
+        return False if known is not None and model.files else None
+    return None if known is None else False
+
+
+def has_its_size(artifact: Artifact, model: Installed) -> bool:
+    return abs(model.bytes - artifact.bytes) <= SIZE_TOLERANCE * artifact.bytes

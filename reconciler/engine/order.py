@@ -1,0 +1,68 @@
+"""Which row of a plan waits for which: one step at a time per target, targets in parallel, room before it is used.
+
+Pure, and only about rows that apply has: the plan's own order is the planner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.domain.desired import DesiredState
+from reconciler.domain.plan import Action, Row
+from reconciler.domain.record import Record
+
+FETCHING = (Action.INSTALL, Action.UPDATE)
+
+
+def slots_of(row: Row, record: Record) -> frozenset[str]:
+    """The slots a row is about: those it fills, or those its model filled when it was recorded."""
+    entry = record.entry(row.target_key, row.name)
+    return frozenset(row.slots) | frozenset(entry.slots if entry is not None else ())
+
+
+def replacements(rows: Sequence[Row], record: Record) -> tuple[frozenset[int], ...]:
+    """For each row, the rows before it that bring what takes its place: an eviction depends on their success."""
+    found = []
+    for index, row in enumerate(rows):
+        mine = slots_of(row, record) if row.action is Action.EVICT else frozenset()
+        found.append(
+            frozenset(
+                earlier
+                for earlier in range(index)
+                if rows[earlier].action in FETCHING and mine & set(rows[earlier].slots)
+            )
+        )
+    return tuple(found)
+
+
+def waits(rows: Sequence[Row], record: Record, scopes: Mapping[str, str]) -> tuple[frozenset[int], ...]:
+    """For each row, the rows before it that must have ended, one way or another.
+
+    Args:
+        rows: in the plan's order.
+        record: what the models of evictions filled.
+        scopes: budget by target name; an install waits for the evictions that make room in its budget.
+    """
+    replaced = replacements(rows, record)
+    found = []
+    for index, row in enumerate(rows):
+        before = set(replaced[index])
+        for earlier in range(index):
+            other = rows[earlier]
+            makes_room = (
+                row.action in FETCHING
+                and other.action is Action.EVICT
+                and scopes.get(other.target, other.target) == scopes.get(row.target, row.target)
+            )
+            if other.target_key == row.target_key or makes_room:
+                before.add(earlier)
+        found.append(frozenset(before))
+    return tuple(found)
+
+
+def budget_scopes(desired: DesiredState) -> dict[str, str]:
+    """By target name: ``host`` for targets of this host that share the pool's budget, else the target itself."""
+    return {
+        target.name: "host" if target.is_local and target.disk_budget is None else target.name
+        for target in desired.targets
+    }

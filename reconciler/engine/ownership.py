@@ -1,0 +1,112 @@
+"""Explicit commands on the record: take a model over, let it go. Neither touches a target, and a plan never does it."""
+
+from __future__ import annotations
+
+from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarget
+from reconciler.domain.record import RecordEntry
+from reconciler.engine.look import find
+from reconciler.engine.reconcile import Session, planned, session
+from reconciler.engine.world import Options, Planned, Runtimes, World, unheard
+from reconciler.errors import Refused, Unreachable, UsageError
+
+
+async def adopt(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:
+    """Take over a model that is installed and not ours; from then on it is updated and evicted like any other.
+
+    Args:
+        world: the ports.
+        name: as the target lists it.
+        target_name: where; None: on the only target that has it.
+        options: what this run was asked for.
+
+    Raises:
+        UsageError: no target, or more than one, has a model of that name.
+        Unreachable: the target does not answer.
+    """
+    async with session(world, options) as here:
+        plan = await planned(world, here.desired, here.books.record, here.runtimes, quietly(options))
+        target, found = _where(plan, name, target_name)
+        known = here.books.record.entry(target.key, found.name)
+        if known is not None:
+            return known
+        entry = await _entry(plan, here.runtimes, target, found)
+        await here.books.enter(entry, event="adopted")
+        return entry
+
+
+async def disown(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:
+    """Let a model go: it stays where it is, and is foreign from now on. Works for targets that left the file.
+
+    Raises:
+        UsageError: the record has no, or more than one, such entry.
+    """
+    async with session(world, options) as here:
+        entry = _owned(here, name, target_name)
+        await here.books.forget(entry.target_key, entry.name, event="disowned")
+        return entry
+
+
+def quietly(options: Options) -> Options:
+    """The same run without asking anybody outside: it is about what is installed."""
+    return Options(
+        freshness="offline",
+        ask=False,
+        take_over=options.take_over,
+        lock_timeout_seconds=options.lock_timeout_seconds,
+        target_timeout_seconds=options.target_timeout_seconds,
+    )
+
+
+def _where(plan: Planned, name: str, target_name: str | None) -> tuple[ObservedTarget, Installed]:
+    asked = [target for target in plan.observation.targets if target_name in (None, target.name)]
+    if not asked:
+        raise UsageError(f"no target is called {target_name}", hint="see `localmodels status` for the targets")
+    held = [(target, found) for target in asked if isinstance(target, ObservedTarget) and (found := find(target, name))]
+    if len(held) == 1:
+        return held[0]
+    if held:
+        places = ", ".join(target.name for target, _ in held)
+        raise UsageError(f"{name} is installed on several targets: {places}", hint="say which with --target")
+    for target in asked:
+        if isinstance(target, UnknownTarget):
+            raise Unreachable(f"{target.name} cannot be looked at: {target.reason}", hint=target.hint)
+    raise UsageError(f"{name} is not installed", hint="`localmodels status` lists every model by its exact name")
+
+
+async def _entry(plan: Planned, runtimes: Runtimes, target: ObservedTarget, found: Installed) -> RecordEntry:
+    row = next((row for row in plan.plan.kept if (row.target_key, row.name) == (target.key, found.name)), None)
+    digest, stamp = found.digest, found.stamp
+    if digest is None:
+        try:
+            digest, stamp = await runtimes[target.name].digest(found.name, unheard)
+        except Refused:
+            digest = None
+    return RecordEntry(
+        target_key=target.key,
+        target_name=target.name,
+        name=found.name,
+        slots=row.slots if row is not None else (),
+        model_id=(row.model_id if row is not None else None) or found.repo or found.name,
+        quant=(row.quant if row is not None else None) or found.quant,
+        digest=digest,
+        stamp=stamp,
+        bytes=found.bytes,
+        installed_at=plan.observation.now,
+        last_used_at=found.last_used_at,
+        score=(row.evidence.score if row is not None else None) or 0.0,
+        adopted=True,
+    )
+
+
+def _owned(here: Session, name: str, target_name: str | None) -> RecordEntry:
+    entries = [
+        entry
+        for entry in here.books.record.entries
+        if entry.name == name and target_name in (None, entry.target_name, entry.target_key)
+    ]
+    if len(entries) == 1:
+        return entries[0]
+    if not entries:
+        raise UsageError(f"{name} is not ours", hint="`localmodels status` lists what is")
+    places = ", ".join(entry.target_name for entry in entries)
+    raise UsageError(f"{name} is ours on several targets: {places}", hint="say which with --target")

@@ -1,0 +1,92 @@
+"""Load the desired state, observe the machine, plan, apply, record: the whole program on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from reconciler.domain.desired import DesiredState
+from reconciler.domain.record import Record
+from reconciler.domain.report import Report
+from reconciler.engine.apply import apply
+from reconciler.engine.bookkeeping import Books, claimed
+from reconciler.engine.observe import observe
+from reconciler.engine.recover import recover
+from reconciler.engine.resolve import resolved_plan
+from reconciler.engine.world import Options, Planned, Runtimes, World, opened
+
+Confirm = Callable[[Planned], Awaitable[bool]]
+"""Asked once, under the lock, with the plan as it will run."""
+
+
+async def plan_once(world: World, options: Options) -> Planned:
+    """What ``apply`` would do now. Takes no lock and changes nothing, the record included."""
+    desired = await world.source.load()
+    record = claimed(await world.records(desired).load(), desired, take_over=options.take_over)
+    async with opened(world, desired) as runtimes:
+        return await planned(world, desired, record, runtimes, options)
+
+
+async def reconcile(world: World, options: Options, *, confirm: Confirm | None = None) -> Report:
+    """One pass: under the lock, everything is looked at again, planned and done.
+
+    A plan that is not confirmed is reported without outcomes.
+    """
+    async with session(world, options) as here:
+        plan = await planned(world, here.desired, here.books.record, here.runtimes, options)
+        if plan.desired.enabled:
+            await here.books.replace(plan.record, event="recovered")
+        if confirm is not None and plan.plan.changes and not await confirm(plan):
+            return Report(plan=plan.plan)
+        return await apply(plan, here.books, here.runtimes, world, options)
+
+
+async def planned(world: World, desired: DesiredState, record: Record, runtimes: Runtimes, options: Options) -> Planned:
+    """Observe, close what a crash left open (in memory), and plan until nothing more needs asking."""
+    observation = await observe(
+        world,
+        desired,
+        freshness=options.freshness,
+        runtimes=runtimes,
+        timeout_seconds=options.target_timeout_seconds,
+    )
+    if desired.enabled and record.intents:
+        recovery = await recover(record, observation.targets, runtimes, now=observation.now)
+        record = recovery.record
+        observation = observation.model_copy(update={"warnings": (*observation.warnings, *recovery.notes)})
+    plan, observation = await resolved_plan(
+        world, desired, observation, record, overrides=options.overrides, runtimes=runtimes, ask=options.ask
+    )
+    return Planned(desired, record, observation, plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One writer at work: the file as it is under the lock, its record and its targets."""
+
+    desired: DesiredState
+    books: Books
+    runtimes: Runtimes
+
+
+@asynccontextmanager
+async def session(world: World, options: Options) -> AsyncIterator[Session]:
+    """Lock first, then load: what was read before a wait for the lock may be old.
+
+    Raises:
+        RecordLocked: another run is the writer. RecordConflict: the record is another file's.
+    """
+    desired = await world.source.load()
+    store = world.records(desired)
+    async with store.lock(timeout_seconds=options.lock_timeout_seconds):
+        desired = await _still(world, desired)
+        record = claimed(await store.load(), desired, take_over=options.take_over)
+        async with opened(world, desired) as runtimes:
+            yield Session(desired, Books(record, store, world.clock), runtimes)
+
+
+async def _still(world: World, before: DesiredState) -> DesiredState:
+    """The file as it is now; before, when it became another document meanwhile: that one has another lock."""
+    now = await world.source.load()
+    return now if now.name == before.name else before

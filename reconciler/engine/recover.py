@@ -1,0 +1,106 @@
+"""Steps that were begun and whose outcome nobody wrote down: look what became of them.
+
+A step that succeeded closes its intent itself. Whatever else happened, a failure, Ctrl-C or a crash, this decides:
+finished means the record says so now, undone means it never happened, and what is half there stays ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
+from reconciler.domain.record import Intent, Record
+from reconciler.engine.bookkeeping import entry_of
+from reconciler.engine.look import by_key, find, has_its_size, holds, is_recorded
+from reconciler.engine.world import Runtimes, unheard
+from reconciler.errors import OutsideError
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A record whose open intents were looked into, and what was found, in sentences."""
+
+    record: Record
+    notes: tuple[str, ...] = ()
+
+
+async def recover(
+    record: Record, targets: tuple[TargetObservation, ...], runtimes: Runtimes, *, now: datetime
+) -> Recovery:
+    """Close every intent that a look can close; save nothing.
+
+    An intent stays open while its target is unknown or left the file, and while an unfinished download of it is kept.
+
+    Args:
+        record: with its open intents.
+        targets: as just observed.
+        runtimes: to read content that a look cannot tell.
+        now: when what was finished counts as installed.
+    """
+    notes: list[str] = []
+    for intent in record.intents:
+        target = by_key(targets, intent.target_key)
+        if not isinstance(target, ObservedTarget):
+            continue
+        if intent.action == "evict":
+            record, note = _after_eviction(record, intent, target)
+        else:
+            record, note = await _after_install(record, intent, target, runtimes, now)
+        notes.extend([note] if note else [])
+    return Recovery(record, tuple(notes))
+
+
+def _after_eviction(record: Record, intent: Intent, target: ObservedTarget) -> tuple[Record, str]:
+    settled = record.without_intent(intent.id)
+    if find(target, intent.name) is not None:
+        return settled, f"the eviction of {intent.name} on {target.name} did not happen; it is still ours"
+    return settled.without(intent.target_key, intent.name), f"{intent.name} is gone from {target.name}, as was begun"
+
+
+async def _after_install(
+    record: Record, intent: Intent, target: ObservedTarget, runtimes: Runtimes, now: datetime
+) -> tuple[Record, str]:
+    found = find(target, intent.name)
+    settled = record.without_intent(intent.id)
+    if found is None:
+        if intent.name in target.partial_names:
+            return record, ""
+        return settled, f"the install of {intent.name} on {target.name} left nothing behind"
+    before = record.entry(intent.target_key, intent.name)
+    if before is not None and intent.action == "update" and is_recorded(before, found):
+        return settled, f"the update of {intent.name} on {target.name} did not happen; the old content stands"
+    if intent.existed:
+        return settled, f"{intent.name} on {target.name} was there before us and stays foreign"
+    digest = await _content(intent, found, runtimes)
+    if not _is_ours(intent, found, digest):
+        return settled, f"{intent.name} on {target.name} is not what was being installed; it is left alone"
+    known = found if found.digest else found.model_copy(update={"digest": digest})
+    return settled.with_entry(entry_of(intent, known, now)), f"{intent.name} on {target.name} had arrived whole"
+
+
+async def _content(intent: Intent, found: Installed, runtimes: Runtimes) -> str | None:
+    """The digest of what stands there: as listed, or by reading it; None where neither can tell."""
+    entry = intent.entry
+    if entry is None or entry.artifact is None or holds(entry.artifact, found) is not None:
+        return found.digest
+    runtime = runtimes.get(intent.target_name)
+    if runtime is None:
+        return None
+    try:
+        digest, _ = await runtime.digest(found.name, unheard)
+    except OutsideError:
+        return None
+    return digest
+
+
+def _is_ours(intent: Intent, found: Installed, digest: str | None) -> bool:
+    """A name that was free before us, and now holds what we were fetching.
+
+    Where even reading cannot tell (a server that verifies and renames by itself), the size decides.
+    """
+    artifact = intent.entry.artifact if intent.entry is not None else None
+    if artifact is None:
+        return False
+    verdict = holds(artifact, found, digest=digest)
+    return has_its_size(artifact, found) if verdict is None else verdict

@@ -1,0 +1,219 @@
+"""What is there now: targets, models and whose they are, budget, unfinished steps.
+
+Asks nobody outside and changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from reconciler.domain.document import Frozen
+from reconciler.domain.hardware import Hardware
+from reconciler.domain.observation import DiskSpace, Installed, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.plan import Budget, Drift, Reason
+from reconciler.domain.record import Intent, Record, RecordEntry
+from reconciler.domain.units import Bytes
+from reconciler.engine.look import find, is_recorded
+from reconciler.engine.ownership import quietly
+from reconciler.engine.reconcile import plan_once
+from reconciler.engine.world import Options, Planned, World
+
+Standing = Literal["ours", "drifted", "missing", "foreign", "unmanaged-match", "orphaned", "unknown", "remote"]
+"""Whose a model is: recorded and as recorded · recorded, with other content · recorded, not there · not ours · not ours
+and fills a slot · on a target that left the file · on a target that does not answer · a cloud entry."""
+
+
+class StatusModel(Frozen):
+    """One model on one target, installed or recorded."""
+
+    name: str
+    standing: Standing
+    bytes: Bytes
+    slots: tuple[str, ...] = ()
+    model_id: str | None = None
+    quant: str | None = None
+    digest: str | None = None
+    loaded: bool = False
+    adopted: bool = False
+    installed_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class StatusTarget(Frozen):
+    """One target: whether it answers, and what it holds."""
+
+    name: str
+    key: str
+    state: Literal["observed", "unknown", "orphaned"]
+    """``orphaned``: it left the file; it is not contacted, and what we own there is still recorded."""
+    reason: str = ""
+    """Why it is unknown or orphaned."""
+    hint: str | None = None
+    version: str | None = None
+    models: tuple[StatusModel, ...] = ()
+    disk: DiskSpace | None = None
+    partial_bytes: Bytes = Bytes(0)
+    """Unfinished downloads."""
+    partial_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Status(Frozen):
+    """Everything a person asks of a machine, in one document."""
+
+    name: str
+    source: str
+    enabled: bool
+    in_sync: bool
+    """A plan made from this look would change nothing. Asked of nobody outside: a moved source is not noticed."""
+    pending: int
+    """Rows that apply would run."""
+    hardware: Hardware
+    targets: tuple[StatusTarget, ...]
+    budgets: tuple[Budget, ...]
+    drift: tuple[Drift, ...]
+    intents: tuple[Intent, ...] = ()
+    """Steps that were begun and did not end; the next apply finishes or undoes them."""
+    record_generation: int
+    last_applied_at: datetime | None = None
+    """When the newest model of ours was installed."""
+    applied: bool
+    """The file as it stands was applied to its end."""
+    catalogue_date: str
+    warnings: tuple[str, ...] = ()
+
+
+async def status(world: World, options: Options) -> Status:
+    """The status of one document's targets."""
+    return status_of(await plan_once(world, quietly(options)))
+
+
+def status_of(planned: Planned) -> Status:
+    """The same from a plan just made."""
+    desired, record, observation, plan = planned.desired, planned.record, planned.observation, planned.plan
+    matched = {(row.target_key, row.name): row.slots for row in plan.kept if row.reason is Reason.UNMANAGED_MATCH}
+    changed = {(drift.target, drift.name) for drift in plan.drift if drift.kind == "content-changed"}
+    known = [_target(target, record, matched, changed) for target in observation.targets]
+    return Status(
+        name=desired.name,
+        source=desired.source,
+        enabled=desired.enabled,
+        in_sync=plan.in_sync,
+        pending=len(plan.changes),
+        hardware=observation.hardware.hardware,
+        targets=(*known, *_orphaned(planned)),
+        budgets=plan.budgets,
+        drift=plan.drift,
+        intents=record.intents,
+        record_generation=record.generation,
+        last_applied_at=max((entry.installed_at for entry in record.entries), default=None),
+        applied=bool(desired.digest) and record.applied_digest == desired.digest,
+        catalogue_date=observation.catalogue.generated_at.isoformat(),
+        warnings=(*observation.warnings, *plan.warnings),
+    )
+
+
+def _target(
+    target: TargetObservation,
+    record: Record,
+    matched: dict[tuple[str, str], tuple[str, ...]],
+    changed: set[tuple[str, str]],
+) -> StatusTarget:
+    entries = [entry for entry in record.entries if entry.target_key == target.key]
+    if isinstance(target, UnknownTarget):
+        return StatusTarget(
+            name=target.name,
+            key=target.key,
+            state="unknown",
+            reason=target.reason,
+            hint=target.hint,
+            models=tuple(_recorded(entry, "unknown") for entry in entries),
+        )
+    ours = [_ours(entry, target, changed) for entry in entries]
+    recorded = {model.name for entry in entries if (model := find(target, entry.name)) is not None}
+    others = [
+        _not_ours(model, matched.get((target.key, model.name)))
+        for model in target.installed
+        if model.name not in recorded
+    ]
+    return StatusTarget(
+        name=target.name,
+        key=target.key,
+        state="observed",
+        version=target.version,
+        models=tuple(sorted((*ours, *others), key=lambda model: model.name)),
+        disk=target.disk,
+        partial_bytes=target.partial_bytes,
+        partial_names=target.partial_names,
+        notes=target.notes,
+    )
+
+
+def _ours(entry: RecordEntry, target: ObservedTarget, changed: set[tuple[str, str]]) -> StatusModel:
+    found = find(target, entry.name)
+    if found is None:
+        return _recorded(entry, "missing")
+    drifted = (target.name, entry.name) in changed or not (_touched(entry, found) or is_recorded(entry, found))
+    return _recorded(entry, "drifted" if drifted else "ours").model_copy(
+        update={
+            "bytes": found.bytes,
+            "loaded": found.loaded,
+            "digest": found.digest or entry.digest,
+            "last_used_at": found.last_used_at or entry.last_used_at,
+        }
+    )
+
+
+def _touched(entry: RecordEntry, found: Installed) -> bool:
+    """Another stamp, and nobody has read the content: the plan decides whether it drifted."""
+    return found.digest is None and entry.stamp != found.stamp
+
+
+def _recorded(entry: RecordEntry, standing: Standing) -> StatusModel:
+    return StatusModel(
+        name=entry.name,
+        standing=standing,
+        bytes=Bytes(0) if standing == "missing" else entry.bytes,
+        slots=entry.slots,
+        model_id=entry.model_id,
+        quant=entry.quant,
+        digest=entry.digest,
+        adopted=entry.adopted,
+        installed_at=entry.installed_at,
+        last_used_at=entry.last_used_at,
+    )
+
+
+def _not_ours(model: Installed, slots: tuple[str, ...] | None) -> StatusModel:
+    standing: Standing = "remote" if model.remote else "foreign" if slots is None else "unmanaged-match"
+    return StatusModel(
+        name=model.name,
+        standing=standing,
+        bytes=model.bytes,
+        slots=slots or (),
+        model_id=model.repo,
+        quant=model.quant,
+        digest=model.digest,
+        loaded=model.loaded,
+        last_used_at=model.last_used_at,
+    )
+
+
+def _orphaned(planned: Planned) -> tuple[StatusTarget, ...]:
+    known = {target.key for target in planned.desired.targets}
+    gone: dict[str, list[RecordEntry]] = {}
+    for entry in planned.record.entries:
+        if entry.target_key not in known:
+            gone.setdefault(entry.target_key, []).append(entry)
+    return tuple(
+        StatusTarget(
+            name=entries[0].target_name,
+            key=key,
+            state="orphaned",
+            reason="this target left the file; nothing is evicted there",
+            hint="`localmodels destroy` removes what is ours there, `localmodels disown` lets it go",
+            models=tuple(_recorded(entry, "orphaned") for entry in entries),
+        )
+        for key, entries in sorted(gone.items())
+    )

@@ -1,0 +1,162 @@
+"""One row of a plan, done: what is written down before and after it, how often it is tried, how it may end.
+
+A step that fails is an outcome, not an exception; programming mistakes and a record that cannot be saved do come out.
+What does not belong here: which step runs when (``apply``), and what it depends on (``order``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from reconciler.domain.desired import DesiredState
+from reconciler.domain.observation import ObservedTarget, TargetObservation
+from reconciler.domain.plan import Action, Row
+from reconciler.domain.record import Intent
+from reconciler.domain.report import StepOutcome
+from reconciler.domain.units import Bytes
+from reconciler.engine.bookkeeping import Books
+from reconciler.engine.look import by_key, find
+from reconciler.engine.recheck import refuse_what_is_not_allowed
+from reconciler.engine.room import Room, fetched_bytes
+from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Unreachable
+from reconciler.ports import Clock, Reporter, Runtime
+
+ATTEMPTS = 3
+PAUSE_SECONDS = 2.0
+"""Before the second attempt; four times as long before the third. A source that says when is believed instead."""
+MAX_PAUSE_SECONDS = 60.0
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every step of one apply shares."""
+
+    desired: DesiredState
+    books: Books
+    room: Room
+    clock: Clock
+    reporter: Reporter
+    seen: tuple[TargetObservation, ...] = ()
+    """The touched targets as they were before the first step."""
+
+
+async def take(row: Row, runtime: Runtime | None, bench: Bench) -> StepOutcome:
+    """Do one row and say how it ended.
+
+    Raises:
+        RecordError: what was done could not be written down; the next run finds out by looking.
+        asyncio.CancelledError: never; an interrupted step says so in its outcome, and the caller stops.
+    """
+    begun = bench.clock.now()
+    bench.reporter.step_started(row)
+    try:
+        came = await _do(row, runtime, bench)
+        outcome = StepOutcome(row=row, status="done", bytes_down=came)
+    except asyncio.CancelledError:
+        outcome = StepOutcome(
+            row=row,
+            status="interrupted",
+            code="interrupted",
+            message="stopped before it was done; what has arrived is kept",
+            hint="run `localmodels apply` again to go on from there",
+        )
+    except (OutsideError, PlanningError) as error:
+        outcome = failed(row, error)
+        if error.code == "in-use":
+            outcome = skipped(row, error.code, error.message, error.hint)
+    seconds = (bench.clock.now() - begun).total_seconds()
+    outcome = outcome.model_copy(update={"seconds": max(0.0, seconds)})
+    bench.reporter.step_finished(outcome)
+    return outcome
+
+
+def failed(row: Row, error: ReconcilerError) -> StepOutcome:
+    return StepOutcome(row=row, status="failed", code=error.code, message=error.message, hint=error.hint)
+
+
+def skipped(row: Row, code: str, message: str, hint: str | None = None) -> StepOutcome:
+    return StepOutcome(row=row, status="skipped", code=code, message=message, hint=hint)
+
+
+async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> Bytes:
+    if row.action is Action.FORGET:
+        await bench.books.forget(row.target_key, row.name)
+        return Bytes(0)
+    if runtime is None:
+        raise PlanningError(f"no target is called {row.target}", code="target-unknown", hint="plan again")
+    if row.action is Action.EVICT:
+        await _evict(row, runtime, bench)
+        return Bytes(0)
+    await _fetch(row, runtime, bench)
+    return Bytes(fetched_bytes(row))
+
+
+async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> None:
+    action: Literal["install", "update"] = "update" if row.action is Action.UPDATE else "install"
+    refuse_what_is_not_allowed(row, bench.desired, bench.books.record)
+    if action == "update":
+        _refuse_what_is_not_ours(row, bench)
+    with bench.room.reserved(row):
+        intent = await bench.books.begin(
+            row, action, existed=_is_foreign(row, bench), revision=_revision(row, bench.desired)
+        )
+
+        def progress(done: Bytes, total: Bytes, note: str = "") -> None:
+            bench.reporter.step_progress(row, done, total, note)
+
+        found = await _attempts(lambda: runtime.install(row, progress), intent, row, bench)
+        await bench.books.installed(intent, found)
+
+
+async def _evict(row: Row, runtime: Runtime, bench: Bench) -> None:
+    _refuse_what_is_not_ours(row, bench)
+    intent = await bench.books.begin(row, "evict")
+    await _attempts(lambda: runtime.remove(row.name), intent, row, bench)
+    await bench.books.evicted(intent)
+    bench.room.freed(row)
+
+
+def _refuse_what_is_not_ours(row: Row, bench: Bench) -> None:
+    if bench.books.record.entry(row.target_key, row.name) is None:
+        raise PlanningError(
+            f"{row.name} on {row.target} is not ours: it stays as it is",
+            code="not-owned",
+            hint=f"`localmodels adopt {row.name}` takes it over",
+        )
+
+
+async def _attempts(step: Callable[[], Awaitable[Value]], intent: Intent, row: Row, bench: Bench) -> Value:
+    """Try what may work later a bounded number of times; every way out but success is journalled."""
+    try:
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return await step()
+            except Unreachable as error:
+                pause = min(MAX_PAUSE_SECONDS, error.retry_after_seconds or PAUSE_SECONDS * 4 ** (attempt - 1))
+                bench.reporter.note("warning", f"{row.name}: {error.message}; trying again in {pause:g} s")
+                await bench.clock.sleep(pause)
+        return await step()
+    except asyncio.CancelledError:
+        await bench.books.ended(intent, "interrupted", "interrupted")
+        raise
+    except OutsideError as error:
+        await bench.books.ended(intent, "failed", error.code)
+        raise
+
+
+def _is_foreign(row: Row, bench: Bench) -> bool:
+    """Something that is not ours stands under the name already: whatever happens, it is not cleaned up."""
+    target = by_key(bench.seen, row.target_key)
+    there = isinstance(target, ObservedTarget) and find(target, row.name) is not None
+    return there and bench.books.record.entry(row.target_key, row.name) is None
+
+
+def _revision(row: Row, desired: DesiredState) -> str | None:
+    """The revision that the file asks for in one of the slots this row fills."""
+    asked = (slot.revision for slot in desired.slots if set(slot.addresses) & set(row.slots))
+    return next((revision for revision in asked if revision is not None), None)

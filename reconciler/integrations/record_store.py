@@ -1,0 +1,192 @@
+"""The record on disk: ``<state>/<document>/record.json``, with its journal and its lock beside it.
+
+What does not belong here: what is in a record (domain), and when it changes (engine).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from pydantic import ValidationError
+
+from reconciler.domain.record import Record
+from reconciler.errors import RecordConflict, RecordError, RecordUnreadable
+from reconciler.integrations.journal import Journal
+from reconciler.integrations.lock import hold_lock
+from reconciler.ports import Clock
+
+_TEMPORARY = "record.json.tmp-"
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class FileRecordStore:
+    """One document's record in a folder of its own.
+
+    Saving writes a temporary file, flushes it, renames it over the record and flushes the folder: after a crash at any
+    point the record is the old one or the new one, whole. Calls do not yield while they write, so that a cancelled
+    run cannot leave a save behind it.
+    """
+
+    def __init__(self, directory: Path, name: str, clock: Clock) -> None:
+        """Name the folder; nothing is created before something is written.
+
+        Args:
+            directory: the state directory, shared by every document of this user.
+            name: the document's name, any text.
+            clock: names what is set aside, and dates the lock.
+        """
+        self._name = name
+        self._folder = directory / folder_name(name)
+        self._clock = clock
+        self._journal = Journal(self._folder / "journal.jsonl")
+
+    @property
+    def path(self) -> Path:
+        """Where the record stands."""
+        return self._folder / "record.json"
+
+    async def load(self) -> Record:
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            self._refuse_to_forget()
+            return Record(name=self._name)
+        except OSError as error:
+            raise _unwritable("read", self.path, error) from error
+        return self._parsed(raw)
+
+    async def save(self, record: Record) -> None:
+        with self._writing("save"):
+            self._write(record.model_dump_json(indent=1) + "\n")
+
+    async def journal(self, line: dict[str, object]) -> None:
+        with self._writing("journal"):
+            self._journal.append({"at": self._clock.now().isoformat(), **line})
+
+    def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
+        return self._locked(timeout_seconds)
+
+    @asynccontextmanager
+    async def _locked(self, timeout_seconds: float) -> AsyncIterator[None]:
+        with self._writing("lock"):
+            pass
+        async with hold_lock(self._folder / "lock", self._clock, timeout_seconds=timeout_seconds):
+            self._sweep_temporaries()
+            yield
+
+    def _write(self, text: str) -> None:
+        with NamedTemporaryFile(
+            "w", dir=self._folder, prefix=_TEMPORARY, delete=False, encoding="utf-8"
+        ) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(self.path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        _flush_folder(self._folder)
+
+    def _parsed(self, raw: bytes) -> Record:
+        try:
+            record = Record.model_validate_json(raw)
+        except ValidationError as error:
+            raise self._set_aside(_what_is_wrong(raw, error)) from error
+        if record.name != self._name:
+            raise RecordConflict(
+                f"{self.path} is the record of {record.name!r}, not of {self._name!r}",
+                hint="give the document another name",
+                details={"path": str(self.path), "name": record.name},
+            )
+        return record
+
+    def _set_aside(self, why: str) -> RecordUnreadable:
+        aside = self.path.with_name(f"record.json.bad-{self._clock.now():%Y%m%dT%H%M%S.%fZ}")
+        try:
+            self.path.rename(aside)
+        except OSError:
+            aside = self.path
+        return _unreadable(f"{why}; it is kept as {aside}, and nothing was changed", aside)
+
+    def _refuse_to_forget(self) -> None:
+        """A record that was set aside is not the same as none: going on would disown every model in silence."""
+        aside = sorted(self._folder.glob("record.json.bad-*"))
+        if aside:
+            raise _unreadable(f"the record was set aside as {aside[-1]} and nothing took its place", aside[-1])
+
+    def _sweep_temporaries(self) -> None:
+        """What a crash in the middle of a save left behind; safe under the lock."""
+        for leftover in self._folder.glob(f"{_TEMPORARY}*"):
+            with suppress(OSError):
+                leftover.unlink()
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            yield
+        except OSError as error:
+            raise _unwritable(what, self._folder, error) from error
+
+
+def folder_name(name: str) -> str:
+    """A folder for any document name: the name itself where it is plain, else what is plain of it and a digest.
+
+    Lower case only, so that two names never meet on a file system that ignores case.
+
+    >>> folder_name("workstation")
+    'workstation'
+    >>> folder_name("../Team A")
+    'team-a-8c46f7d3'
+    """
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{slug}-{digest}" if slug else digest
+
+
+def _what_is_wrong(raw: bytes, error: ValidationError) -> str:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"the record is not whole JSON ({len(raw)} bytes: {first['msg']})"
+    place = ".".join(str(part) for part in first["loc"])
+    if place in ("formatVersion", "format_version"):
+        return f"the record has format version {first['input']!r}, and this program reads version 1"
+    return f"the record is not valid at {place or 'its top'}: {first['msg']}"
+
+
+def _unreadable(message: str, aside: Path) -> RecordUnreadable:
+    return RecordUnreadable(
+        message,
+        hint=(
+            "move it back to record.json once repaired (or with the program version that wrote it); or delete it to "
+            "start with an empty record: installed models then count as foreign until `localmodels adopt`"
+        ),
+        details={"path": str(aside)},
+    )
+
+
+def _unwritable(what: str, path: Path, error: OSError) -> RecordError:
+    return RecordError(
+        f"cannot {what} the record at {path}: {error.strerror or error}",
+        hint="give the state directory to this user and free some space on it, or point XDG_STATE_HOME elsewhere",
+        details={"path": str(path)},
+    )
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename is durable only once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
