@@ -1,0 +1,84 @@
+"""Intel: Arc and data-centre cards through sysfs, their names through ``lspci``.
+
+Read against Linux 6.8 to 6.14, drivers ``i915`` and ``xe``. The graphics inside an Intel processor has no memory of its
+own and is no device here: its machine is a CPU machine.
+"""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.domain.hardware import Device, HardwareWarning
+from reconciler.domain.units import GIB, Bytes
+from reconciler.integrations.hardware.edges import read_number, read_or_none
+from reconciler.integrations.hardware.graphics import DRM, GraphicsCard, graphics_cards, lspci_names
+from reconciler.integrations.hardware.readings import Found, Surroundings, named_bandwidth
+from reconciler.integrations.hardware.visible import visible_positions
+
+INTEL = "8086"
+_DISCRETE = re.compile(r"(?:56[9abc].|e2[012].|0bd[0-9a-f])")
+"""Device numbers of DG2, Battlemage and Ponte Vecchio. Source: Linux include/drm/intel/pciids.h, 6.16."""
+_LEAST_BYTES = 3 * GIB
+
+
+def probe_intel(around: Surroundings) -> Found:
+    """Every visible Intel card with memory of its own; nothing where there is none. Raises nothing of its own."""
+    cards = [card for card in graphics_cards(around.files) if card.vendor == INTEL and _DISCRETE.fullmatch(card.device)]
+    listed = around.environment.get("ZE_AFFINITY_MASK")
+    mask = ",".join(part.split(".")[0] for part in listed.split(",")) if listed else None
+    shown = [cards[at] for at in visible_positions([() for _ in cards], mask)]
+    devices, warnings = [], []
+    for card in shown:
+        device = _device(around, card)
+        if device is None:
+            text = f"Intel GPU {card.device} says neither its name nor its memory; it is left out."
+            warnings.append(HardwareWarning(code="intel_memory_unknown", message=text))
+            continue
+        devices.append(device)
+        warnings.extend(_unmapped(device))
+    return Found(tuple(devices), tuple(warnings))
+
+
+def _device(around: Surroundings, card: GraphicsCard) -> Device | None:
+    key = f"{card.vendor}:{card.device}"
+    name = around.table.pci_name(INTEL, card.device, card.revision) or lspci_names(around.shell).get(key, "")
+    seen = _memory(around, card)
+    match = around.table.find(name, seen)
+    memory = seen or (match.entry.memory_bytes if match else 0)
+    if memory < _LEAST_BYTES:
+        return None
+    bandwidth = named_bandwidth(around.table, "intel", name, memory)
+    return Device(
+        name=f"Intel {name}" if name else f"Intel GPU {card.device}",
+        vendor="intel",
+        memory_bytes=Bytes(memory),
+        bandwidth_gbps=bandwidth.gbps,
+        bandwidth_source=bandwidth.source,
+        confidence=bandwidth.confidence if seen else "medium" if match else "low",
+    )
+
+
+def _memory(around: Surroundings, card: GraphicsCard) -> int | None:
+    """Bytes the driver tells, else the size of the card's memory window, if that is open in full (Resizable BAR)."""
+    for path in (f"{card.path}/tile0/physical_vram_size_bytes", f"{DRM}/card{card.number}/lmem_total_bytes"):
+        told = read_number(around.files, path)
+        if told and told >= _LEAST_BYTES:
+            return told
+    regions = (read_or_none(around.files, f"{card.path}/resource") or "").splitlines()
+    sizes = [_region_bytes(line) for line in regions[:6]]
+    largest = max(sizes, default=0)
+    return largest if largest >= _LEAST_BYTES else None
+
+
+def _region_bytes(line: str) -> int:
+    """Size of one line of ``resource``: first and last address, flags."""
+    match = re.fullmatch(r"0x([0-9a-f]{1,16}) 0x([0-9a-f]{1,16}) 0x[0-9a-f]+", line.strip())
+    size = int(match[2], 16) - int(match[1], 16) + 1 if match else 0
+    return size if 1 < size < 2**44 else 0
+
+
+def _unmapped(device: Device) -> list[HardwareWarning]:
+    if device.bandwidth_source != "assumed":
+        return []
+    text = f"{device.name} is not in the device table; {device.bandwidth_gbps:g} GB/s is assumed."
+    return [HardwareWarning(code="intel_unmapped_gpu", message=f"{text} Say hardware.override to be sure.")]
