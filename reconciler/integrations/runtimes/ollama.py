@@ -258,10 +258,6 @@ class Ollama:
             shown = await self._api.show(found.name)
         except Refused:
             return False
-        except Unreachable as error:
-            if error.details.get("status") == 500:  # its files are damaged
-                return False
-            raise
         if isinstance(artifact, RegistryArtifact):
             return True
         return {f"sha256:{file.sha256}" for file in artifact.files} <= set(shown.blobs)

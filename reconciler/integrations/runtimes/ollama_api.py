@@ -107,7 +107,9 @@ class OllamaApi:
         Raises:
             Refused: not installed, or its files are damaged.
         """
-        reply = await self._http.request("POST", self._url("/api/show"), json={"model": name})
+        reply = await self._http.request("POST", self._url("/api/show"), json={"model": name}, retries=1)
+        if reply.status == 500:  # a listed model with a missing file fails here, and only here (1.2)
+            raise Refused(f"{name} is damaged: {_server_words(reply.body)}", code="refused")
         if not reply.ok:
             raise _failed(reply, f"cannot show {name}")
         document = _mapping(reply)

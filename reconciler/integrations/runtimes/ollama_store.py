@@ -111,8 +111,7 @@ def _manifests(root: Path) -> Iterator[Manifest]:
 
 
 def _manifest(root: Path, name: OllamaName, raw: bytes) -> Manifest:
-    document = json.loads(raw)
-    layers = [_layer(item) for item in [document["config"], *(document.get("layers") or [])]]
+    layers = [_layer(item) for item in _entries(json.loads(raw))]
     weights = tuple(digest for kind, digest, _ in layers if kind in _WEIGHTS)
     params = next((digest for kind, digest, _ in layers if kind == "params"), None)
     return Manifest(
@@ -122,6 +121,14 @@ def _manifest(root: Path, name: OllamaName, raw: bytes) -> Manifest:
         blobs=tuple(dict.fromkeys(weights)),
         context=_context(root / "blobs" / params.replace(":", "-")) if params else None,
     )
+
+
+def _entries(document: Any) -> list[Any]:
+    """Config and layers of a manifest, or ``ValueError``."""
+    layers = document.get("layers") if isinstance(document, dict) else None
+    if not isinstance(layers, list) or "config" not in document:
+        raise ValueError("not a manifest")
+    return [document["config"], *layers]
 
 
 def _layer(item: Any) -> tuple[str, str, int]:
