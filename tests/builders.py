@@ -1,0 +1,289 @@
+"""Domain values with sensible defaults: a test overrides what it is about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from reconciler.domain.artifact import ArtifactFile, HubArtifact
+from reconciler.domain.catalog import (
+    Architecture,
+    BenchmarkObservation,
+    Build,
+    Catalogue,
+    CatalogModel,
+    Repository,
+)
+from reconciler.domain.desired import DesiredState, Pool, Slot, Target
+from reconciler.domain.hardware import Device, Hardware, HardwareReading
+from reconciler.domain.observation import (
+    DigestNeed,
+    DiskSpace,
+    HubNeed,
+    Installed,
+    Observation,
+    ObservedTarget,
+    Resolved,
+)
+from reconciler.domain.plan import Action, Plan, Row
+from reconciler.domain.record import Record, RecordEntry
+from reconciler.domain.units import GB, GIB, Bytes
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+HUB = "https://hub.example"
+ARCHITECTURE = Architecture(name="llama", layers=32, hidden=4096, heads=32, kv_heads=8, head_dim=128, vocab=128_256)
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hardware(*, vram_gib: float = 24, ram_gib: float = 64) -> Hardware:
+    devices = (
+        (
+            Device(
+                name="NVIDIA GeForce RTX 4090",
+                vendor="nvidia",
+                memory_bytes=Bytes(int(vram_gib * GIB)),
+                bandwidth_gbps=1008,
+            ),
+        )
+        if vram_gib
+        else ()
+    )
+    return Hardware(
+        platform="nvidia" if vram_gib else "cpu",
+        devices=devices,
+        ram_bytes=Bytes(int(ram_gib * GIB)),
+        ram_bandwidth_gbps=60,
+        ram_reserve_bytes=Bytes(4 * GIB),
+        cpu_name="CPU",
+        cpu_count=16,
+        detected_at=NOW,
+    )
+
+
+def model(
+    name: str = "acme/coyote-8b-instruct",
+    *,
+    score: float | None = None,
+    params: int = 8_000_000_000,
+    quants: Iterable[str] = ("Q4_K_M",),
+    repos: Iterable[str] | None = None,
+    size_gb: float = 5.0,
+    line: str = "general",
+    license_name: str = "apache-2.0",
+    lineage: str = "coyote",
+    capabilities: Iterable[str] = (),
+    context: int = 32_768,
+) -> CatalogModel:
+    ids = tuple(repos) if repos is not None else (f"{name}-GGUF",)
+    builds = tuple(
+        Build(quant=quant, bytes=Bytes(int(size_gb * GB * (1 + 0.2 * index))), exact=True)
+        for index, quant in enumerate(quants)
+    )
+    return CatalogModel(
+        id=name,
+        lineage=lineage,
+        generation="3",
+        line=line,
+        params=params,
+        active_params=None,
+        gguf_weights=params,
+        architecture=ARCHITECTURE,
+        context_length=context,
+        license=license_name,
+        released=date(2026, 6, 1),
+        capabilities=tuple((capability, ("test",)) for capability in capabilities),
+        repositories=tuple(Repository(repo, builds, source="test") for repo in ids),
+        sources=("test",),
+    )
+
+
+def score_of(model_id: str, value: float, *, benchmark: str = "mmlu-pro") -> BenchmarkObservation:
+    return BenchmarkObservation(
+        model=model_id,
+        benchmark=benchmark,
+        value=value,
+        scale="0-100",
+        source="open-llm-leaderboard",
+        observed_at=date(2026, 11, 1),
+        evidence="direct",
+    )
+
+
+def catalogue(*models: CatalogModel, scores: dict[str, float] | None = None) -> Catalogue:
+    observations = tuple(score_of(name, value) for name, value in (scores or {}).items())
+    return Catalogue(
+        models=models, observations=observations, generated_at=date(2026, 11, 1), origin="bundled"
+    )
+
+
+def target(name: str = "local", *, path: str = "/models", **changes: object) -> Target:
+    return Target(name=name, runtime="store", path=path).model_copy(update=changes)
+
+
+def desired(*slots: Slot, **changes: object) -> DesiredState:
+    base = DesiredState(
+        pool=Pool(disk_budget=Bytes(100 * GB), allowed_orgs=("acme",)),
+        slots=slots,
+        targets=(target(),),
+        digest="d1",
+        source="/home/someone/localmodels.yaml",
+    )
+    return base.model_copy(update=changes)
+
+
+def pool(**changes: object) -> Pool:
+    return Pool(disk_budget=Bytes(100 * GB), allowed_orgs=("acme",)).model_copy(update=changes)
+
+
+def artifact(repo: str, quant: str = "Q4_K_M", *, size: int = 5 * GB, content: str = "") -> HubArtifact:
+    stem = repo.partition("/")[2].removesuffix("-GGUF")
+    path = f"{stem}-{quant}.gguf"
+    return HubArtifact(
+        endpoint=HUB,
+        repo=repo,
+        commit=sha(repo + content)[:40],
+        files=(ArtifactFile(path=path, bytes=Bytes(size), sha256=sha(f"{repo}/{path}{content}")),),
+    )
+
+
+def store_name(found: HubArtifact) -> str:
+    return f"{found.repo}/{found.files[0].path}"
+
+
+def installed(found: HubArtifact, quant: str = "Q4_K_M", *, stamp: str = "s1", **changes: object) -> Installed:
+    base = Installed(
+        name=store_name(found), bytes=found.bytes, digest=found.digest, stamp=stamp, repo=found.repo, quant=quant
+    )
+    return base.model_copy(update=changes)
+
+
+def entry(
+    found: HubArtifact, *slots: str, model_id: str, quant: str = "Q4_K_M", stamp: str = "s1", **changes: object
+) -> RecordEntry:
+    base = RecordEntry(
+        target_key=target().key,
+        target_name="local",
+        name=store_name(found),
+        slots=slots,
+        model_id=model_id,
+        quant=quant,
+        artifact=found,
+        digest=found.digest,
+        stamp=stamp,
+        bytes=found.bytes,
+        installed_at=NOW - timedelta(days=3),
+    )
+    return base.model_copy(update=changes)
+
+
+def record(*entries: RecordEntry, **changes: object) -> Record:
+    return Record(name="default", entries=entries, generation=len(entries)).model_copy(update=changes)
+
+
+def observed(*models: Installed, free_gb: float = 500, name: str = "local", key: str | None = None) -> ObservedTarget:
+    return ObservedTarget(
+        name=name,
+        key=key or target(name).key,
+        installed=models,
+        disk=DiskSpace(device="sda1", total_bytes=Bytes(1000 * GB), free_bytes=Bytes(int(free_gb * GB))),
+    )
+
+
+def observation(cat: Catalogue, *targets: object, **changes: object) -> Observation:
+    base = Observation(
+        now=NOW,
+        hardware=HardwareReading(hardware=hardware()),
+        targets=targets or (observed(),),  # type: ignore[arg-type]
+        catalogue=cat,
+    )
+    return base.model_copy(update=changes)
+
+
+def answered(plan: Plan, seen: Observation) -> Observation:
+    """The observation with every need of the plan answered, as a Hub that has everything would."""
+    answers = []
+    for need in plan.needs:
+        if isinstance(need, HubNeed):
+            build = _build(seen.catalogue, need)
+            found = artifact(need.repo, need.quant or "Q4_K_M", size=build.bytes if build else 5 * GB)
+            answers.append(Resolved(need=need, artifact=found))
+        elif isinstance(need, DigestNeed):
+            held = next(
+                one
+                for where in seen.targets
+                if isinstance(where, ObservedTarget) and where.name == need.target
+                for one in where.installed
+                if one.name == need.name
+            )
+            answers.append(Resolved(need=need, digest=held.digest or sha(held.name), stamp=held.stamp))
+    return seen.model_copy(update={"answers": (*seen.answers, *answers)})
+
+
+def _build(known: Catalogue, need: HubNeed) -> Build | None:
+    return next(
+        (
+            build
+            for one in known.models
+            for repo in one.repositories
+            if repo.id == need.repo
+            for build in repo.builds
+            if build.quant == need.quant
+        ),
+        None,
+    )
+
+
+def after(plan: Plan, seen: Observation, known: Record) -> tuple[Observation, Record]:
+    """The world once every change of a plan was done, as the promises say it will be."""
+    for row in plan.changes:
+        seen, known = _done(row, seen, known)
+    known = known.model_copy(update={"applied_digest": plan.fingerprint.desired})
+    return seen, _filled(plan, known)
+
+
+def _done(row: Row, seen: Observation, known: Record) -> tuple[Observation, Record]:
+    where = seen.target(row.target)
+    assert isinstance(where, ObservedTarget)
+    others = tuple(one for one in where.installed if one.name != row.name)
+    disk = where.disk
+    if row.action in (Action.INSTALL, Action.UPDATE):
+        assert isinstance(row.artifact, HubArtifact)
+        fresh = installed(row.artifact, row.quant or "", stamp=f"new {row.artifact.commit}", name=row.name)
+        others = (*others, fresh)
+        new = entry(row.artifact, *row.slots, model_id=row.model_id or "", quant=row.quant or "")
+        update = {
+            "target_key": row.target_key,
+            "target_name": row.target,
+            "name": row.name,
+            "stamp": fresh.stamp,
+            "digest": fresh.digest,
+            "revision": row.revision,
+            "score": row.evidence.score or 0.0,
+        }
+        known = known.with_entry(new.model_copy(update=update))
+    else:
+        known = known.without(row.target_key, row.name)
+    if disk is not None:
+        disk = disk.model_copy(update={"free_bytes": disk.free_bytes - row.bytes_down + row.bytes_freed})
+    changed = where.model_copy(update={"installed": others, "disk": disk})
+    targets = tuple(changed if one.name == row.target else one for one in seen.targets)
+    return seen.model_copy(update={"targets": targets}), known
+
+
+def _filled(plan: Plan, known: Record) -> Record:
+    """Entries learn which slots they fill now, as apply writes it down."""
+    filled = {(row.target_key, row.name): row.slots for row in (*plan.kept, *plan.changes) if row.slots and row.ours}
+    entries = tuple(
+        one.model_copy(update={"slots": filled.get((one.target_key, one.name), one.slots)}) for one in known.entries
+    )
+    return known.model_copy(update={"entries": entries})
+
+
+def scaled(known: Catalogue, scores: dict[str, float]) -> Catalogue:
+    """The same models with other scores."""
+    return replace(known, observations=tuple(score_of(name, value) for name, value in scores.items()))
