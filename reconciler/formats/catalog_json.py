@@ -260,8 +260,8 @@ def _observations(columns: Any, texts: tuple[str, ...]) -> Iterable[BenchmarkObs
     if not isinstance(columns, dict) or set(columns) != set(_COLUMNS):
         _refuse("columns are missing")
     values = columns["value"]
-    if not all(type(value) in (float, int) and math.isfinite(value) for value in values):
-        _refuse("a value is not a finite number")
+    if not all(type(value) is float and math.isfinite(value) for value in values):
+        _refuse("a value is not a finite number with a decimal point")
     for name in _COLUMNS:
         if name != "value" and not all(value is None or (type(value) is int and value >= 0) for value in columns[name]):
             _refuse(f"{name} is not a list of whole numbers")
@@ -272,7 +272,7 @@ def _observations(columns: Any, texts: tuple[str, ...]) -> Iterable[BenchmarkObs
         BenchmarkObservation,
         [texts[number] for number in columns["model"]],
         [texts[number] for number in columns["benchmark"]],
-        [float(value) for value in values],
+        values,
         [texts[number] for number in columns["scale"]],
         [texts[number] for number in columns["source"]],
         [days[number] for number in columns["observedAt"]],

@@ -16,6 +16,7 @@ from reconciler.domain.catalog import Architecture, BenchmarkObservation, Catalo
 _NEVER = date(1970, 1, 1)
 _FAMILY = re.compile(r"(.*[a-z]{2})-?(\d+(?:\.\d+)*)")
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_BILLIONS_LIMIT = 1_000_000
 
 
 class _Row(BaseModel):
@@ -33,7 +34,7 @@ class _Observation(_Row):
 class _Model(_Row):
     hfRepoId: str  # noqa: N815
     family: str
-    sizeB: _Finite  # noqa: N815
+    sizeB: Annotated[float, Field(ge=0, le=_BILLIONS_LIMIT)]  # noqa: N815
     observations: list[_Observation]
     ollamaName: Any = None  # noqa: N815 - kept only when it is a string
     activeB: Any = None  # noqa: N815 - kept only when it is a number
@@ -68,7 +69,8 @@ def seed_catalogue(document: object, *, today: date = _NEVER) -> Catalogue:
 
 def _model(row: _Model) -> CatalogModel:
     lineage, generation = split_family(row.family)
-    active = row.activeB if isinstance(row.activeB, int | float) and not isinstance(row.activeB, bool) else None
+    is_number = isinstance(row.activeB, int | float) and not isinstance(row.activeB, bool)
+    active = row.activeB if is_number and 0 <= row.activeB <= _BILLIONS_LIMIT else None
     return CatalogModel(
         id=row.hfRepoId,
         lineage=lineage,

@@ -111,7 +111,7 @@ DOCUMENT = json.loads(catalogue_to_json(EXAMPLE))
 
 @given(
     st.sampled_from(list(json_paths(DOCUMENT))),
-    st.sampled_from([None, True, -1, 2.5, "x", [], {}, [[]], {"a": 1}, 10**9]),
+    st.sampled_from([None, True, -1, 2.5, "x", [], {}, [[]], {"a": 1}, 10**9, 10**400]),
 )
 @settings(max_examples=400, deadline=None)
 def test_a_damaged_document_is_refused_or_still_well_typed(path, value):
@@ -131,7 +131,7 @@ def test_a_damaged_document_is_refused_or_still_well_typed(path, value):
         (("models", 0, 4), "8", r"models\[0\]: value 4 is '8'"),
         (("models", 0, 10), "yesterday", r"models\[0\]: Invalid isoformat"),
         (("models", 0, 7, 9, "window"), "wide", r"models\[0\]: attention.window is 'wide'"),
-        (("observations", "value", 0), None, "observations: a value is not a finite number"),
+        (("observations", "value", 0), None, "observations: a value is not a finite number with"),
         (("origin",), "invented", "origin: 'invented' is not one of"),
         (("texts",), {}, "texts: not a list"),
     ],

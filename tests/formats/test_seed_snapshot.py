@@ -38,6 +38,8 @@ def test_optional_keys_of_the_wrong_type_are_left_out():
     document["models"][0]["activeB"] = "3"
     model = seed_catalogue(document).models[0]
     assert (model.ollama_tag, model.active_params) == (None, None)
+    document["models"][0]["activeB"] = float("inf")
+    assert seed_catalogue(document).models[0].active_params is None
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,7 @@ def test_optional_keys_of_the_wrong_type_are_left_out():
         (lambda d: d.update(models={}), "models"),
         (lambda d: d["models"][1].pop("family"), "models[1].family"),
         (lambda d: d["models"][2].update(sizeB="70"), "models[2].sizeB"),
+        (lambda d: d["models"][2].update(sizeB=1e300), "models[2].sizeB"),
         (lambda d: d["models"][0]["observations"][0].update(value=True), "models[0].observations[0].value"),
         (lambda d: d["models"][0]["observations"][0].update(evidence="sure"), "models[0].observations[0].evidence"),
     ],
