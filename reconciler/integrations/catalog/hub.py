@@ -81,6 +81,8 @@ class HubClient:
             )
         self.requests = 0
         """Requests made so far, ranges of files included."""
+        self.answers = 0
+        """Answers that came back, whatever their status."""
         self.requests_left: int | None = None
         """What the Hub's last answer says may still be asked in this window; None where it does not say."""
 
@@ -248,6 +250,7 @@ class HubClient:
     async def _ask(self, method: str, url: str, *, follow_redirects: bool = False) -> Reply:
         self.requests += 1
         reply = await self._http.request(method, url, headers=self._headers(), follow_redirects=follow_redirects)
+        self.answers += 1
         left = rate_limit(reply.headers)
         self.requests_left = left[0] if left else self.requests_left
         return reply
