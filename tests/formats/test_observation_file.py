@@ -1,4 +1,7 @@
+import json
+import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -83,3 +86,11 @@ def test_a_newer_value_replaces_the_older_one():
     new = BenchmarkObservation("a/b", "x", 2, "0-100", "s", date(2026, 2, 1))
     catalogue = Catalogue((), (old, other), date(2026, 1, 1), "bundled")
     assert with_observations(catalogue, [new]).observations == (new, other)
+
+
+def test_the_documented_example_is_valid():
+    text = (Path(__file__).parents[2] / "docs" / "benchmarks-format.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    parsed = parse_observations(json.loads(example))
+    assert not isinstance(parsed, Flawed)
+    assert len(parsed) == 3
