@@ -21,13 +21,15 @@ import sys
 import zlib
 from pathlib import Path
 
+from reconciler.domain.catalog import Architecture, Attention
 from reconciler.ranking.decode import typical_layers
+from reconciler.ranking.kv_cache import ELEMENT_BYTES, kv_shape
 from reconciler.ranking.quants import bits_per_weight, normalise
 
 CPU_BANDWIDTH = {"AMD Ryzen 7 7840HS": 89.6}
 START = {
-    "e.nvidia": 0.70, "e.amd": 0.60, "e.macos": 0.70, "e.intel": 0.40, "e.cpu": 0.60,
-    "t.nvidia": 20e-6, "t.amd": 40e-6, "t.macos": 60e-6, "t.intel": 100e-6, "t.cpu": 60e-6,
+    "e.nvidia": 0.70, "e.old_cuda": 0.45, "e.amd": 0.60, "e.macos": 0.70, "e.intel": 0.40, "e.cpu": 0.60,
+    "t.nvidia": 20e-6, "t.old_cuda": 40e-6, "t.amd": 40e-6, "t.macos": 60e-6, "t.intel": 100e-6, "t.cpu": 60e-6,
     "moe_bytes": 1.3, "moe_layers": 2.0, "wall": 6.0,
 }
 
@@ -40,12 +42,14 @@ def platform(row: dict) -> str:
         return "macos"
     if "Intel" in name:
         return "intel"
+    if "GTX 10" in name:
+        return "old_cuda"
     return "amd" if "AMD" in name or "Radeon" in name or name.startswith("RX") else "nvidia"
 
 
 def words(name: str) -> str:
     tail = name.lower().rsplit("/", 1)[-1]
-    tail = re.sub(r"[-_](gguf|mlx.*|awq.*|q\d.*|iq\d.*|ud.*|bf16|fp16|nvfp4.*|fp8.*|instruct|it|chat|ollama)\b", "", tail)
+    tail = re.sub(r"[-_](gguf|mlx.*|awq.*|q\d.*|iq\d.*|ud.*|bf16|fp16|nvfp4.*|fp8.*|instruct|it|chat|ollama|qat)\b", "", tail)
     return re.sub(r"[^a-z0-9.]", "", tail)
 
 
@@ -57,6 +61,25 @@ def architectures(path: str) -> dict[str, dict]:
         if model["ollama"]:
             found.setdefault(words(model["ollama"]["name"]), model)
     return found
+
+
+def architecture(model: dict) -> Architecture:
+    stated = model["attention"] or {}
+    layers = stated.get("layers") or {}
+    attention = Attention(
+        kind=stated["kind"], full_layers=layers.get("full_attention"),
+        window_layers=layers.get("sliding_attention", layers.get("chunked_attention")),
+        window=stated.get("window") or stated.get("attention_chunk_size"),
+        global_every=stated.get("global_every") or stated.get("attn_layer_period"),
+        kv_lora_rank=stated.get("kv_lora_rank"), qk_rope_head_dim=stated.get("qk_rope_head_dim"),
+        v_head_dim=stated.get("v_head_dim"), global_head_dim=stated.get("global_head_dim"),
+        global_kv_heads=stated.get("num_global_key_value_heads"),
+        kv_shared_layers=stated.get("num_kv_shared_layers") or 0,
+    ) if stated else None  # fmt: skip
+    return Architecture(
+        model["architecture"], model["n_layers"], model["hidden_size"], model["n_heads"], model["n_kv_heads"],
+        model["head_dim"], model["vocab_size"], attention=attention,
+    )  # fmt: skip
 
 
 def quant_bits(row: dict) -> float:
@@ -75,15 +98,13 @@ def point(row: dict, models: dict[str, dict]) -> dict:
     weights, active = row["params_b"] * 1e9, (row["active_params_b"] or row["params_b"]) * 1e9
     size = math.sqrt(weights * active)
     layers = model.get("n_layers") or typical_layers(size)
-    kv = 2 * layers * 8 * 128 * 2
-    if model.get("n_kv_heads") and model.get("head_dim"):
-        full = ((model.get("attention") or {}).get("layers") or {}).get("full_attention", layers)
-        kv = 2 * full * model["n_kv_heads"] * model["head_dim"] * 2
-    prompt = row["prompt_tokens"] or 0
-    depth = prompt + (row["gen_tokens"] or 256) / 2
+    depth = round((row["prompt_tokens"] or 0) + (row["gen_tokens"] or 256) / 2)
+    cache = ELEMENT_BYTES["q8_0"] if row["kv_dtype"] in ("q8_0", "fp8", "fp8_e4m3") else ELEMENT_BYTES["f16"]
+    shape = kv_shape(architecture(model)) if model else None
+    kv = shape.elements(depth) * cache + shape.state_bytes if shape else 2 * layers * 8 * 128 * cache * depth
     return {
         "row": row, "platform": platform(row), "layers": layers, "moe": bool(row["moe"]), "tps": row["decode_tps"],
-        "bytes": active * quant_bits(row) / 8 + kv * depth, "bw": row["bw_gbps"] or CPU_BANDWIDTH.get(row["hardware"]),
+        "bytes": active * quant_bits(row) / 8 + kv, "bw": row["bw_gbps"] or CPU_BANDWIDTH.get(row["hardware"]),
         "wall": (row["gen_tokens"] or 256) if row["tps_def"] == 3 else None,
         "fold": zlib.crc32(f"{row['hardware']}|{words(row['model'])}".encode()) % 5,
     }
@@ -171,12 +192,16 @@ def main() -> None:
         without = fit([p for p in points if p["fold"] != fold])
         held += [(p, predict(p, without)) for p in points if p["fold"] == fold]
     report("five folds by (device, model)", held)
+    held_in_folds = held
     devices = sorted({p["row"]["hardware"] for p in points})
     held = []
     for device in devices:
         without = fit([p for p in points if p["row"]["hardware"] != device])
         held += [(p, predict(p, without)) for p in points if p["row"]["hardware"] == device]
     report("leave one device out", held)
+    for group, width in (("dense", 1.2), ("dense", 1.25), ("dense", 1.3), ("moe", 1.35), ("moe", 1.4), ("moe", 1.5), ("under_2b", 1.3), ("under_2b", 1.4)):
+        inside = [1 / width <= p["tps"] / predicted <= width for p, predicted in held_in_folds if group in groups(p) and p["row"]["bw_gbps"]]
+        print(f"interval x/÷ {width}: {group} covered {sum(inside) / len(inside):.2f}")
     if "--worst" in sys.argv:
         for p, predicted in sorted(((p, predict(p, constants)) for p in points), key=lambda x: -abs(math.log(x[1] / x[0]["tps"])))[:50]:
             row = p["row"]

@@ -12,7 +12,7 @@ from reconciler.domain.units import Bytes
 from reconciler.ranking.decode import BACKENDS, OLD_CUDA, Backend, active_share, layers_of, token_seconds
 from reconciler.ranking.quants import normalise
 
-_WIDTH: dict[str, float] = {"dense": 1.30, "moe": 1.55, "small": 1.55, "cpu": 1.60, "offload": 1.90, "unsure": 1.90}
+_WIDTH: dict[str, float] = {"dense": 1.25, "moe": 1.45, "small": 1.45, "cpu": 1.50, "offload": 1.90, "unsure": 1.90}
 """Upper end over the estimate, and the estimate over the lower end. From the errors of ``scripts/fit_speed.py`` on
 rows not fitted on: four in five lie within; offload and unsure devices have too few rows and are our judgement."""
 _SMALL_WEIGHTS = 2_000_000_000
