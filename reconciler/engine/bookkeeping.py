@@ -38,7 +38,6 @@ class Books:
         action: Literal["install", "update", "evict"],
         *,
         existed: bool = False,
-        revision: str | None = None,
     ) -> Intent:
         """Write down that a step is about to run; an older intent for the same name gives way to it.
 
@@ -46,7 +45,6 @@ class Books:
             row: what is about to be done.
             action: its verb.
             existed: the name is there already and not ours.
-            revision: what the file asks for, to be remembered with the entry.
         """
         async with self._writing:
             record = self._record
@@ -61,7 +59,7 @@ class Books:
                 target_key=row.target_key,
                 target_name=row.target,
                 name=row.name,
-                entry=None if action == "evict" else entry_for(row, now, revision),
+                entry=None if action == "evict" else entry_for(row, now),
                 existed=existed,
                 begun_at=now,
             )
@@ -132,7 +130,7 @@ def claimed(record: Record, desired: DesiredState, *, take_over: bool) -> Record
     )
 
 
-def entry_for(row: Row, now: datetime, revision: str | None = None) -> RecordEntry:
+def entry_for(row: Row, now: datetime) -> RecordEntry:
     """What the record will hold when a row succeeds, as far as is known before."""
     size = row.artifact.bytes if row.artifact is not None else row.bytes_down
     return RecordEntry(
@@ -143,7 +141,7 @@ def entry_for(row: Row, now: datetime, revision: str | None = None) -> RecordEnt
         model_id=row.model_id or row.name,
         quant=row.quant,
         artifact=row.artifact,
-        revision=revision,
+        revision=row.revision,
         digest=None,
         bytes=Bytes(size),
         installed_at=now,

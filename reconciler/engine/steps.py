@@ -102,9 +102,7 @@ async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> None:
     if action == "update":
         _refuse_what_is_not_ours(row, bench)
     with bench.room.reserved(row):
-        intent = await bench.books.begin(
-            row, action, existed=_is_foreign(row, bench), revision=_revision(row, bench.desired)
-        )
+        intent = await bench.books.begin(row, action, existed=_is_foreign(row, bench))
 
         def progress(done: Bytes, total: Bytes, note: str = "") -> None:
             bench.reporter.step_progress(row, done, total, note)
@@ -154,9 +152,3 @@ def _is_foreign(row: Row, bench: Bench) -> bool:
     target = by_key(bench.seen, row.target_key)
     there = isinstance(target, ObservedTarget) and find(target, row.name) is not None
     return there and bench.books.record.entry(row.target_key, row.name) is None
-
-
-def _revision(row: Row, desired: DesiredState) -> str | None:
-    """The revision that the file asks for in one of the slots this row fills."""
-    asked = (slot.revision for slot in desired.slots if set(slot.addresses) & set(row.slots))
-    return next((revision for revision in asked if revision is not None), None)

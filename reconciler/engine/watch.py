@@ -112,6 +112,31 @@ Why = Literal["start", "changed", "interval", "refresh", "retry"]
 
 
 @dataclass
+class _Postponed:
+    """Steps that failed lately: how often in a row, and when they may be tried again."""
+
+    _failed: dict[tuple[str, str], tuple[int, datetime]] = field(default_factory=dict)
+
+    def now(self, at: datetime) -> frozenset[tuple[str, str]]:
+        soon = at + timedelta(seconds=TOLERANCE_SECONDS)
+        return frozenset(key for key, (_, until) in self._failed.items() if until > soon)
+
+    def learn(self, report: Report, at: datetime) -> None:
+        failed = {(one.row.target_key, one.row.name) for one in failures(report) if one.status == "failed"}
+        for outcome in report.outcomes:
+            key = (outcome.row.target_key, outcome.row.name)
+            if key in failed:
+                times = self._failed.get(key, (0, at))[0] + 1
+                self._failed[key] = (times, at + timedelta(seconds=pause_after(times)))
+            elif outcome.status == "done":
+                self._failed.pop(key, None)
+
+    def forgive(self) -> None:
+        """The file changed: everything may be tried at once."""
+        self._failed.clear()
+
+
+@dataclass
 class _Watcher:
     """What is remembered between passes: the last valid file, when what is due, and what failed lately."""
 
@@ -225,31 +250,6 @@ class _Watcher:
     def _tell(self, one: Pass, key: object) -> None:
         repeated, self._last = key == self._last, key
         self.on_pass(replace(one, repeated=repeated))
-
-
-@dataclass
-class _Postponed:
-    """Steps that failed lately: how often in a row, and when they may be tried again."""
-
-    _failed: dict[tuple[str, str], tuple[int, datetime]] = field(default_factory=dict)
-
-    def now(self, at: datetime) -> frozenset[tuple[str, str]]:
-        soon = at + timedelta(seconds=TOLERANCE_SECONDS)
-        return frozenset(key for key, (_, until) in self._failed.items() if until > soon)
-
-    def learn(self, report: Report, at: datetime) -> None:
-        failed = {(one.row.target_key, one.row.name) for one in failures(report) if one.status == "failed"}
-        for outcome in report.outcomes:
-            key = (outcome.row.target_key, outcome.row.name)
-            if key in failed:
-                times = self._failed.get(key, (0, at))[0] + 1
-                self._failed[key] = (times, at + timedelta(seconds=pause_after(times)))
-            elif outcome.status == "done":
-                self._failed.pop(key, None)
-
-    def forgive(self) -> None:
-        """The file changed: everything may be tried at once."""
-        self._failed.clear()
 
 
 @dataclass(frozen=True, slots=True)
