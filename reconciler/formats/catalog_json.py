@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import date
-from typing import Any, NoReturn, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from reconciler.domain.catalog import (
     Architecture,
@@ -27,7 +27,7 @@ from reconciler.domain.catalog import (
 
 FORMAT_VERSION = 1
 _ORIGINS = ("bundled", "cached", "live", "fallback")
-_FORMATS = ("gguf", "mlx", "safetensors")
+_FORMATS: tuple[Literal["gguf", "mlx", "safetensors"], ...] = ("gguf", "mlx", "safetensors")
 _EVIDENCE: tuple[str, ...] = get_args(Evidence)
 _COLUMNS = (
     "model", "benchmark", "value", "scale", "source", "observedAt", "evidence", "quant", "release", "variant",
@@ -240,7 +240,7 @@ def _repository(row: Any, texts: tuple[str, ...]) -> Repository:
         if not set(map(type, rows)) <= {int} or len(rows) % 2 or (rows and min(rows) < 0):
             _refuse(f"builds of {name} are not pairs of whole numbers")
         builds = tuple(Build(texts[quant], size, exact) for quant, size in zip(rows[::2], rows[1::2], strict=True))
-    return Repository(name, builds, _pick(texts, source), claimed, _FORMATS[_whole(kind)])  # type: ignore[arg-type]
+    return Repository(name, builds, _pick(texts, source), claimed, _FORMATS[_whole(kind)])
 
 
 def _build(row: Any, texts: tuple[str, ...]) -> Build:

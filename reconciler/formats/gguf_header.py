@@ -15,6 +15,15 @@ _TEMPLATE = "tokenizer.chat_template"
 _TOOLS = re.compile(r"\btools?\b|tool_call")
 _THINKING = re.compile(r"enable_thinking|<think>|reasoning_content|\bthinking\b")
 
+Kind = Literal["model", "adapter", "projector", "vocab", "imatrix", "other"]
+_KINDS: dict[str, Kind] = {
+    "model": "model",
+    "adapter": "adapter",
+    "mmproj": "projector",
+    "vocab": "vocab",
+    "imatrix": "imatrix",
+}
+
 _FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
@@ -49,14 +58,14 @@ class GgufHeader:
         return self.text("general.architecture")
 
     @property
-    def kind(self) -> Literal["model", "adapter", "projector", "vocab", "imatrix", "other"]:
+    def kind(self) -> Kind:
         """``general.type``; files older than that key are models, projectors by their architecture."""
         stated = self.text("general.type")
-        if self.architecture == "clip" or stated == "mmproj":
+        if self.architecture == "clip":
             return "projector"
-        if stated in {None, "model"}:
+        if stated is None:
             return "model"
-        return stated if stated in {"adapter", "vocab", "imatrix"} else "other"  # type: ignore[return-value]
+        return _KINDS.get(stated, "other")
 
     @property
     def name(self) -> str | None:
