@@ -183,4 +183,5 @@ class LiveCatalog:
         oldest = min(listed.entry.stored_at for listed in heard).astimezone(UTC)
         age = max(listed.entry.age_seconds for listed in heard)
         if freshness != "cached" or age >= interval_seconds:
-            yield f"{why}: the catalogue is what the Hub said on {oldest.date().isoformat()}, {show_duration(max(1.0, age))} ago"
+            ago = show_duration(max(1.0, age))
+            yield f"{why}: the catalogue is what the Hub said on {oldest.date().isoformat()}, {ago} ago"

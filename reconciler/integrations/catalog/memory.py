@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -12,12 +13,14 @@ from reconciler.integrations.catalog.discovery import Find, HeaderFacts, Learnt
 from reconciler.integrations.catalog.hub_cache import Entry, HubCache
 from reconciler.integrations.catalog.hub_wire import HubFile, HubRepo
 
-T = TypeVar("T")
+_Repos = tuple[HubRepo, ...]
+_Files = tuple[HubFile, ...]
 
-_REPOS: TypeAdapter[tuple[HubRepo, ...]] = TypeAdapter(tuple[HubRepo, ...], config={"defer_build": True})
-_FILES: TypeAdapter[tuple[HubFile, ...]] = TypeAdapter(tuple[HubFile, ...], config={"defer_build": True})
-_FACTS: TypeAdapter[HeaderFacts] = TypeAdapter(HeaderFacts, config={"defer_build": True})
-_REPO: TypeAdapter[HubRepo] = TypeAdapter(HubRepo, config={"defer_build": True})
+
+@cache
+def _shape(kind: Any) -> TypeAdapter[Any]:
+    """Built when first needed: an offline run with an empty cache needs none."""
+    return TypeAdapter(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +45,33 @@ class Memory:
 
     def listed(self, organisation: str) -> Listed | None:
         entry = self.cache.get(self._key("list", organisation))
-        repos = None if entry is None else _read(_REPOS, entry.value)
+        repos: _Repos | None = None if entry is None else _read(_Repos, entry.value)
         return None if entry is None or repos is None else Listed(repos, entry)
 
     def keep_list(self, organisation: str, repos: Iterable[HubRepo]) -> None:
-        self.cache.set(self._key("list", organisation), _REPOS.dump_python(tuple(repos), mode="json"))
+        self.cache.set(self._key("list", organisation), _shape(_Repos).dump_python(tuple(repos), mode="json"))
 
     def tree(self, repo: HubRepo) -> tuple[HubFile, ...] | None:
-        return self._get(_FILES, "tree", _at(repo))
+        found: _Files | None = self._get(_Files, "tree", _at(repo))
+        return found
 
     def keep_tree(self, repo: HubRepo, files: Iterable[HubFile]) -> None:
         held = tuple(file for file in files if file.path.lower().endswith(".gguf"))
-        self.cache.set(self._key("tree", _at(repo)), _FILES.dump_python(held, mode="json"))
+        self.cache.set(self._key("tree", _at(repo)), _shape(_Files).dump_python(held, mode="json"))
 
     def header(self, repo: HubRepo) -> HeaderFacts | None:
-        return self._get(_FACTS, "header", _at(repo))
+        found: HeaderFacts | None = self._get(HeaderFacts, "header", _at(repo))
+        return found
 
     def keep_header(self, repo: HubRepo, facts: HeaderFacts) -> None:
-        self.cache.set(self._key("header", _at(repo)), _FACTS.dump_python(facts, mode="json"))
+        self.cache.set(self._key("header", _at(repo)), _shape(HeaderFacts).dump_python(facts, mode="json"))
 
     def base(self, model_id: str) -> HubRepo | None:
-        return self._get(_REPO, "base", model_id)
+        found: HubRepo | None = self._get(HubRepo, "base", model_id)
+        return found
 
     def keep_base(self, model_id: str, repo: HubRepo) -> None:
-        self.cache.set(self._key("base", model_id), _REPO.dump_python(repo, mode="json"))
+        self.cache.set(self._key("base", model_id), _shape(HubRepo).dump_python(repo, mode="json"))
 
     def learnt(self, found: Iterable[Find]) -> Learnt:
         """Everything remembered about these repositories and their models."""
@@ -92,7 +98,7 @@ class Memory:
     def _key(self, kind: str, what: str) -> str:
         return f"{kind}|{self._endpoint}|{what}"
 
-    def _get(self, shape: TypeAdapter[T], kind: str, what: str) -> T | None:
+    def _get(self, shape: Any, kind: str, what: str) -> Any:
         entry = self.cache.get(self._key(kind, what))
         return None if entry is None else _read(shape, entry.value)
 
@@ -101,9 +107,9 @@ def _at(repo: HubRepo) -> str:
     return f"{repo.id}@{repo.commit or repo.last_modified or 'main'}"
 
 
-def _read(shape: TypeAdapter[T], value: Any) -> T | None:
+def _read(shape: Any, value: Any) -> Any:
     """The value, or None where an entry is not what its key promises: it will be asked for again."""
     try:
-        return shape.validate_python(value)
+        return _shape(shape).validate_python(value)
     except ValidationError:
         return None

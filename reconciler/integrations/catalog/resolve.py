@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reconciler.integrations.catalog.hub import HubClient
 
 HIGHEST_BITS = 8.6
-"""Without a named quant the build of most bits wins, up to this: Q8_0 (8.5) keeps what 16 bits keep in half the size."""
+"""Without a named quant the build of most bits wins, up to this: Q8_0 (8.5) keeps what F16 keeps in half the size."""
 _PROJECTOR_ORDER = ("F16", "BF16", "Q8_0", "F32")
 _CODES = frozenset({"not-found", "unauthorised", "gated", "not-installable"})
 
