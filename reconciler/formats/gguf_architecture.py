@@ -4,8 +4,8 @@ The rules are those of the runtime that reads the file: which layers keep a whol
 state. What the runtime ignores (a window that no layer uses) is ignored here too.
 
 Source:
-    llama.cpp b10605: ``llama-hparams.cpp`` (``n_embd_r``, ``n_embd_s``, ``set_swa_pattern``), ``llama-model.cpp``
-    (``load_hparams``); gguf 0.19.0 ``constants.py`` for the spelling of keys.
+    llama.cpp ``src/llama-hparams.cpp`` at 01b77b5 (``set_swa_pattern``, ``n_embd_r``, ``n_embd_s``, ``has_kv``) and
+    ``src/models/*.cpp`` (``load_arch_hparams`` of each architecture); gguf 0.19.0 ``constants.py`` for the keys.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from reconciler.formats.gguf_header import GgufHeader
 
 _WINDOW_PERIODS = {
     "gemma2": 2, "gemma3": 6, "gemma-embedding": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "cohere2moe": 4,
-    "olmo2": 4, "exaone4": 4, "exaone-moe": 4, "smallthinker": 4, "afmoe": 4, "llama4": 4,
+    "olmo2": 4, "exaone4": 4, "exaone-moe": 4, "smallthinker": 4, "afmoe": 4, "llama4": 4, "laguna": 4, "plamo3": 8,
 }  # fmt: skip
-"""One layer in so many is a full-attention layer, for architectures whose file does not say which."""
+"""One layer in so many is a full-attention layer, for architectures whose file need not say which."""
+_FULL_FIRST = frozenset({"laguna", "smallthinker"})
+"""Architectures whose full-attention layer opens each group; elsewhere it closes the group."""
+_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
+"""One layer in so many has attention, the others a linear state; a file may say otherwise."""
+_OWN_CACHE = {"gemma3n": 20}
+"""Layers from the start that store a cache, where the runtime knows the number and no key states it."""
 _CHUNK = {"llama4": 8192}
 """Tokens a chunked layer keeps, where no key says so."""
 _IGNORED_WINDOW = frozenset(
@@ -102,9 +108,10 @@ def _window_layout(header: GgufHeader) -> _Windows | None:
     if pattern is not None:
         return _Windows(window, tuple(bool(each) for each in pattern[:layers]), None)
     period = header.dimension("attention.sliding_window_pattern") or _WINDOW_PERIODS.get(name)
-    if not period:
+    if not period or (name == "exaone4" and layers != 64):  # only the 32B of EXAONE 4 has windows
         return None
-    return _Windows(window, tuple(layer % period < period - 1 for layer in range(layers)), period)
+    full_at = 0 if name in _FULL_FIRST else period - 1
+    return _Windows(window, tuple(layer % period != full_at for layer in range(layers)), period)
 
 
 def _kv_heads(header: GgufHeader, windows: _Windows | None) -> tuple[int | None, int | None]:
@@ -159,14 +166,26 @@ def _windowed(header: GgufHeader, windows: _Windows, global_kv_heads: int | None
         v_head_dim=_value_dim(header),
         global_head_dim=wide if narrow and wide and wide != narrow else None,
         global_kv_heads=global_kv_heads,
-        kv_shared_layers=header.dimension("attention.shared_kv_layers") or 0,
+        kv_shared_layers=_shared_layers(header),
     )
+
+
+def _shared_layers(header: GgufHeader) -> int:
+    """Last layers that read the cache of earlier ones."""
+    own = _OWN_CACHE.get(header.architecture or "")
+    if own is not None:
+        return max(0, (_layers(header) or 0) - own)
+    return header.dimension("attention.shared_kv_layers") or 0
+
+
+def _interval(header: GgufHeader) -> int | None:
+    return header.dimension("full_attention_interval") or _INTERVALS.get(header.architecture or "")
 
 
 def _hybrid(header: GgufHeader, recurrent: int) -> Attention:
     name, layers = header.architecture or "", _layers(header) or 0
     by_layer = header.per_layer("attention.head_count_kv")
-    interval = header.dimension("full_attention_interval")
+    interval = _interval(header)
     if name == "falcon-h1":
         full = layers
     elif by_layer is not None:
@@ -187,7 +206,7 @@ def _hybrid_kind(header: GgufHeader) -> str:
         return "hybrid-conv"
     if header.architecture == "falcon-h1":
         return "hybrid-mamba-parallel"
-    linear = header.dimension("full_attention_interval") or header.dimension("kda.head_dim")
+    linear = _interval(header) or header.dimension("kda.head_dim")
     return "hybrid-linear" if linear else "hybrid-mamba"
 
 
@@ -196,7 +215,7 @@ def _recurrent_layers(header: GgufHeader) -> int:
     layers = _layers(header) or 0
     if not any(header.dimension(key) for key in ("ssm.conv_kernel", "shortconv.l_cache", "kda.head_dim")):
         return 0
-    interval = header.dimension("full_attention_interval")
+    interval = _interval(header)
     by_layer = header.per_layer("attention.head_count_kv")
     if interval:
         return layers - layers // interval

@@ -168,6 +168,31 @@ def test_a_window_that_the_runtime_ignores_is_full_attention():
     assert with_keys("phi3", block_count=32, **attention_keys(head_count=32, sliding_window=2047)).attention is None
 
 
+@pytest.mark.parametrize(
+    ("name", "layers", "full"),
+    [
+        ("laguna", 39, 10),
+        ("afmoe", 39, 9),
+        ("gpt-oss", 24, 12),
+        ("exaone4", 64, 16),
+        ("cohere2", 32, 8),
+        ("gemma2", 46, 23),
+    ],
+)
+def test_where_the_full_layers_stand(name, layers, full):
+    layout = with_keys(name, block_count=layers, **attention_keys(head_count=8, sliding_window=128)).attention
+    assert (layout.full_layers, layout.window_layers) == (full, layers - full)
+
+
+def test_small_exaone_has_no_windows():
+    assert with_keys("exaone4", block_count=30, **attention_keys(head_count=8, sliding_window=4096)).attention is None
+
+
+def test_shared_layers_that_only_the_runtime_knows():
+    layout = with_keys("gemma3n", block_count=35, **attention_keys(head_count=8, sliding_window=512)).attention
+    assert (layout.full_layers, layout.window_layers, layout.kv_shared_layers) == (7, 28, 15)
+
+
 def test_latent_attention_only_in_the_layout_that_caches_it():
     keys = attention_keys(head_count=128, head_count_kv=1, kv_lora_rank=512, key_length=576, value_length=512)
     new = with_keys(
