@@ -1,0 +1,179 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.domain.catalog import Build
+from reconciler.domain.estimate import Requirement
+from reconciler.domain.units import GIB, Bytes
+from reconciler.ranking.memory import estimate_memory
+from tests.ranking.made import LLAMA_8B, M3_MAX, RTX_4090, machine, model
+from tests.ranking.test_kv_cache import GEMMA_3_27B, architectures
+
+
+def gib(billions, quant="Q4_K_M", **asked):
+    of = model(billions=billions, builds=(quant,))
+    return of, estimate_memory(of, of.repositories[0].builds[0], Requirement(**asked), RTX_4090)
+
+
+@pytest.mark.parametrize(
+    ("billions", "quant", "weights", "kv", "total"),
+    [
+        (7, "Q4_K_M", 3.952, 0.214, 6.666), (8, "Q4_K_M", 4.517, 0.244, 7.261), (14, "Q4_K_M", 7.905, 0.427, 10.832),
+        (30, "Q4_K_M", 16.938, 0.916, 20.354), (32, "Q4_K_M", 18.068, 0.977, 21.544),
+        (32, "Q8_0", 31.665, 0.977, 35.142), (70, "Q4_K_M", 39.523, 2.136, 44.159),
+    ],
+)  # fmt: skip
+def test_the_origins_reference_values_hold_where_no_architecture_is_known(billions, quant, weights, kv, total):
+    _, memory = gib(billions, quant)
+    assert memory.basis == "seed-formula"
+    assert memory.weights_basis == "bits-per-weight"
+    assert memory.weights_bytes / GIB == pytest.approx(weights, abs=0.001)
+    assert memory.kv_bytes / GIB == pytest.approx(kv, abs=0.001)
+    assert memory.total_bytes / GIB == pytest.approx(total, abs=0.001)
+
+
+def test_unknown_quant_takes_8_bits():
+    _, memory = gib(32, "Q99")
+    assert memory.weights_bytes / GIB == pytest.approx(29.8, abs=0.05)
+    assert memory.total_bytes / GIB == pytest.approx(33.3, abs=0.05)
+
+
+def test_double_context_doubles_the_cache():
+    assert gib(32, context=8192)[1].kv_bytes == pytest.approx(2 * gib(32, context=4096)[1].kv_bytes, abs=2)
+
+
+def test_quantised_cache_halves_and_quarters_in_the_origins_formula():
+    full = gib(32)[1].kv_bytes
+    assert gib(32, kv_cache="q8_0")[1].kv_bytes == pytest.approx(full / 2, abs=1)
+    assert gib(32, kv_cache="q4_0")[1].kv_bytes == pytest.approx(full / 4, abs=1)
+
+
+def test_the_total_is_the_sum_of_its_parts_and_the_origins_constants_are_exact():
+    _, memory = gib(32)
+    assert (memory.compute_bytes, memory.overhead_bytes) == (1.5 * GIB, GIB)
+    assert memory.total_bytes == (
+        memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.compute_bytes + memory.overhead_bytes
+    )
+
+
+def test_a_mixture_loads_all_its_experts():
+    dense, moe = model(billions=30), model(billions=30, active=3)
+    build = dense.repositories[0].builds[0]
+    assert (
+        estimate_memory(dense, build, Requirement(), RTX_4090).weights_bytes
+        == estimate_memory(moe, build, Requirement(), RTX_4090).weights_bytes
+    )
+
+
+def test_defaults_are_4096_tokens_at_16_bits():
+    assert (Requirement().context, Requirement().kv_cache, Requirement().parallel) == (4096, "f16", 1)
+
+
+def test_a_real_file_is_its_own_size():
+    of = model(builds=(Build("Q4_K_M", Bytes(4_920_739_232), exact=True),))
+    memory = estimate_memory(of, of.repositories[0].builds[0], Requirement(), RTX_4090)
+    assert (memory.weights_bytes, memory.weights_basis) == (4_920_739_232, "file")
+
+
+def test_a_rounded_file_says_so():
+    of = model(builds=(Build("Q4_K_M", Bytes(4_900_000_000), exact=False),))
+    memory = estimate_memory(of, of.repositories[0].builds[0], Requirement(), RTX_4090)
+    assert memory.weights_basis == "approximate-file"
+
+
+def test_bits_are_over_the_weights_that_load_not_over_the_published_ones():
+    of = model(billions=27.4, gguf_weights=27_009_000_000)
+    memory = estimate_memory(of, of.repositories[0].builds[0], Requirement(), RTX_4090)
+    assert memory.weights_bytes == round(27_009_000_000 * 4.85 / 8)
+
+
+def test_compute_buffer_is_the_one_llama_cpp_logs():
+    """Llama 3.1 8B logs a compute buffer of 258.5 MiB; ours adds the mask of the context."""
+    of = model(architecture=LLAMA_8B)
+    memory = estimate_memory(of, of.repositories[0].builds[0], Requirement(context=4096), RTX_4090)
+    assert memory.basis == "architecture"
+    assert memory.compute_bytes == round(258.5 * 2**20) + 4096 * 1024
+    assert memory.kv_bytes_per_token == 128 * 1024
+
+
+def test_the_largest_context_fits_and_one_more_token_does_not():
+    of = model(billions=27, architecture=GEMMA_3_27B, context_length=1_000_000)
+    build = of.repositories[0].builds[0]
+    largest = estimate_memory(of, build, Requirement(), RTX_4090).max_context
+    assert largest is not None
+    assert estimate_memory(of, build, Requirement(context=largest), RTX_4090).total_bytes <= 24 * GIB
+    assert estimate_memory(of, build, Requirement(context=largest + 1), RTX_4090).total_bytes > 24 * GIB
+
+
+def test_the_largest_context_is_at_most_the_models_own():
+    of = model(architecture=LLAMA_8B, context_length=8192)
+    assert estimate_memory(of, of.repositories[0].builds[0], Requirement(), RTX_4090).max_context == 8192
+
+
+def test_no_context_fits_where_the_weights_do_not():
+    assert gib(70)[1].max_context is None
+
+
+def test_each_device_has_its_overhead():
+    of = model(architecture=LLAMA_8B)
+    build = of.repositories[0].builds[0]
+    one, two = (estimate_memory(of, build, Requirement(), machine(count=n)) for n in (1, 2))
+    assert two.overhead_bytes == 2 * one.overhead_bytes
+
+
+models = st.builds(
+    model,
+    billions=st.none() | st.floats(0.001, 3000),
+    active=st.none() | st.floats(0.001, 3000),
+    architecture=architectures,
+    context_length=st.none() | st.integers(1, 10**7),
+)
+quants = st.sampled_from(["Q2_K", "IQ4_XS", "Q4_K_M", "Q8_0", "F16", "whatever"])
+requirements = st.builds(
+    Requirement,
+    context=st.integers(1, 10**6),
+    kv_cache=st.sampled_from(["f16", "q8_0", "q4_0"]),
+    parallel=st.integers(1, 8),
+)
+machines = st.builds(
+    machine,
+    st.sampled_from(["nvidia", "amd", "intel", "macos", "cpu"]),
+    vram=st.floats(0.1, 500),
+    gbps=st.floats(0, 10_000),
+    ram=st.floats(0.5, 2000),
+    ram_gbps=st.floats(0, 1000),
+    reserve=st.floats(0, 10),
+    count=st.integers(1, 4),
+)
+
+
+@given(models, quants, requirements, machines, st.integers(1, 10**6))
+def test_more_context_never_takes_less_memory(of, quant, requirement, hardware, more):
+    build = Build(quant, Bytes(0), exact=False)
+    small = estimate_memory(of, build, requirement, hardware)
+    large = estimate_memory(of, build, replace(requirement, context=requirement.context + more), hardware)
+    assert small.total_bytes <= large.total_bytes
+
+
+@given(models, requirements, machines)
+def test_a_larger_quant_never_weighs_less(of, requirement, hardware):
+    weights = [
+        estimate_memory(of, Build(quant, Bytes(0), exact=False), requirement, hardware).weights_bytes
+        for quant in ("Q2_K", "Q4_K_M", "Q6_K", "Q8_0", "F16", "F32")
+    ]
+    assert weights == sorted(weights)
+
+
+@given(models, quants, requirements, machines)
+def test_the_largest_context_really_fits(of, quant, requirement, hardware):
+    build = Build(quant, Bytes(0), exact=False)
+    largest = estimate_memory(of, build, requirement, hardware).max_context
+    if largest is not None:
+        there = estimate_memory(of, build, replace(requirement, context=largest), hardware)
+        assert there.total_bytes <= hardware.capacity_bytes + 16
+
+
+def test_unified_memory_is_the_devices_memory():
+    assert M3_MAX.capacity_bytes == 36 * GIB

@@ -1,0 +1,130 @@
+import math
+
+import pytest
+from hypothesis import given
+
+from reconciler.domain.catalog import Build
+from reconciler.domain.estimate import Requirement
+from reconciler.domain.units import Bytes
+from reconciler.ranking.memory import estimate_memory
+from reconciler.ranking.speed import estimate_speed
+from tests.ranking.made import LLAMA_8B, M3_MAX, RTX_4090, machine, model
+from tests.ranking.test_memory import machines, models, quants, requirements
+
+MAC_400 = machine("macos", vram=64, gbps=400.0, ram=64)
+
+
+def speed(hardware, *, billions=32.0, active=None, quant="Q4_K_M", context=4096, **more):
+    of = model(billions=billions, active=active, **more)
+    build, requirement = Build(quant, Bytes(0), exact=False), Requirement(context=context)
+    return estimate_speed(of, build, estimate_memory(of, build, requirement, hardware), hardware, requirement)
+
+
+def test_32b_on_a_400_gbps_mac():
+    """Changed from the origin: the backend is llama.cpp's Metal, which Ollama runs, not MLX, which it does not."""
+    estimate = speed(MAC_400)
+    assert 10 <= estimate.tokens_per_second <= 30
+    assert (estimate.confidence, estimate.offloaded, estimate.backend) == ("high", 0.0, "metal")
+
+
+def test_70b_on_a_4090_is_partly_outside_and_much_slower():
+    """Changed from the origin (8.0 t/s): times add up, so the blend is harmonic and RAM dominates."""
+    estimate = speed(RTX_4090, billions=70)
+    assert 0 < estimate.offloaded < 1
+    assert estimate.tokens_per_second < speed(machine(vram=80), billions=70).tokens_per_second / 4
+    assert estimate.confidence == "medium"
+
+
+def test_a_12_gb_card_has_most_of_it_outside():
+    estimate = speed(machine(vram=12), billions=70)
+    assert estimate.offloaded > 0.5
+    assert estimate.confidence == "low"
+
+
+def test_all_weights_active_is_dense():
+    assert speed(RTX_4090, active=32).tokens_per_second == speed(RTX_4090).tokens_per_second
+
+
+def test_30b_a3b_is_several_times_as_fast_as_a_dense_one():
+    """Changed from the origin (4 ×): a mixture has the same fixed time per layer, and reads scattered rows."""
+    assert speed(RTX_4090, billions=30, active=3).tokens_per_second >= 3 * speed(RTX_4090, billions=30).tokens_per_second
+
+
+def test_cpu_speed_comes_from_the_bandwidth_of_the_ram():
+    slow, fast = (speed(machine("cpu", ram=32, ram_gbps=gbps), billions=7) for gbps in (40.0, 80.0))
+    assert 0 < slow.tokens_per_second < fast.tokens_per_second < 2 * slow.tokens_per_second
+    assert (fast.confidence, fast.offloaded, fast.backend) == ("low", 1.0, "cpu")
+
+
+def test_what_fits_nowhere_has_no_speed():
+    estimate = speed(machine(vram=4, ram=8), billions=70)
+    assert (estimate.tokens_per_second, estimate.high, estimate.effective_bandwidth_gbps) == (0, 0, 0)
+    assert (estimate.confidence, estimate.offloaded) == ("low", 1.0)
+
+
+def test_unified_memory_is_not_counted_twice():
+    """Changed from the origin: 70 B at 4 bits (44 GiB) was said to run on a Mac of 36 GB, as 36 + 36."""
+    assert speed(M3_MAX, billions=70).tokens_per_second == 0
+
+
+def test_an_unknown_quant_has_low_confidence():
+    assert speed(RTX_4090, billions=7, quant="Q99").confidence == "low"
+
+
+def test_an_assumed_bandwidth_has_at_most_medium_confidence():
+    assert speed(machine(bandwidth_source="assumed", confidence="low")).confidence == "medium"
+    assert speed(machine(bandwidth_source="override")).confidence == "high"
+
+
+def test_backends_differ():
+    """Changed from the origin (mlx above ollama by choice of the caller): the platform decides the backend."""
+    names = [speed(machine(platform)).backend for platform in ("nvidia", "amd", "macos", "intel")]
+    assert names == ["cuda", "rocm", "metal", "sycl"]
+
+
+def test_old_nvidia_cards_reach_less_of_their_bandwidth():
+    new, old = speed(machine(compute_capability="8.9")), speed(machine(compute_capability="6.1"))
+    assert old.tokens_per_second < 0.6 * new.tokens_per_second
+    assert speed(machine(name="NVIDIA GeForce GTX 1070")).tokens_per_second == old.tokens_per_second
+
+
+def test_small_models_do_not_outrun_their_fixed_time():
+    small = speed(RTX_4090, billions=0.5)
+    assert small.tokens_per_second < 0.5 * (1008e9 / (0.5e9 * 4.85 / 8))
+
+
+def test_speed_falls_with_context():
+    at = [
+        speed(RTX_4090, billions=8, architecture=LLAMA_8B, context=context).tokens_per_second
+        for context in (4096, 32768, 65536)
+    ]
+    assert at == sorted(at, reverse=True)
+
+
+def test_two_cards_share_the_layers_one_after_the_other():
+    one, two = speed(machine(vram=48)), speed(machine(vram=24, count=2))
+    assert two.tokens_per_second == pytest.approx(one.tokens_per_second)
+
+
+def test_a_slower_second_card_slows_the_whole():
+    fast = machine(vram=24, count=2)
+    mixed = fast.model_copy(
+        update={"devices": (fast.devices[0], fast.devices[1].model_copy(update={"bandwidth_gbps": 360.0}))}
+    )
+    assert speed(mixed).tokens_per_second < 0.7 * speed(fast).tokens_per_second
+
+
+def test_mixtures_have_the_wider_interval():
+    dense, moe = speed(RTX_4090), speed(RTX_4090, active=3)
+    assert moe.high / moe.low > dense.high / dense.low > 1
+
+
+@given(models, quants, requirements, machines)
+def test_every_speed_is_a_finite_number_within_its_interval(of, quant, requirement, hardware):
+    build = Build(quant, Bytes(0), exact=False)
+    estimate = estimate_speed(of, build, estimate_memory(of, build, requirement, hardware), hardware, requirement)
+    numbers = (estimate.low, estimate.tokens_per_second, estimate.high)
+    assert all(math.isfinite(number) and number >= 0 for number in numbers)
+    assert numbers == tuple(sorted(numbers))
+    assert math.isfinite(estimate.effective_bandwidth_gbps)
+    assert 0 <= estimate.offloaded <= 1
