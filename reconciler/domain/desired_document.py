@@ -154,17 +154,17 @@ class HardwareOverride(Written):
     platform: Platform
     """The vendor of the accelerators, macos for Apple silicon, or cpu for none."""
     vram_gb: Given[Annotated[float, Field(ge=0, le=10**6)]] = None
-    """Memory of all accelerators together, in GiB."""
+    """Memory of one accelerator, in GiB; of the whole machine where it is shared."""
     bandwidth_gbps: Given[Annotated[float, Field(gt=0, le=10**6)]] = None
-    """Memory bandwidth in 10⁹ bytes a second. Without it: looked up by gpuName or cpuName."""
+    """Memory bandwidth of one accelerator, in 10⁹ bytes a second. Without it: looked up by gpuName or cpuName."""
     ram_gb: Given[Annotated[float, Field(gt=0, le=10**6)]] = None
-    """Main memory in GiB. Without it: as much as vramGb."""
+    """Main memory in GiB. Without it: assumed from vramGb."""
     gpu_name: Given[Line] = None
     """Name of the accelerator, as its driver prints it."""
     cpu_name: Given[Line] = None
     """Name of the processor."""
     gpu_count: Annotated[int, Field(ge=1, le=64), INTEGRAL] = 1
-    """How many accelerators share vramGb."""
+    """How many such accelerators there are."""
 
 
 class Hardware(Written):

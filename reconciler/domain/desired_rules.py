@@ -261,7 +261,8 @@ def _pin_is_allowed(model: str, organisation: str, pool: Pool) -> Iterator[Findi
         yield Finding(("model",), message, "add the publisher of the model to pool.allowedOrgs")
     elif organisation not in pool.packagers:
         near = nearest(organisation, (*pool.allowed_orgs, *pool.packagers), 1)
-        hint = f"did you mean {near[0]}? Names are case-sensitive" if near else f"add {organisation} to one of the two"
+        add = f"add {organisation} to pool.packagers, or to pool.allowedOrgs where it made the model"
+        hint = f"did you mean {near[0]}? Names are case-sensitive" if near else add
         allowed = ", ".join((*pool.allowed_orgs, *pool.packagers))
         message = (
             f"found {model}: {organisation} is neither in pool.allowedOrgs nor in pool.packagers; allowed: {allowed}"
@@ -302,7 +303,7 @@ def _target_exists(slot: Slot, settings: Settings) -> Iterator[Finding]:
     if slot.target not in names:
         near = nearest(slot.target, names, 1)
         hint = f"did you mean {near[0]}?" if near else "add the target, or leave 'target' out"
-        message = f"found {slot.target!r}; allowed: {', '.join(names)}"
+        message = f"found {slot.target!r}; allowed: {', '.join(dict.fromkeys(names))}"
         yield Finding(("target",), message, hint, rests_on=(("targets",), ("installer",)))
 
 

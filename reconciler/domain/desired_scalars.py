@@ -51,7 +51,7 @@ Organisation = Annotated[
 Line = Annotated[
     str, Shape(rf"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?{END}", "one line of text, not empty")
 ]
-Word = Annotated[str, Shape(rf"^[^\x00-\x20\x7f]+{END}", "text without blanks, not empty")]
+Word = Annotated[str, Shape(rf"^[^\x00-\x20\x7f*]+{END}", "one exact name, without blanks and without *")]
 Glob = Annotated[str, Shape(rf"^[^\x00-\x20\x7f]+{END}", 'a model name, or a pattern with *, such as "my-*"')]
 Quant = Annotated[str, Shape(rf"^[A-Za-z0-9][A-Za-z0-9._-]*{END}", "the name of a quant, such as Q4_K_M")]
 SIZE_WORDS = "a number and a unit, such as 120GB (10⁹ bytes) or 120GiB (2³⁰ bytes)"
@@ -69,7 +69,10 @@ RegistryHost = Annotated[
 ]
 Variable = Annotated[
     str,
-    Shape(rf"^[A-Za-z_][A-Za-z0-9_]*{END}", "the name of an environment variable, such as HF_TOKEN, never the secret"),
+    Shape(
+        rf"^(?!hf_[A-Za-z0-9]{{6}})[A-Za-z_][A-Za-z0-9_]*{END}",
+        "the name of an environment variable, such as HF_TOKEN",
+    ),
 ]
 Path = Annotated[str, Shape(rf"^[^\x00-\x1f\x7f]+{END}", "a path, on one line")]
 

@@ -75,8 +75,12 @@ def budget_for(free_disk: Bytes | None) -> Bytes:
 
 
 def slots_for(hardware: Hardware) -> tuple[str, ...]:
-    """The purposes that a machine of this capacity meets well, one flow mapping each."""
-    return tuple(slot for least, slot in _SLOTS if hardware.capacity_bytes >= least)
+    """The purposes that a machine of this capacity meets well, one flow mapping each.
+
+    Without an accelerator the large ones are left out however much memory there is: they would answer too slowly.
+    """
+    room = hardware.capacity_bytes if hardware.devices else min(hardware.capacity_bytes, 16 * GIB)
+    return tuple(slot for least, slot in _SLOTS if room >= least)
 
 
 def opened_by(catalogue: Catalogue, packager: str, publishers: Iterable[str]) -> int:

@@ -42,7 +42,9 @@ class YamlText:
     def with_scalar(self, path: KeyPath, value: str) -> str:
         """The text with one scalar replaced."""
         node = self._needed(path)
-        return self._spliced(node.start_mark.index, node.end_mark.index, scalar_text(value))
+        quoted = {"'": "'" + value.replace("'", "''") + "'", '"': json.dumps(value, ensure_ascii=False)}
+        written = quoted.get(node.style) or scalar_text(value)
+        return self._spliced(node.start_mark.index, node.end_mark.index, written)
 
     def with_entry_replaced(self, path: KeyPath, key: str, value: str) -> str:
         """The text with the key and the scalar at ``path`` replaced by another entry."""
