@@ -59,7 +59,12 @@ def desired(*slots: Slot, **changes: object) -> DesiredState:
 def foreign(model_id: str, content: str = "", **changes: object) -> Installed:
     found = art(model_id, content)
     base = Installed(
-        name=store_name(found), bytes=found.bytes, digest=found.digest, stamp=f"theirs{content}", repo=found.repo, quant="Q4_K_M"
+        name=store_name(found),
+        bytes=found.bytes,
+        digest=found.digest,
+        stamp=f"theirs{content}",
+        repo=found.repo,
+        quant="Q4_K_M",
     )
     return base.model_copy(update=changes)
 
