@@ -5,6 +5,7 @@ Every rule is a generator of findings, so that one reading tells all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -84,7 +85,9 @@ def _names_are_unique(where: str, names: list[str]) -> Iterator[Finding]:
 def is_loopback(endpoint: str) -> bool:
     """Whether a URL means this host."""
     host = host_of(endpoint)
-    return host in ("localhost", "[::1]", "0.0.0.0") or host.startswith("127.") or host.endswith(".localhost")  # noqa: S104
+    if re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
+        return True
+    return host in ("localhost", "[::1]", "0.0.0.0") or host.endswith(".localhost")  # noqa: S104
 
 
 def host_of(endpoint: str) -> str:
