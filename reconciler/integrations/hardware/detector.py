@@ -253,6 +253,8 @@ def _chosen(founds: Mapping[str, Found]) -> Found:
         text = f"{owners[name][0].name} is left out: one model runs on the devices of one vendor, here {best}."
         warnings.append(HardwareWarning(code="other_accelerator_ignored", message=text))
     pooled, small = _pooled(owners[best])
+    unused = tuple(f"{device.name} is not in" for device in small if device.name not in {d.name for d in pooled})
+    warnings = [warning for warning in warnings if not (unused and warning.message.startswith(unused))]
     for device in small:
         text = f"{device.name} is left out: it has less than a quarter of the memory of {pooled[0].name}."
         warnings.append(HardwareWarning(code="small_accelerator_ignored", message=text))

@@ -42,9 +42,9 @@ def probe_intel(around: Surroundings) -> Found:
 def _device(around: Surroundings, card: GraphicsCard) -> Device | None:
     key = f"{card.vendor}:{card.device}"
     name = around.table.pci_name(INTEL, card.device, card.revision) or lspci_names(around.shell).get(key, "")
-    seen = _memory(around, card)
-    match = around.table.find(name, seen)
-    memory = seen or (match.entry.memory_bytes if match else 0)
+    told = _told_bytes(around, card)
+    match = around.table.find(name, told)
+    memory = told or _guessed_bytes(match.entry.memory_bytes if match else 0, _window_bytes(around, card))
     if memory < _LEAST_BYTES:
         return None
     bandwidth = named_bandwidth(around.table, "intel", name, memory)
@@ -54,20 +54,33 @@ def _device(around: Surroundings, card: GraphicsCard) -> Device | None:
         memory_bytes=Bytes(memory),
         bandwidth_gbps=bandwidth.gbps,
         bandwidth_source=bandwidth.source,
-        confidence=bandwidth.confidence if seen else "medium" if match else "low",
+        confidence=bandwidth.confidence if told else "medium" if match else "low",
     )
 
 
-def _memory(around: Surroundings, card: GraphicsCard) -> int | None:
-    """Bytes the driver tells, else the size of the card's memory window, if that is open in full (Resizable BAR)."""
+def _told_bytes(around: Surroundings, card: GraphicsCard) -> int | None:
+    """What the driver says the card has; not every version does."""
     for path in (f"{card.path}/tile0/physical_vram_size_bytes", f"{DRM}/card{card.number}/lmem_total_bytes"):
         told = read_number(around.files, path)
-        if told and told >= _LEAST_BYTES:
+        if told and _LEAST_BYTES <= told < 2**44:
             return told
+    return None
+
+
+def _guessed_bytes(sold: int, window: int) -> int:
+    """The memory it is sold with, but no more than its window shows (an Arc A770 of 8 GB has the name of one of 16).
+
+    The window is a power of two, so a card of 12 GB shows 16: of an unknown card three quarters of it are believed.
+    """
+    if sold:
+        return min(sold, window) if window >= _LEAST_BYTES else sold
+    return window * 3 // 4
+
+
+def _window_bytes(around: Surroundings, card: GraphicsCard) -> int:
+    """Size of the card's largest memory window; small where Resizable BAR is off."""
     regions = (read_or_none(around.files, f"{card.path}/resource") or "").splitlines()
-    sizes = [_region_bytes(line) for line in regions[:6]]
-    largest = max(sizes, default=0)
-    return largest if largest >= _LEAST_BYTES else None
+    return max((_region_bytes(line) for line in regions[:6]), default=0)
 
 
 def _region_bytes(line: str) -> int:
