@@ -103,7 +103,10 @@ def _packager_lines(catalogue: Catalogue | None) -> list[str]:
     total = sum(model.publisher in PUBLISHERS for model in catalogue.models)
     own = sum(model.publisher in PUBLISHERS and _has_files_of(model, model.publisher) for model in catalogue.models)
     opens = ", ".join(f"{packager} {opened_by(catalogue, packager, PUBLISHERS)}" for packager in PACKAGERS)
-    return [*lines, f"    # of their {total} models they package {own} themselves; each packager would open: {opens}"]
+    return [
+        *lines,
+        f"    # of their {total} models they package {own} themselves; each packager would open: {opens} (on Ollama)",
+    ]
 
 
 def _machine_line(hardware: Hardware) -> str:
