@@ -1,0 +1,114 @@
+"""``plan``: show what would change and why."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.cli.outcome import print_json
+from reconciler.cli.reporting import Silent
+from reconciler.cli.views.plan import plan_markdown, plan_text
+from reconciler.cli.wiring import Wiring, checked_machine
+from reconciler.domain.observation import Observation, UnknownTarget
+from reconciler.domain.plan import Overrides, Plan
+from reconciler.domain.record import Record
+from reconciler.engine.reconcile import plan_once
+from reconciler.engine.world import Freshness, Options, Planned
+from reconciler.errors import ReconcilerError, UsageError
+from reconciler.planning.make_plan import make_plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanArguments:
+    """What the command line was given."""
+
+    file: Path | None
+    as_json: bool
+    as_markdown: bool
+    out: Path | None
+    observation: Path | None
+    detailed: bool
+    offline: bool
+    refresh: bool
+    machine: str | None
+    accept: tuple[str, ...]
+    allow_evictions: int | None
+    take_over: bool
+
+    @property
+    def overrides(self) -> Overrides:
+        return Overrides(accept=self.accept, allow_evictions=self.allow_evictions)
+
+
+def freshness_of(*, offline: bool, refresh: bool) -> Freshness:
+    """How the catalogue is read; the two flags contradict each other."""
+    if offline and refresh:
+        raise UsageError("--offline and --refresh contradict each other", hint="give one of them")
+    return "offline" if offline else "refresh" if refresh else "cached"
+
+
+def show_plan(arguments: PlanArguments) -> int:
+    """Make the plan, show it, save it when asked."""
+    if arguments.as_json and arguments.as_markdown:
+        raise UsageError("--json and --markdown contradict each other", hint="give one of them")
+    wiring = Wiring(file=arguments.file)
+    wiring = Wiring(file=arguments.file, machine=checked_machine(arguments.machine, wiring.clock))
+    found = asyncio.run(_planned(arguments, wiring))
+    if arguments.out is not None:
+        _save(found, arguments.out)
+    _show(found.plan, arguments, source=found.desired.source)
+    return _exit_code(found, detailed=arguments.detailed)
+
+
+async def _planned(arguments: PlanArguments, wiring: Wiring) -> Planned:
+    freshness = freshness_of(offline=arguments.offline, refresh=arguments.refresh)
+    world = wiring.world(Silent())
+    options = Options(
+        freshness=freshness,
+        ask=not arguments.offline,
+        overrides=arguments.overrides,
+        take_over=arguments.take_over,
+    )
+    if arguments.observation is None:
+        return await plan_once(world, options)
+    from reconciler.cli.commands.observe import read_observation
+
+    seen = read_observation(arguments.observation)
+    desired = await world.source.load()
+    observation: Observation = seen.observation.model_copy(update={"offline": True})
+    record: Record = seen.record
+    if arguments.machine is not None:
+        observation = observation.model_copy(update={"hardware": world.probe.probe()})
+    plan = make_plan(desired, observation, record, overrides=arguments.overrides)
+    return Planned(desired, record, observation, plan)
+
+
+def _save(found: Planned, path: Path) -> None:
+    from reconciler.engine.saved_plan import saved, text_of
+    from reconciler.integrations.files.edit import write_atomically
+
+    try:
+        write_atomically(path, text_of(saved(found)))
+    except OSError as error:
+        raise ReconcilerError(
+            f"the plan cannot be saved to {path}: {error.strerror}", code="file-unwritable", hint="choose another --out"
+        ) from error
+
+
+def _show(plan: Plan, arguments: PlanArguments, *, source: str) -> None:
+    if arguments.as_json:
+        print_json(plan.model_dump(mode="json", by_alias=True), warnings=plan.warnings)
+    elif arguments.as_markdown:
+        sys.stdout.write(plan_markdown(plan) + "\n")
+    else:
+        sys.stdout.write(plan_text(plan, source=source) + "\n")
+
+
+def _exit_code(found: Planned, *, detailed: bool) -> int:
+    from reconciler.engine.verdict import FAILED, exit_code_of_plan
+
+    names = {target.name for target in found.desired.targets}
+    unknown = any(isinstance(one, UnknownTarget) and one.name in names for one in found.observation.targets)
+    return FAILED if unknown else exit_code_of_plan(found.plan, detailed=detailed)

@@ -1,0 +1,59 @@
+"""The options that several commands share: one name, one variable, one sentence of help each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+File = Annotated[
+    Path | None,
+    typer.Option(
+        "-f", "--file", envvar="LOCALMODELS_FILE", help="The desired state; else localmodels.yaml upwards from here."
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", envvar="LOCALMODELS_JSON", help="Print one JSON document instead of text.")
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline", envvar="LOCALMODELS_OFFLINE", help="Ask nobody: the cached catalogue, else the bundled one."
+    ),
+]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", envvar="LOCALMODELS_REFRESH", help="Ask the Hub again, however fresh the catalogue is."),
+]
+Machine = Annotated[
+    str | None,
+    typer.Option(
+        "--hardware",
+        envvar="LOCALMODELS_HARDWARE",
+        help="Plan for another machine: rtx-4090, '2x rtx-3090', m3-max-36gb, cpu-16gb, or a JSON file.",
+    ),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option("--accept", envvar="LOCALMODELS_ACCEPT", help="Let this slot's held swap run. May be given again."),
+]
+AllowEvictions = Annotated[
+    int | None,
+    typer.Option(
+        "--allow-evictions", envvar="LOCALMODELS_ALLOW_EVICTIONS", min=0, help="Let this plan lose up to N models."
+    ),
+]
+TakeOver = Annotated[
+    bool,
+    typer.Option("--take-over", envvar="LOCALMODELS_TAKE_OVER", help="Let this file have the record of another one."),
+]
+LockTimeout = Annotated[
+    float,
+    typer.Option("--lock-timeout", envvar="LOCALMODELS_LOCK_TIMEOUT", min=0.0, help="Seconds to wait for another run."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", envvar="LOCALMODELS_YES", help="Do it without asking.")]
+ProfileName = Annotated[
+    Literal["general", "coding", "reasoning", "vision", "embedding"],
+    typer.Option("--profile", envvar="LOCALMODELS_PROFILE", help="What the models are ranked for."),
+]

@@ -1,0 +1,160 @@
+"""A plan as a person reads it: rows by what becomes of them, the budget, warnings, one summary line last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.cli.views.table import columns, paint
+from reconciler.domain.plan import Action, Budget, Plan, Row, Summary
+from reconciler.domain.units import show_bytes
+
+_COLOUR = {
+    Action.INSTALL: "green",
+    Action.UPDATE: "yellow",
+    Action.EVICT: "red",
+    Action.FORGET: "dim",
+    Action.KEEP: "dim",
+}
+
+
+def plan_text(plan: Plan, *, source: str = "") -> str:
+    """The whole plan. Sizes in GB (10⁹); ``≈`` marks a size that nobody stated exactly."""
+    lines = [paint(f"Plan for {plan.name}{f' ({source})' if source else ''}", "bold")]
+    for title, rows in (
+        ("", plan.changes),
+        ("Held back", plan.held),
+        ("Deferred", plan.deferred),
+        ("Blocked", plan.blocked),
+        ("Unfilled", plan.unfilled),
+        ("Kept", plan.kept),
+    ):
+        if rows:
+            lines += ["", *([title + ":"] if title else []), *_rows(rows, with_action=not title)]
+    if not plan.changes:
+        lines += ["", "Nothing to change."]
+    lines += ["", *(_budget(budget) for budget in plan.budgets)]
+    lines += [paint(f"refused: {refusal.message}; {refusal.hint}", "red") for refusal in plan.refused]
+    lines += [paint(f"warning: {warning}", "yellow") for warning in plan.warnings]
+    if plan.needs:
+        lines.append(f"{len(plan.needs)} question(s) open: this plan cannot be applied yet")
+    return "\n".join([*lines, summary_line(plan)])
+
+
+def summary_line(plan: Plan) -> str:
+    """The last line: what would happen, in one breath."""
+    if plan.in_sync and not (plan.held or plan.deferred):
+        return f"In sync: {plan.summary.kept} kept."
+    return f"Plan: {summary_words(plan.summary, approximate=any(not row.resolved for row in plan.changes))}."
+
+
+def summary_words(summary: Summary, *, approximate: bool = False) -> str:
+    """``1 install (9.0 GB), 1 evict (8.1 GB), 6 kept``; what is zero is left out."""
+    sign = "≈" if approximate else ""
+    down = f" ({sign}{show_bytes(summary.bytes_down)})" if summary.bytes_down else ""
+    freed = f" ({show_bytes(summary.bytes_freed)})" if summary.bytes_freed else ""
+    parts = [
+        (summary.install, f"install{down if summary.install else ''}"),
+        (summary.update, f"update{down if not summary.install else ''}"),
+        (summary.evict, f"evict{freed}"),
+        (summary.forget, "forget"),
+        (summary.kept, "kept"),
+        (summary.held, "held"),
+        (summary.deferred, "deferred"),
+        (summary.blocked, "blocked"),
+        (summary.unfilled, "unfilled"),
+    ]
+    return ", ".join(f"{count} {word}" for count, word in parts if count) or "nothing"
+
+
+def _rows(rows: Sequence[Row], *, with_action: bool) -> list[str]:
+    table = [_cells(row, with_action=with_action) for row in rows]
+    lines = columns(table, right=frozenset({4}))
+    shown: list[str] = []
+    for row, line in zip(rows, lines, strict=True):
+        shown.append(paint(line, _COLOUR[row.action]) if with_action else line)
+        detail = _numbers(row)
+        if detail and row.action is not Action.KEEP:
+            shown.append(f"      {detail}")
+        if row.message:
+            shown.append(f"      {row.message}")
+        if row.evidence.nearest:
+            shown.append(f"      nearest: {row.evidence.nearest}")
+        if row.command:
+            shown.append(f"      run: {row.command}")
+    return shown
+
+
+def _cells(row: Row, *, with_action: bool) -> list[str]:
+    what = f"{row.model_id} {row.quant or ''}".strip() if row.model_id else (row.name or "–")
+    address = ", ".join(row.slots) or row.address
+    size = row.bytes_down or row.bytes_freed or (row.before.bytes if row.before else 0)
+    shown = f"{'' if row.resolved else '≈'}{show_bytes(size)}" if size else ""
+    sign = row.action.sign if with_action else " "
+    word = row.action.value if with_action else ""
+    return [sign, address, word or row.reason.value, what, shown, row.target, row.reason.value if word else ""]
+
+
+def _numbers(row: Row) -> str:
+    """The evidence in one line: score with its interval, speed, memory at the context."""
+    said, parts = row.evidence, []
+    if said.score and said.low is not None and said.high is not None:
+        parts.append(f"score {said.score:.1f} ({said.low:.0f} to {said.high:.0f})")
+    if said.tokens_per_second:
+        parts.append(f"about {said.tokens_per_second:.0f} tokens/s")
+    if said.memory_bytes and said.capacity_bytes:
+        parts.append(
+            f"{show_bytes(said.memory_bytes)} of {show_bytes(said.capacity_bytes)} memory at {said.context} tokens"
+        )
+    return ", ".join(parts)
+
+
+def _budget(budget: Budget) -> str:
+    scope = "Disk budget" if budget.scope == "host" else f"Disk budget of {budget.scope}"
+    sign = "" if budget.exact else "≈"
+    line = (
+        f"{scope}: {show_bytes(budget.used_bytes)} used, {sign}{show_bytes(budget.after_bytes)} after "
+        f"(peak {sign}{show_bytes(budget.peak_bytes)}) of {show_bytes(budget.limit_bytes)}"
+    )
+    if budget.free_disk_bytes is not None and budget.min_free_bytes is not None:
+        line += f"; {show_bytes(budget.free_disk_bytes)} free on disk, {show_bytes(budget.min_free_bytes)} stay free"
+    return line
+
+
+def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
+    """For a pull request: summary first, sections dropped whole beyond ``limit`` characters, a marker to update by."""
+    head = [f"<!-- localmodels-plan:{plan.name} -->", f"### localmodels: {plan.name}", "", f"**{summary_line(plan)}**"]
+    head += [f"- refused: {refusal.message}" for refusal in plan.refused]
+    text, left_out = "\n".join(head), 0
+    for section in _sections(plan):
+        if len(text) + len(section) > limit:
+            left_out += 1
+            continue
+        text += "\n\n" + section
+    if left_out:
+        text += f"\n\n_{left_out} section(s) left out for length; `localmodels plan --json` has everything._"
+    return text
+
+
+def _sections(plan: Plan) -> list[str]:
+    titles = (
+        ("Changes", plan.changes), ("Held back", plan.held), ("Deferred", plan.deferred),
+        ("Blocked", plan.blocked), ("Unfilled", plan.unfilled), ("Kept", plan.kept),
+    )  # fmt: skip
+    found = [_markdown_table(title, rows) for title, rows in titles if rows]
+    if plan.warnings:
+        found.append("#### Warnings\n\n" + "\n".join(f"- {_escaped(warning)}" for warning in plan.warnings))
+    return found
+
+
+def _markdown_table(title: str, rows: Sequence[Row]) -> str:
+    lines = [f"#### {title}", "", "| | slot | model | size | target | why |", "|---|---|---|--:|---|---|"]
+    for row in rows:
+        cells = _cells(row, with_action=True)
+        why = f"{row.reason.value}{f': {row.message}' if row.message else ''}"
+        words = (f"`{cells[0]}` {cells[2]}", cells[1], cells[3], cells[4], row.target, why)
+        lines.append("| " + " | ".join(_escaped(word) for word in words) + " |")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -1,0 +1,50 @@
+"""What an apply did, as a person reads it: a line a step, what is left, how to go on."""
+
+from __future__ import annotations
+
+from reconciler.cli.views.plan import summary_line, summary_words
+from reconciler.cli.views.table import paint
+from reconciler.domain.plan import Action
+from reconciler.domain.report import Report, StepOutcome
+from reconciler.domain.units import show_bytes, show_duration
+
+_PAST = {
+    Action.INSTALL: "installed",
+    Action.UPDATE: "updated",
+    Action.EVICT: "evicted",
+    Action.FORGET: "forgot",
+    Action.KEEP: "kept",
+}
+
+
+def outcome_line(outcome: StepOutcome) -> str:
+    """One step: what happened, how much, how long; a hint where it failed."""
+    row = outcome.row
+    if outcome.status == "done":
+        size = row.bytes_down or row.bytes_freed
+        parts = [show_bytes(size)] if size else []
+        parts += [show_duration(outcome.seconds)] if outcome.seconds >= 0.1 else []
+        detail = f" ({', '.join(parts)})" if parts else ""
+        return f"{_PAST[row.action]} {row.name} on {row.target}{detail}"
+    line = f"{outcome.status}: {row.action.value} {row.name} on {row.target}: {outcome.message}"
+    return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
+
+
+def report_text(report: Report) -> str:
+    """The end of a run: what was done, whether a second look agrees, what is left."""
+    done = [outcome for outcome in report.outcomes if outcome.status == "done"]
+    lines = [paint(f"warning: {warning}", "yellow") for warning in report.warnings]
+    failed = [outcome for outcome in report.outcomes if outcome.status != "done"]
+    if failed:
+        lines.append(paint(f"{len(failed)} of {len(report.outcomes)} steps did not happen:", "red"))
+        lines += [f"  {outcome_line(outcome)}" for outcome in failed]
+    if report.remaining is not None and not report.remaining.in_sync:
+        lines.append(f"Left: {summary_words(report.remaining.summary)}.")
+        lines += [f"  {row.address}: {row.message}" for row in report.remaining.blocked if row.message]
+        lines += [f"  {row.address}: {row.message}" for row in report.remaining.unfilled if row.message]
+    if not report.outcomes:
+        lines.append(summary_line(report.remaining or report.plan))
+    else:
+        seen = "a second look agrees" if report.verified else "a second look does not agree yet: run plan"
+        lines.append(f"Done: {len(done)} of {len(report.outcomes)} steps; {seen}.")
+    return "\n".join(lines)

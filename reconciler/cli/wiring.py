@@ -1,0 +1,215 @@
+"""Which integration stands behind which port. Nothing is opened, read or imported before it is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.domain.desired import DesiredState, HardwareOverride, SecretReference, Target
+from reconciler.domain.hardware import HardwareReading
+from reconciler.engine.world import World
+from reconciler.errors import DesiredStateError, UsageError
+from reconciler.integrations.clock import SystemClock
+from reconciler.integrations.files.desired_file import DesiredFile, find_file
+from reconciler.integrations.record_store import FileRecordStore
+from reconciler.ports import Catalog, Clock, DesiredSource, HardwareProbe, RecordStore, Reporter, Runtime
+
+if TYPE_CHECKING:
+    from reconciler.integrations.hardware.detector import Detector
+    from reconciler.integrations.http import Http
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Our directories: record and journal in ``state``, what is safe to delete in ``cache``, models in ``data``."""
+
+    state: Path
+    cache: Path
+    data: Path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Places:
+        """``LOCALMODELS_STATE_DIR``, ``…_CACHE_DIR``, ``…_DATA_DIR``; else the platform's own (XDG on Linux)."""
+        from platformdirs import PlatformDirs
+
+        own = PlatformDirs("localmodels", appauthor=False)
+        return cls(
+            state=_place(environment, "LOCALMODELS_STATE_DIR", own.user_state_path),
+            cache=_place(environment, "LOCALMODELS_CACHE_DIR", own.user_cache_path),
+            data=_place(environment, "LOCALMODELS_DATA_DIR", own.user_data_path),
+        )
+
+
+def _place(environment: Mapping[str, str], variable: str, default: Path) -> Path:
+    named = environment.get(variable, "").strip()
+    return Path(named).expanduser().absolute() if named else default
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Builds the world of one run from what the command line was given."""
+
+    file: Path | None = None
+    machine: str | None = None
+    """``--hardware``: a simulated machine, whatever this one has."""
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def places(self) -> Places:
+        return Places.of(self.environment)
+
+    @cached_property
+    def path(self) -> Path:
+        """The desired state's file."""
+        return find_file(self.file, self.environment, Path.cwd())
+
+    @cached_property
+    def probe(self) -> HardwareProbe:
+        return _Probe(self._detector, self.machine, self.clock)
+
+    def _detector(self) -> Detector:
+        from reconciler.integrations.hardware.detector import local_detector
+
+        return local_detector(self.places.cache, self.clock, self.environment)
+
+    def world(self, reporter: Reporter, source: DesiredSource | None = None) -> World:
+        """Everything the engine needs, behind its ports."""
+        found = source or _Source(
+            DesiredFile(self.path, environment=self.environment), self.places, simulated=self.machine is not None
+        )
+        return World(
+            source=found,
+            probe=self.probe,
+            catalog=self.catalog,
+            runtime=self.runtime,
+            records=self.records,
+            clock=self.clock,
+            reporter=reporter,
+        )
+
+    def records(self, desired: DesiredState) -> RecordStore:
+        return FileRecordStore(self.places.state, desired.name, self.clock)
+
+    def catalog(self, desired: DesiredState) -> Catalog:
+        """The bundled snapshot, what the Hub said, and the benchmarks a person added."""
+        from reconciler.integrations.catalog.bundled import load_bundled
+        from reconciler.integrations.catalog.hub_cache import HubCache
+        from reconciler.integrations.catalog.live import LiveCatalog
+
+        def hub() -> object:
+            from reconciler.integrations.catalog.hub import HubClient
+
+            return HubClient(self.http(), endpoint=desired.hub.endpoint, token=self.secret(desired.hub.token_from))
+
+        def registry() -> object:
+            from reconciler.integrations.catalog.registry import RegistryClient
+
+            return RegistryClient(self.http())
+
+        return LiveCatalog(
+            bundled=load_bundled,
+            hub=hub,  # type: ignore[arg-type]
+            registry=registry,  # type: ignore[arg-type]
+            cache=HubCache(self.places.cache / "hub.json", clock=self.clock),
+            clock=self.clock,
+            endpoint=desired.hub.endpoint,
+        )
+
+    def http(self) -> Http:
+        from reconciler.integrations.http import Http
+
+        return Http(clock=self.clock)
+
+    def runtime(self, desired: DesiredState, target: Target) -> Runtime:
+        """The integration of one target."""
+        if target.runtime == "ollama":
+            from reconciler.integrations.runtimes.ollama import Ollama
+
+            return Ollama(target, http=self.http, clock=self.clock, environ=self.environment)
+        if target.runtime == "advisory":
+            from reconciler.integrations.runtimes.advisory import Advisory
+
+            return Advisory(target)
+        from reconciler.integrations.runtimes.store import Store
+
+        return Store(
+            target,
+            http=self.http,
+            clock=self.clock,
+            token=self.secret(desired.hub.token_from),
+            hub_endpoint=desired.hub.endpoint,
+            limits=desired.limits,
+            cache_directory=self.places.cache,
+            reserve_bytes=desired.pool.min_free_disk or 0,
+        )
+
+    def secret(self, reference: SecretReference | None) -> str | None:
+        """The secret a reference means; None where there is none. It goes into headers and nowhere else."""
+        if reference is None:
+            return None
+        if reference.env is not None:
+            return self.environment.get(reference.env) or None
+        try:
+            return Path(reference.file or "").expanduser().read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not readable as text"
+            raise DesiredStateError(
+                f"the file of hub.tokenFrom cannot be read: {reference.file}: {reason}", code="secret-unreadable"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The file, with what only this host knows: where the implied store stands."""
+
+    file: DesiredFile
+    places: Places
+    simulated: bool
+
+    async def load(self) -> DesiredState:
+        desired = await self.file.load()
+        targets = tuple(
+            target.model_copy(update={"path": str(self.places.data / "store")})
+            if target.runtime == "store" and target.path is None
+            else target
+            for target in desired.targets
+        )
+        update: dict[str, object] = {"targets": targets}
+        if self.simulated:
+            update["hardware"] = None
+        return desired.model_copy(update=update)
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """This machine, or the simulated one; a target's own description is read the same either way."""
+
+    detector: Callable[[], Detector]
+    machine: str | None
+    clock: Clock
+
+    def probe(self, override: HardwareOverride | None = None) -> HardwareReading:
+        from reconciler.integrations.hardware.simulate import from_override, parse_machine
+
+        if override is not None:
+            return from_override(override, self.clock.now())
+        if self.machine is not None:
+            return parse_machine(self.machine, now=self.clock.now())
+        return self.detector().probe()
+
+
+def checked_machine(machine: str | None, clock: Clock) -> str | None:
+    """Fail early, before anything is observed, when nobody knows the machine that was named."""
+    if machine is None:
+        return None
+    if not machine.strip():
+        raise UsageError("--hardware needs a machine", hint="such as rtx-4090, 2x rtx-3090, m3-max-36gb or a JSON file")
+    from reconciler.integrations.hardware.simulate import parse_machine
+
+    parse_machine(machine, now=clock.now())
+    return machine
