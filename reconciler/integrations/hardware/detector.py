@@ -1,4 +1,7 @@
-"""The dispatcher: asks every vendor at once, chooses what models will run on, and never raises."""
+"""The dispatcher: asks every vendor at once, chooses what models will run on, and never raises.
+
+The probes are loaded when they run: with a reading in the cache, which is nearly always, none of them is.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ from reconciler.domain.hardware import (
 )
 from reconciler.domain.units import GIB, Bytes
 from reconciler.errors import OutsideError, Unreachable
-from reconciler.integrations.hardware.amd import probe_amd
 from reconciler.integrations.hardware.cache import ReadingCache, machine_key
 from reconciler.integrations.hardware.concurrency import concurrently
 from reconciler.integrations.hardware.devices import DeviceTable, bundled_table
@@ -33,14 +35,10 @@ from reconciler.integrations.hardware.edges import (
     read_or_none,
 )
 from reconciler.integrations.hardware.graphics import graphics_cards
-from reconciler.integrations.hardware.intel import probe_intel
 from reconciler.integrations.hardware.limits import Limits, cgroup_limits, usable_cpus
-from reconciler.integrations.hardware.macos import probe_macos
-from reconciler.integrations.hardware.nvidia import probe_nvidia
 from reconciler.integrations.hardware.nvml import load_pynvml
 from reconciler.integrations.hardware.processors import MemoryBandwidth, memory_bandwidth, shared_bandwidth
 from reconciler.integrations.hardware.readings import Found, Surroundings, ram_reserve
-from reconciler.integrations.hardware.simulate import from_override
 from reconciler.ports import Clock
 
 CACHE_SECONDS = 86_400.0
@@ -122,6 +120,8 @@ class Detector:
         """The machine. An ``override`` runs nothing; a reading of this machine within the day runs nothing either."""
         now = self._clock.now()
         if override is not None:
+            from reconciler.integrations.hardware.simulate import from_override
+
             return from_override(override, now)
         try:
             key = machine_key(self._system, self._files, self._environment)
@@ -188,6 +188,8 @@ class Detector:
                 return _Seen(Found((), _cpu_warnings(host)))
 
     def _on_macos(self, host: Host) -> _Seen:
+        from reconciler.integrations.hardware.macos import probe_macos
+
         try:
             memory, found = probe_macos(self._shell, self._table())
         except Exception as error:  # noqa: BLE001 — whatever the programs printed
@@ -197,6 +199,10 @@ class Detector:
         return _Seen(found, host=mac)
 
     def _on_cards(self, host: Host) -> _Seen:
+        from reconciler.integrations.hardware.amd import probe_amd
+        from reconciler.integrations.hardware.intel import probe_intel
+        from reconciler.integrations.hardware.nvidia import probe_nvidia
+
         around = Surroundings(
             self._shell, self._files, self._environment, self._table(), host.ram_bytes, host.bandwidth.gbps
         )

@@ -11,7 +11,6 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
 from reconciler.domain.units import GIB
@@ -33,6 +32,7 @@ _OPTIONAL = frozenset(
 )
 _LAPTOP = frozenset({"mobile", "maxq"})
 _CHIP = re.compile(r"(?:ga|ad|gb|tu|gp)1\d\d")
+_MAX_Q = re.compile(r"\bmax[- ]q\b")
 _SIZE = re.compile(r"\b(\d+) ?gb\b")
 _WORDS = re.compile(r"[^a-z0-9+]+")
 _SAME_MEMORY = 0.08
@@ -144,7 +144,7 @@ def words_of(name: str) -> frozenset[str]:
     >>> sorted(words_of("NVIDIA GeForce RTX 4070 Laptop GPU"))
     ['4070', 'mobile', 'rtx']
     """
-    text = _SIZE.sub(" ", name.lower().replace("max-q", "maxq").replace("laptop", "mobile"))
+    text = _MAX_Q.sub("maxq", _SIZE.sub(" ", name.lower().replace("laptop", "mobile")))
     words = (word for word in _WORDS.split(text) if word and word not in _NOISE)
     return frozenset(word for word in words if not _CHIP.fullmatch(word))
 
@@ -174,5 +174,7 @@ def _is_same(sold: int, seen: int) -> bool:
 @cache
 def bundled_table() -> DeviceTable:
     """The table that ships with the package."""
+    from importlib import resources
+
     text = resources.files(__package__).joinpath("devices.json").read_text(encoding="utf-8")
     return DeviceTable(json.loads(text))

@@ -55,8 +55,8 @@ def ram_reserve(ram_bytes: int) -> Bytes:
     Boards under 4 GiB keep a quarter instead. The rule is ours, not measured: a headless Linux needs about 0.5 GiB, a
     desktop with a browser 4 to 8 GiB.
 
-    >>> ram_reserve(16 * GIB) / GIB
-    2.4
+    >>> ram_reserve(20 * GIB) / GIB
+    3.0
     >>> ram_reserve(1 * GIB) / GIB
     0.25
     """

@@ -48,17 +48,17 @@ def from_override(override: HardwareOverride, now: datetime) -> HardwareReading:
     either figure, and the bandwidth is the RAM's.
     """
     table = bundled_table()
-    vram = override.vram_bytes * override.gpu_count
-    ram = override.ram_bytes or vram
     cpu_name = override.cpu_name or "override"
     known = memory_bandwidth(cpu_name)
     if override.platform == "cpu":
+        main = override.ram_bytes or override.vram_bytes
         gbps = override.bandwidth_gbps or known.gbps
         unsure = () if override.bandwidth_gbps or known.is_known else (_assumed(gbps),)
-        hardware = _hardware("cpu", (), ram, gbps, cpu_name, now)
+        hardware = _hardware("cpu", (), main, gbps, cpu_name, now)
         return HardwareReading(hardware=hardware, warnings=unsure, source="override")
     device, warnings = _override_device(override, table)
     devices = (device,) * override.gpu_count
+    ram = override.ram_bytes or device.memory_bytes * override.gpu_count
     ram_gbps = device.bandwidth_gbps if device.unified else known.gbps
     hardware = _hardware(override.platform, devices, ram, ram_gbps, cpu_name, now)
     return HardwareReading(hardware=hardware, warnings=warnings, source="override")
@@ -66,14 +66,16 @@ def from_override(override: HardwareOverride, now: datetime) -> HardwareReading:
 
 def _override_device(override: HardwareOverride, table: DeviceTable) -> tuple[Device, tuple[HardwareWarning, ...]]:
     name = override.gpu_name or override.platform
-    found, unified = _looked_up(override.platform, name, override.vram_bytes, table)
+    memory = override.vram_bytes or _usual_memory(override, table)
+    sold = (override.ram_bytes or memory) if override.platform == "macos" else memory
+    found, unified = _looked_up(override.platform, name, sold, table)
     given = override.bandwidth_gbps
-    gbps = given or found or assumed_gbps(_card_vendor(override.platform), name, override.vram_bytes)
+    gbps = given or found or assumed_gbps(_card_vendor(override.platform), name, memory)
     device = Device.model_validate(
         {
             "name": name,
             "vendor": _VENDORS[override.platform],
-            "memory_bytes": override.vram_bytes,
+            "memory_bytes": memory,
             "bandwidth_gbps": gbps,
             "bandwidth_source": "override" if given else "table" if found else "assumed",
             "confidence": "high" if given or found else "low",
@@ -81,6 +83,14 @@ def _override_device(override: HardwareOverride, table: DeviceTable) -> tuple[De
         }
     )
     return device, () if given or found else (_assumed(gbps),)
+
+
+def _usual_memory(override: HardwareOverride, table: DeviceTable) -> int:
+    """Where no accelerator memory is given: a Mac's share of its RAM, or what the named card is sold with."""
+    if override.platform == "macos":
+        return metal_limit(override.ram_bytes or 0)
+    match = table.find(override.gpu_name or "")
+    return match.entry.memory_bytes if match and match.entry.vendor == override.platform else 0
 
 
 def _card_vendor(platform: Platform) -> Any:

@@ -237,3 +237,16 @@ def test_override_of_a_cpu_machine_has_no_devices() -> None:
 def test_reading_is_valid_by_its_own_schema() -> None:
     reading = parse_machine("2x rtx-3090+128gb", now=NOW)
     assert HardwareReading.model_validate_json(reading.model_dump_json()) == reading
+
+
+def test_override_without_memory_takes_what_the_card_is_sold_with() -> None:
+    override = HardwareOverride(platform="nvidia", vram_bytes=Bytes(0), gpu_name="RTX 4090", gpu_count=2)
+    assert from_override(override, NOW).hardware.vram_gib == 48
+
+
+def test_override_of_a_mac_by_its_ram_takes_metals_share() -> None:
+    override = HardwareOverride(
+        platform="macos", vram_bytes=Bytes(0), ram_bytes=Bytes(36 * GIB), gpu_name="Apple M3 Max"
+    )
+    hardware = from_override(override, NOW).hardware
+    assert (hardware.vram_gib, hardware.ram_gib, hardware.devices[0].bandwidth_gbps) == (24, 36, 300)
