@@ -39,12 +39,13 @@ def is_recorded(entry: RecordEntry, model: Installed) -> bool:
     return entry.stamp is None or model.stamp is None
 
 
-def holds(artifact: Artifact, model: Installed, *, digest: str | None = None) -> bool | None:
+def holds(artifact: Artifact, model: Installed, *, target_key: str, digest: str | None = None) -> bool | None:
     """Whether an installed model is this artifact; None where a look cannot tell.
 
     Args:
         artifact: what was to be fetched.
         model: what stands there.
+        target_key: of its target: a store's digest is that of the files, Ollama's that of a manifest around them.
         digest: of the content, when it was read whole.
     """
     known = digest or model.digest
@@ -53,7 +54,7 @@ def holds(artifact: Artifact, model: Installed, *, digest: str | None = None) ->
     if isinstance(artifact, HubArtifact):
         if model.blobs:
             return all(f"sha256:{file.sha256}" in model.blobs for file in artifact.files)
-        return False if known is not None and model.files else None
+        return False if known is not None and target_key.startswith("store|") else None
     return None if known is None else False
 
 

@@ -82,7 +82,11 @@ async def _after_install(
 async def _content(intent: Intent, found: Installed, runtimes: Runtimes) -> str | None:
     """The digest of what stands there: as listed, or by reading it; None where neither can tell."""
     entry = intent.entry
-    if entry is None or entry.artifact is None or holds(entry.artifact, found) is not None:
+    if (
+        entry is None
+        or entry.artifact is None
+        or holds(entry.artifact, found, target_key=intent.target_key) is not None
+    ):
         return found.digest
     runtime = runtimes.get(intent.target_name)
     if runtime is None:
@@ -102,5 +106,5 @@ def _is_ours(intent: Intent, found: Installed, digest: str | None) -> bool:
     artifact = intent.entry.artifact if intent.entry is not None else None
     if artifact is None:
         return False
-    verdict = holds(artifact, found, digest=digest)
+    verdict = holds(artifact, found, target_key=intent.target_key, digest=digest)
     return has_its_size(artifact, found) if verdict is None else verdict
