@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
+import subprocess
+import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.domain.artifact import Layer, RegistryArtifact
-from reconciler.domain.desired import Target
+from reconciler.domain.artifact import ArtifactFile, HubArtifact, Layer, RegistryArtifact
+from reconciler.domain.desired import Limits, Target
 from reconciler.domain.names import OllamaName
 from reconciler.domain.plan import Row
 from reconciler.domain.units import Bytes
+from reconciler.errors import Refused
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.http import Http
 from reconciler.integrations.runtimes.ollama import Ollama
+from reconciler.integrations.runtimes.store import Store
 from reconciler.ports import Runtime
+from tests.doubles.hub import HubDouble
 from tests.doubles.ollama import OllamaDouble
-from tests.doubles.ollama_model import MANIFEST_TYPE
+from tests.doubles.ollama_model import MANIFEST_TYPE, tiny_gguf
 from tests.doubles.ollama_rig import QuickClock, install_row, library_row, runtime_on, small
 from tests.doubles.registry_front_memory import MemoryRegistry
+from tests.fakes import FakeRuntime
 
 NOWHERE = "http://127.0.0.1:9"
 """The discard port: nobody listens there."""
@@ -48,6 +56,8 @@ class Driver:
     """The same, with nothing behind it."""
     expendable: Callable[[str], Any] | None = None
     """Makes a throw-away name of an installed one, where the model's own name must not be removed."""
+    deviations: Mapping[str, str] = field(default_factory=dict)
+    """Test → why this implementation does not pass it: shown as the reason of a skip."""
     frees: bool = True
     """Whether removing an expendable name gives bytes back."""
 
@@ -90,10 +100,14 @@ async def ollama_real(_: Path) -> AsyncIterator[Driver]:
     url, model = os.environ.get("LOCALMODELS_TEST_OLLAMA_URL"), os.environ.get("LOCALMODELS_TEST_OLLAMA_MODEL")
     if not url or not model:
         pytest.skip("no real Ollama: LOCALMODELS_TEST_OLLAMA_URL and LOCALMODELS_TEST_OLLAMA_MODEL are not set")
-    clock = SystemClock()
-    runtime = Ollama(Target(name="real", runtime="ollama", endpoint=url), http=lambda: Http(clock=clock), clock=clock)
+    clock, insecure = SystemClock(), os.environ.get("LOCALMODELS_TEST_OLLAMA_INSECURE") == "1"
+    target = Target(name="real", runtime="ollama", endpoint=url, insecure=insecure)
+    runtime = Ollama(target, http=lambda: Http(clock=clock), clock=clock)
     http, dead = Http(clock=clock), _dead_ollama()
-    row, prefix = await _real_row(http, model), f"localmodels-contract-{uuid.uuid4().hex[:8]}"
+    row, prefix = (
+        await _real_row(http, model, "http" if insecure else "https"),
+        f"localmodels-contract-{uuid.uuid4().hex[:8]}",
+    )
     before = {installed.name for installed in getattr(await runtime.observe(), "installed", ())}
 
     async def expendable(name: str) -> str:
@@ -121,12 +135,10 @@ async def ollama_real(_: Path) -> AsyncIterator[Driver]:
             await open_one.close()
 
 
-async def _real_row(http: Http, text: str) -> Row:
+async def _real_row(http: Http, text: str, scheme: str) -> Row:
     """What the model's own registry says of it now."""
-    import hashlib
-
     name = OllamaName.parse(text)
-    url = f"https://{name.host}/v2/{name.namespace}/{name.model}/manifests/{name.tag}"
+    url = f"{scheme}://{name.host}/v2/{name.namespace}/{name.model}/manifests/{name.tag}"
     reply = await http.request("GET", url, headers={"Accept": MANIFEST_TYPE}, follow_redirects=True)
     assert reply.ok, f"{url} answered {reply.status}"
     document = reply.json()
@@ -142,4 +154,81 @@ async def _real_row(http: Http, text: str) -> Row:
     return install_row(name.canonical, artifact)
 
 
-DRIVERS = {"ollama-double": ollama_double, "ollama-real": ollama_real}
+@asynccontextmanager
+async def store(folder: Path) -> AsyncIterator[Driver]:
+    """Our own directory, filled over HTTP from a Hub."""
+    hub, content, path = HubDouble(), tiny_gguf(300_000, seed=7), "model-Q4_K_M.gguf"
+    repo = hub.add("Org/Tiny-GGUF", {path: content})
+    with hub.serve() as endpoint:
+        clock, target = SystemClock(), Target(name="here", runtime="store", path=str(folder / "store"))
+        limits, halted = Limits(), Limits(download_rate=Bytes(40_000))
+
+        def opened(limits: Limits) -> Store:
+            return Store(
+                target, http=lambda: Http(clock=clock), clock=clock, token=None, hub_endpoint=endpoint,
+                limits=limits, cache_directory=folder / "cache",
+            )  # fmt: skip
+
+        def artifact(sha256: str, place: str) -> HubArtifact:
+            file = ArtifactFile(path=place, bytes=Bytes(len(content)), sha256=sha256)
+            return HubArtifact(endpoint=endpoint, repo=repo.id, commit=repo.head, files=(file,))
+
+        sha256 = hashlib.sha256(content).hexdigest()
+        driver = Driver(
+            runtime=opened(limits),
+            wanted=install_row(f"{repo.id}/{path}", artifact(sha256, path)),
+            unknown=install_row(f"{repo.id}/other.gguf", artifact("0" * 64, "other.gguf")),
+            slowly=lambda: setattr(driver, "runtime", opened(halted)),
+            in_use=(lambda name: _held_open(folder / "store" / name)) if sys.platform == "linux" else None,
+        )
+        first = driver.runtime
+        yield driver
+        for runtime in {first, driver.runtime}:
+            await runtime.close()
+
+
+@contextmanager
+def _held_open(path: Path) -> Iterator[None]:
+    """Another program has the file open, as a server that maps its weights."""
+    with path.open("rb") as file:
+        program = subprocess.Popen(["sleep", "60"], stdin=file)
+    try:
+        yield
+    finally:
+        program.kill()
+        program.wait()
+
+
+@asynccontextmanager
+async def fake(_: Path) -> AsyncIterator[Driver]:
+    """The fake that the engine's tests trust."""
+    target = Target(name="fake", runtime="ollama", endpoint="http://fake")
+    runtime, model, lost = FakeRuntime(on=target), small(1), small(2)
+    runtime.fail_installs["nowhere:1b"] = [Refused("no such model", code="not-found")]
+
+    @contextmanager
+    def in_use(name: str) -> Iterator[None]:
+        idle = runtime.installed[name]
+        runtime.installed[name] = idle.model_copy(update={"loaded": True})
+        yield
+        runtime.installed[name] = idle
+
+    def slowly() -> None:
+        runtime.stall = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, runtime.stall.set)
+
+    yield Driver(
+        runtime=runtime,
+        wanted=library_row("contract:1b", model),
+        unknown=library_row("nowhere:1b", lost),
+        slowly=slowly,
+        partial_bytes=lambda: sum(runtime.partials.values()),
+        in_use=in_use,
+        deviations={
+            "test_installing_again_changes_nothing": "the fake forbids it, so that the engine never does it",
+            "test_progress_reaches_the_total_and_never_passes_it": "the fake tells of the first half only",
+        },
+    )
+
+
+DRIVERS = {"fake": fake, "ollama-double": ollama_double, "ollama-real": ollama_real, "store": store}

@@ -18,7 +18,7 @@ from reconciler.domain.artifact import HubArtifact, RegistryArtifact
 from reconciler.domain.desired import Target
 from reconciler.domain.names import DEFAULT_TAG, OllamaName
 from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation, UnknownTarget
-from reconciler.domain.plan import Row
+from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.ollama_api import Listed, Loaded, OllamaApi, Shown
@@ -215,10 +215,23 @@ class Ollama:
         name, ledger = _parsed(row.name), Ledger(row.artifact)
         before = await self._find(name)
         if before is None or not await self._holds(before, row.artifact):
+            self._refuse_conflict(row, before)
             await self._pull(name, row.artifact, ledger, progress)
             await self._verify(name, row.artifact, existed=before is not None)
         progress(ledger.total, ledger.total)
         return await self._observed_model(name)
+
+    def _refuse_conflict(self, row: Row, before: Listed | None) -> None:
+        """A pull replaces whatever stands under the name: only ours may be replaced."""
+        damaged = isinstance(row.artifact, RegistryArtifact) and before and before.digest == row.artifact.digest
+        if before is None or damaged or row.action is Action.UPDATE or row.ours:
+            return
+        raise Refused(
+            f"{before.name} on {self._target.name} has other content, and it is not ours to replace",
+            code="unmanaged-conflict",
+            hint="adopt it, or remove it yourself",
+            details={"name": before.name, "found": before.digest},
+        )
 
     async def _pull(
         self, name: OllamaName, artifact: HubArtifact | RegistryArtifact, ledger: Ledger, progress: Progress

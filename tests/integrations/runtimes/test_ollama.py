@@ -588,8 +588,18 @@ async def test_a_hub_model_must_hold_the_planned_file(runtime, double, registry)
 async def test_what_stood_there_before_is_not_taken_away(runtime, double, registry):
     await runtime.install(install_row(HUB_NAME, TINY.hub_artifact(REPO)), Heard())
     with pytest.raises(Corrupt):
-        await runtime.install(install_row(HUB_NAME, OTHER.hub_artifact(REPO)), Heard())
+        await runtime.install(install_row(HUB_NAME, OTHER.hub_artifact(REPO), Action.UPDATE), Heard())
     assert (await only(runtime)).name == HUB_NAME
+
+
+async def test_other_content_that_is_not_ours_is_never_replaced(runtime, double, registry):
+    await runtime.install(library_row("tiny:1b", TINY), Heard())
+    registry.add("library/tiny:1b", OTHER)
+    with pytest.raises(Refused) as raised:
+        await runtime.install(library_row("tiny:1b", OTHER), Heard())
+    assert raised.value.code == "unmanaged-conflict"
+    assert double.pulled == ["tiny:1b"]
+    assert (await only(runtime)).digest == TINY.digest
 
 
 async def test_an_update_replaces_the_content_and_the_old_files_go(runtime, double, registry):
