@@ -525,3 +525,26 @@ async def test_a_model_moves_to_another_slot_without_a_byte() -> None:
     report = await applied(here)
     assert not report.outcomes
     assert [entry.slots for entry in here.record.entries] == [("slot/renamed[0]",)]
+
+
+async def test_a_failed_step_that_left_nothing_is_closed_by_the_second_look() -> None:
+    here = fakes(pin("a", ALPHA))
+    here.runtime().fail_installs[name_of(ALPHA)] = [Corrupt("thrown away")]
+    report = await applied(here)
+    assert not here.record.intents
+    assert report.warnings == (f"the install of {name_of(ALPHA)} on local left nothing behind",)
+
+
+async def test_an_eviction_of_what_is_not_ours_is_refused_even_when_a_plan_asks_for_it() -> None:
+    here = fakes(pin("a", ALPHA))
+    here.runtime().put(foreign(DELTA))
+    async with session(here.world, OPTIONS) as at_work:
+        plan = await planned(here.world, at_work.desired, at_work.books.record, at_work.runtimes, OPTIONS)
+        sneaky = plan.plan.changes[0].model_copy(update={"action": Action.EVICT, "name": name_of(DELTA), "slots": ()})
+        wrong = Planned(
+            plan.desired, plan.record, plan.observation, plan.plan.model_copy(update={"changes": (sneaky,)})
+        )
+        report = await apply(wrong, at_work.books, at_work.runtimes, here.world, OPTIONS)
+    assert code_of(report, name_of(DELTA)) == "not-owned"
+    assert name_of(DELTA) in here.runtime().installed
+    assert here.runtime().mutations == []
