@@ -160,7 +160,8 @@ class Download:
         try:
             with ThreadPoolExecutor(self._connections + 2, thread_name_prefix="download") as self._pool:
                 await self._until_stable()
-            self._check_digest(self._front.hasher.hexdigest())
+                self._check_digest(self._front.hasher.hexdigest())
+                await self._threaded(self._partial.checkpoint, self._partial.written)
         except Corrupt:
             self._partial.discard()
             raise

@@ -42,7 +42,11 @@ def safe_parts(name: str) -> tuple[str, ...]:
     ('org', 'repo', 'model-Q8_0.gguf')
     """
     parts = tuple(name.split("/"))
-    if len(os.fsencode(name)) <= LONGEST_NAME_BYTES and len(parts) <= DEEPEST and all(map(_is_safe, parts)):
+    if (
+        len(name.encode("utf-8", "replace")) <= LONGEST_NAME_BYTES
+        and len(parts) <= DEEPEST
+        and all(map(_is_safe, parts))
+    ):
         return parts
     raise Refused(
         f"{name[:200]!r} is not a name this store can hold",
@@ -274,7 +278,7 @@ def _entries(folder: Path, suffix: str) -> list[Path]:
 
 
 def existing_ancestor(root: Path) -> Path:
-    """The nearest folder upwards that exists; ``root`` itself where it does."""
+    """The nearest place upwards that exists; ``root`` itself where it does."""
     path = root
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -284,6 +288,9 @@ def existing_ancestor(root: Path) -> Path:
 def why_not_ours_to_create(root: Path) -> str | None:
     """Why a missing folder may not be taken for an empty store; None where it may."""
     ancestor = existing_ancestor(root)
+    broken = next((folder for folder in (root, *root.parents) if folder.is_symlink() and not folder.exists()), None)
+    if broken is not None:
+        return f"{broken} is a link that leads nowhere: is its disk mounted?"
     if str(ancestor) in _MOUNT_ROOTS and root.parent != ancestor:
         return f"{root} does not exist, and neither does {root.parent}: is its disk mounted?"
     if str(root.parent) in _MOUNT_ROOTS - {"/"}:
