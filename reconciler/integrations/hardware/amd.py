@@ -1,6 +1,7 @@
 """AMD: sysfs of the ``amdgpu`` driver first, ``rocm-smi`` second.
 
-Read against Linux 6.8 to 6.14 and ROCm 6. Cards with memory of their own count; the graphics unit inside a processor
+Written for Linux 6 and ROCm 6, tried on recordings.
+Cards with memory of their own count; the graphics unit inside a processor
 counts only where no card does, and then with its carve-out or with what the driver may borrow (GTT), whichever is
 larger: never with their sum, and never with all of the RAM.
 """
@@ -212,7 +213,7 @@ def _whole(fields: dict[str, Any], key: str) -> int:
 def _visible(around: Surroundings, cards: Sequence[AmdCard]) -> list[AmdCard]:
     """ROCr filters first, HIP counts what is left; HIP falls back to CUDA's variable.
 
-    Source: ROCm documentation 6.4, "GPU isolation techniques".
+    Source: ROCm documentation, "GPU isolation techniques".
     """
     environment = around.environment
     rocr = environment.get("ROCR_VISIBLE_DEVICES")

@@ -81,8 +81,8 @@ class _Seen:
 class Detector:
     """``HardwareProbe`` of this machine, or of any recording of one.
 
-    Reads NVML, ``nvidia-smi``, sysfs, ``rocm-smi``, ``lspci``, ``system_profiler`` and ``sysctl``; each probe names the
-    versions it was read against. All vendors are asked at once, each program has 5 s.
+    Reads NVML, ``nvidia-smi``, sysfs, ``rocm-smi``, ``lspci``, ``system_profiler`` and ``sysctl``; each probe names
+    what it was written for. All vendors are asked at once, each program has 5 s.
     """
 
     def __init__(

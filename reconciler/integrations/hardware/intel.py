@@ -1,6 +1,7 @@
 """Intel: Arc and data-centre cards through sysfs, their names through ``lspci``.
 
-Read against Linux 6.8 to 6.14, drivers ``i915`` and ``xe``. The graphics inside an Intel processor has no memory of its
+Written for Linux 6, tried on recordings;
+drivers ``i915`` and ``xe``. The graphics inside an Intel processor has no memory of its
 own and is no device here: its machine is a CPU machine.
 """
 
@@ -17,7 +18,7 @@ from reconciler.integrations.hardware.visible import visible_positions
 
 INTEL = "8086"
 _DISCRETE = re.compile(r"(?:56[9abc].|e2[012].|0bd[0-9a-f])")
-"""Device numbers of DG2, Battlemage and Ponte Vecchio. Source: Linux include/drm/intel/pciids.h, 6.16."""
+"""Device numbers of DG2, Battlemage and Ponte Vecchio. Source: Linux include/drm/intel/pciids.h."""
 _LEAST_BYTES = 3 * GIB
 
 

@@ -29,7 +29,7 @@ def cgroup_limits(files: FileTree) -> Limits:
     Inside a container the group's path may be that of the host and not exist; the root is then the container's own.
 
     Source:
-        Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and scheduler/sched-bwc.rst, 6.12.
+        Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and scheduler/sched-bwc.rst.
     """
     groups = _groups(read_or_none(files, "/proc/self/cgroup") or "")
     memory = [

@@ -1,6 +1,7 @@
 """Apple silicon: ``system_profiler`` for the chip and its GPU cores, ``sysctl`` for the memory.
 
-Read against macOS 13 to 26. An Intel Mac is refused here and served as a CPU machine by the dispatcher.
+Written for macOS 13 and later, tried on recordings.
+An Intel Mac is refused here and served as a CPU machine by the dispatcher.
 """
 
 from __future__ import annotations

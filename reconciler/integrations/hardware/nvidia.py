@@ -1,6 +1,7 @@
 """NVIDIA: NVML first, ``nvidia-smi`` second, the device tree of a Jetson third.
 
-Read against driver 550 to 580. Discrete cards, laptops, MIG slices, and chips that share the machine's RAM (GB10,
+Written for drivers from 418 on, tried on recordings.
+Discrete cards, laptops, MIG slices, and chips that share the machine's RAM (GB10,
 Jetson), which answer ``[N/A]`` when asked for memory.
 """
 
@@ -240,7 +241,7 @@ ASSUMED_UNIFIED_GBPS = 59.7
 def _mig_device(around: Surroundings, card: NvidiaCard) -> tuple[Device | None, list[HardwareWarning]]:
     """The largest slice: a process can use one at a time. Bandwidth is shared out as memory is.
 
-    Source: NVIDIA MIG User Guide r580, "Partitioning": a slice owns its part of the memory and of the paths to it.
+    Source: NVIDIA MIG User Guide, "Partitioning": a slice owns its part of the memory and of the paths to it.
     """
     if not card.slices:
         text = f"{card.name} is in MIG mode and shows no slice that can be used; it is left out."

@@ -16,7 +16,7 @@ def visible_positions(identities: Sequence[tuple[str, ...]], listed: str | None)
         listed: the variable's value; None when it is unset.
 
     Source:
-        CUDA C++ Programming Guide 13.0, "CUDA Environment Variables".
+        CUDA C++ Programming Guide, "CUDA Environment Variables".
 
     >>> visible_positions([("GPU-aa",), ("GPU-bb",)], "1,0")
     (1, 0)
