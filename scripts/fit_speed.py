@@ -28,9 +28,21 @@ from reconciler.ranking.quants import bits_per_weight, normalise
 
 CPU_BANDWIDTH = {"AMD Ryzen 7 7840HS": 89.6}
 START = {
-    "e.nvidia": 0.70, "e.old_cuda": 0.45, "e.amd": 0.60, "e.macos": 0.70, "e.intel": 0.40, "e.cpu": 0.60,
-    "t.nvidia": 20e-6, "t.old_cuda": 40e-6, "t.amd": 40e-6, "t.macos": 60e-6, "t.intel": 100e-6, "t.cpu": 60e-6,
-    "moe_bytes": 1.3, "moe_layers": 2.0, "wall": 6.0,
+    "e.nvidia": 0.70,
+    "e.old_cuda": 0.45,
+    "e.amd": 0.60,
+    "e.macos": 0.70,
+    "e.intel": 0.40,
+    "e.cpu": 0.60,
+    "t.nvidia": 20e-6,
+    "t.old_cuda": 40e-6,
+    "t.amd": 40e-6,
+    "t.macos": 60e-6,
+    "t.intel": 100e-6,
+    "t.cpu": 60e-6,
+    "moe_bytes": 1.3,
+    "moe_layers": 2.0,
+    "wall": 6.0,
 }
 
 
@@ -49,7 +61,9 @@ def platform(row: dict) -> str:
 
 def words(name: str) -> str:
     tail = name.lower().rsplit("/", 1)[-1]
-    tail = re.sub(r"[-_](gguf|mlx.*|awq.*|q\d.*|iq\d.*|ud.*|bf16|fp16|nvfp4.*|fp8.*|instruct|it|chat|ollama|qat)\b", "", tail)
+    tail = re.sub(
+        r"[-_](gguf|mlx.*|awq.*|q\d.*|iq\d.*|ud.*|bf16|fp16|nvfp4.*|fp8.*|instruct|it|chat|ollama|qat)\b", "", tail
+    )
     return re.sub(r"[^a-z0-9.]", "", tail)
 
 
@@ -103,8 +117,13 @@ def point(row: dict, models: dict[str, dict]) -> dict:
     shape = kv_shape(architecture(model)) if model else None
     kv = shape.elements(depth) * cache + shape.state_bytes if shape else 2 * layers * 8 * 128 * cache * depth
     return {
-        "row": row, "platform": platform(row), "layers": layers, "moe": bool(row["moe"]), "tps": row["decode_tps"],
-        "bytes": active * quant_bits(row) / 8 + kv, "bw": row["bw_gbps"] or CPU_BANDWIDTH.get(row["hardware"]),
+        "row": row,
+        "platform": platform(row),
+        "layers": layers,
+        "moe": bool(row["moe"]),
+        "tps": row["decode_tps"],
+        "bytes": active * quant_bits(row) / 8 + kv,
+        "bw": row["bw_gbps"] or CPU_BANDWIDTH.get(row["hardware"]),
         "wall": (row["gen_tokens"] or 256) if row["tps_def"] == 3 else None,
         "fold": zlib.crc32(f"{row['hardware']}|{words(row['model'])}".encode()) % 5,
     }
@@ -142,7 +161,7 @@ def fit(points: list[dict]) -> dict[str, float]:
     best = loss(points, constants)
     while step > 0.01:
         improved = False
-        for name in constants:
+        for name in list(constants):
             for factor in (math.exp(step), math.exp(-step)):
                 trial = constants | {name: constants[name] * factor}
                 value = loss(points, trial)
@@ -183,7 +202,10 @@ def main() -> None:
         else:
             points.append(point(row, models))
     constants = fit(points)
-    print(f"\nrows {len(points)}, constants {len(constants)}, architecture found for", sum(1 for p in points if words(p["row"]["model"]) in models))
+    print(
+        f"\nrows {len(points)}, constants {len(constants)}, architecture found for",
+        sum(1 for p in points if words(p["row"]["model"]) in models),
+    )
     for name, value in constants.items():
         print(f"  {name:12s} {value:.4g}")
     report("fitted on the same rows", [(p, predict(p, constants)) for p in points])
@@ -199,13 +221,30 @@ def main() -> None:
         without = fit([p for p in points if p["row"]["hardware"] != device])
         held += [(p, predict(p, without)) for p in points if p["row"]["hardware"] == device]
     report("leave one device out", held)
-    for group, width in (("dense", 1.2), ("dense", 1.25), ("dense", 1.3), ("moe", 1.35), ("moe", 1.4), ("moe", 1.5), ("under_2b", 1.3), ("under_2b", 1.4)):
-        inside = [1 / width <= p["tps"] / predicted <= width for p, predicted in held_in_folds if group in groups(p) and p["row"]["bw_gbps"]]
+    for group, width in (
+        ("dense", 1.2),
+        ("dense", 1.25),
+        ("dense", 1.3),
+        ("moe", 1.35),
+        ("moe", 1.4),
+        ("moe", 1.5),
+        ("under_2b", 1.3),
+        ("under_2b", 1.4),
+    ):
+        inside = [
+            1 / width <= p["tps"] / predicted <= width
+            for p, predicted in held_in_folds
+            if group in groups(p) and p["row"]["bw_gbps"]
+        ]
         print(f"interval x/÷ {width}: {group} covered {sum(inside) / len(inside):.2f}")
     if "--worst" in sys.argv:
-        for p, predicted in sorted(((p, predict(p, constants)) for p in points), key=lambda x: -abs(math.log(x[1] / x[0]["tps"])))[:50]:
+        for p, predicted in sorted(
+            ((p, predict(p, constants)) for p in points), key=lambda x: -abs(math.log(x[1] / x[0]["tps"]))
+        )[:50]:
             row = p["row"]
-            print(f"{predicted / p['tps']:.2f} {p['tps']} {row['hardware']} {row['model']} {row['quant']} {row['engine']} {row['params_b']} {row['active_params_b']} L{p['layers']} def{row['tps_def']} prompt {row['prompt_tokens']} gen {row['gen_tokens']}")
+            print(
+                f"{predicted / p['tps']:.2f} {p['tps']} {row['hardware']} {row['model']} {row['quant']} {row['engine']} {row['params_b']} {row['active_params_b']} L{p['layers']} def{row['tps_def']} prompt {row['prompt_tokens']} gen {row['gen_tokens']}"
+            )
 
 
 if __name__ == "__main__":

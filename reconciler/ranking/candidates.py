@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.domain.catalog import Build, Catalogue, CatalogModel
+from reconciler.domain.catalog import Build, CatalogModel, Catalogue
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.units import Bytes
 from reconciler.ranking.quants import bits_per_weight

@@ -74,6 +74,11 @@ class MemoryModel:
             weights_basis, self._max_context(self.capacity - weights - fixed),
         )  # fmt: skip
 
+    def total(self, build: Build) -> int:
+        """``estimate(build).total_bytes``, without the parts."""
+        weights = build.bytes if build.bytes > 0 else _weights(self.model, build)[0]
+        return weights + self.kv + self.state + self.compute + self.overhead
+
     def _compute_growth(self, context: int) -> int:
         return UBATCH * 2 * context if self.basis == "architecture" else 0
 
@@ -142,9 +147,7 @@ def _longest(model: CatalogModel) -> int:
     return model.context_length or _UNBOUNDED_CONTEXT
 
 
-def estimate_memory(
-    model: CatalogModel, build: Build, requirement: Requirement, hardware: Hardware
-) -> MemoryEstimate:
+def estimate_memory(model: CatalogModel, build: Build, requirement: Requirement, hardware: Hardware) -> MemoryEstimate:
     """Bytes this build of the model takes at the asked context, by parts, and the largest context that fits.
 
     Pure and total: it never raises, whatever is unknown; ``basis`` and ``weights_basis`` say what it rests on.

@@ -52,7 +52,9 @@ def _confidence(grades: Sequence[tuple[Evidence, float, float]]) -> Confidence:
     """From (grade, recency, combined weight) of each observation; the rule of the origin's ``merge.ts``."""
     if any(g == "direct" and r >= STRONG_RECENCY and w >= STRONG_WEIGHT for g, r, w in grades):
         return "high"
-    if all(w < STRONG_WEIGHT for _, _, w in grades) or all(g in ("interpolated", "self-reported") for g, _, _ in grades):
+    if all(w < STRONG_WEIGHT for _, _, w in grades) or all(
+        g in ("interpolated", "self-reported") for g, _, _ in grades
+    ):
         return "low"
     return "medium"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from reconciler.domain.catalog import BenchmarkObservation, Catalogue, CatalogModel, Evidence
+from reconciler.domain.catalog import BenchmarkObservation, CatalogModel, Catalogue, Evidence
 from reconciler.domain.estimate import EvidencePart, Profile, QualityEstimate
 from reconciler.domain.hardware import Confidence
 from reconciler.ranking.evidence import family_root, grade_observation, plain_id, weakest
@@ -46,12 +46,27 @@ class ModelQuality:
     def at(self, quant: Quant) -> QualityEstimate:
         """The quality at one quant: what it keeps, relative to the reference, of score and interval alike."""
         kept = quant.quality_factor / _REFERENCE.quality_factor
-        score = min(100.0, self.score * kept)
+        score = self.score_at(quant)
         half = _Z80 * self.deviation * max(1.0, 2.0 - kept)
         return QualityEstimate(
             score, max(0.0, score - half), min(100.0, score + half), self.evidence, self.confidence, self.parts,
             quant.quality_factor, self.multiplier,
         )  # fmt: skip
+
+    def score_at(self, quant: Quant) -> float:
+        """``at(quant).score``, without the rest."""
+        return min(100.0, self.score * quant.quality_factor / _REFERENCE.quality_factor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a measured model lends to its lineage."""
+
+    gap: float
+    """How far it stands above what its size and date let one expect."""
+    weight: float
+    covered: float
+    parts: tuple[EvidencePart, ...]
 
 
 class EvidenceIndex:
@@ -66,12 +81,14 @@ class EvidenceIndex:
     ) -> None:
         self.today = today
         ordered = sorted(
-            observations, key=lambda o: (o.benchmark, o.release or "", o.source, o.variant or "", o.observed_at, o.value)
+            observations,
+            key=lambda o: (o.benchmark, o.release or "", o.source, o.variant or "", o.observed_at, o.value),
         )
         self.scales: dict[Group, Scale] = scales(ordered, models)
         self._by_model: dict[str, list[BenchmarkObservation]] = {}
         for observation in ordered:
             self._by_model.setdefault(plain_id(observation.model), []).append(observation)
+        self._quanted = {plain_id(observation.model) for observation in ordered if observation.quant}
         self._lineages: dict[tuple[str, str], list[CatalogModel]] = {}
         for model in sorted(models, key=lambda m: m.id):
             if plain_id(model.id) in self._by_model:
@@ -79,6 +96,7 @@ class EvidenceIndex:
         self._models = models
         self._ordered = ordered
         self._kept: dict[tuple[str, Profile, str | None], ModelQuality] = {}
+        self._lent: dict[tuple[str, Profile], _Known | None] = {}
         self.kept: dict[object, object] = {}
         """For whoever assesses with this index: what candidates share. Never read here."""
 
@@ -108,12 +126,15 @@ class EvidenceIndex:
             profile: which benchmarks count.
             quant: grades observations that name a quant; the quant's own cost is charged by ``ModelQuality.at``.
         """
-        named = any(observation.quant for observation in self._by_model.get(plain_id(model.id), ()))
-        key = (model.id, profile, quant if named else None)
+        key = (model.id, profile, quant if self.names_quants(model) else None)
         found = self._kept.get(key)
         if found is None:
             found = self._kept[key] = self._judge(model, profile, key[2])
         return found
+
+    def names_quants(self, model: CatalogModel) -> bool:
+        """Whether an observation of the model says which quant was measured, so that its quants are graded apart."""
+        return plain_id(model.id) in self._quanted
 
     def _judge(self, model: CatalogModel, profile: Profile, quant: str | None) -> ModelQuality:
         own = self._measured(model, profile, quant)
@@ -175,6 +196,18 @@ class EvidenceIndex:
             combined_weight(graded, age.weight, trust),
         )  # fmt: skip
 
+    def _known(self, model: CatalogModel, profile: Profile) -> _Known | None:
+        """What a measured model lends to its lineage; None where no benchmark of the profile was taken."""
+        key = (model.id, profile)
+        if key not in self._lent:
+            parts, shares = self._parts(model, profile, None)
+            merged = merge(parts, shares)
+            weight = min(1.0, math.fsum(part.weight for part in parts))
+            covered = min(1.0, math.fsum(shares))
+            known = _Known(merged.score - expected(model), weight, covered, tuple(parts[:2]))
+            self._lent[key] = known if merged.weight > 0 else None
+        return self._lent[key]
+
     def _inherited(self, model: CatalogModel, profile: Profile) -> ModelQuality:
         """From measured models of the same publisher and lineage; a name alone inherits nothing.
 
@@ -184,17 +217,16 @@ class EvidenceIndex:
         weights: list[float] = []
         gaps: list[float] = []
         grades: list[tuple[float, bool]] = []
-        parts: list[tuple[float, list[EvidencePart]]] = []
+        parts: list[tuple[float, tuple[EvidencePart, ...]]] = []
         for sibling in self._lineages.get((model.publisher, model.lineage), ()):
-            own, shares = ([], []) if sibling.id == model.id else self._parts(sibling, profile, None)
-            measured, covered = merge(own, shares), min(1.0, math.fsum(shares))
-            if measured.weight <= 0:
+            known = None if sibling.id == model.id else self._known(sibling, profile)
+            if known is None:
                 continue
-            closeness = _closeness(model, sibling)
-            weights.append(closeness * covered * min(1.0, math.fsum(part.weight for part in own)))
-            gaps.append(measured.score - expected(sibling))
-            grades.append((closeness * covered, family_root(sibling.id) == family_root(model.id)))
-            parts.append((closeness * covered, own[:2]))
+            closeness = _closeness(model, sibling) * known.covered
+            weights.append(closeness * known.weight)
+            gaps.append(known.gap)
+            grades.append((closeness, family_root(sibling.id) == family_root(model.id)))
+            parts.append((closeness, known.parts))
         total = math.fsum(weights)
         if total <= 0:
             return _unknown(model, self.today)

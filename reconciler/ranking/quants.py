@@ -63,6 +63,16 @@ _CURVE = tuple(
 )  # fmt: skip
 _CURVE_BITS = tuple(bits for bits, _ in _CURVE)
 
+# The same mixture with wider embeddings: larger, and not known to be better than the mixture it is named after.
+_SAME_MIXTURE = {
+    "Q2_K_L": "Q2_K",
+    "Q3_K_XL": "Q3_K_L",
+    "Q4_K_L": "Q4_K_M",
+    "Q5_K_L": "Q5_K_M",
+    "Q6_K_L": "Q6_K",
+    "Q8_0_L": "Q8_0",
+}
+
 _LOSSLESS = frozenset({"F32", "BF16", "F16", "FP16", "MXFP4"})
 """MXFP4 files are models released in it (gpt-oss): nothing was lost on the way. ``MXFP4_MOE`` is a conversion."""
 
@@ -94,7 +104,7 @@ def _loss_at(bits: float) -> float:
 def _quality(canonical: str, bits: float) -> float:
     if canonical in _LOSSLESS:
         return 1.0
-    perplexity = _PERPLEXITY.get(canonical)
+    perplexity = _PERPLEXITY.get(_SAME_MIXTURE.get(canonical, canonical))
     return _PERPLEXITY_F16 / perplexity if perplexity else math.exp(-_loss_at(bits))
 
 

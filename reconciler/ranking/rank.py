@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
+from heapq import heappush, heappushpop
 
-from reconciler.domain.catalog import Catalogue, CatalogModel
+from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.hardware import Hardware
 from reconciler.ranking.memory import MemoryModel, memory_model
 from reconciler.ranking.profiles import model_serves
-from reconciler.ranking.quality import EvidenceIndex
-from reconciler.ranking.quants import normalise
+from reconciler.ranking.quality import EvidenceIndex, ModelQuality
+from reconciler.ranking.quants import Quant, normalise
 from reconciler.ranking.score import scale_score
 from reconciler.ranking.speed import SpeedModel, speed_model
 
@@ -39,40 +40,101 @@ def assess(
     return _shared(requirement, hardware, evidence).assess(candidate)
 
 
+class _OfModel:
+    """What the quants of one model share on one machine for one requirement."""
+
+    __slots__ = ("_speed", "memory", "model", "quality", "shared")
+
+    def __init__(self, model: CatalogModel, shared: _Shared) -> None:
+        self.model = model
+        self.shared = shared
+        self.memory: MemoryModel = memory_model(model, shared.requirement, shared.hardware)
+        self.quality: ModelQuality | None = None
+        """None while nobody asked, and where the quants are graded apart."""
+        self._speed: SpeedModel | None = None
+
+    @property
+    def speed(self) -> SpeedModel:
+        if self._speed is None:
+            self._speed = speed_model(self.model, self.shared.requirement, self.shared.hardware)
+        return self._speed
+
+    def quality_at(self, quant: Quant) -> ModelQuality:
+        if self.quality is not None:
+            return self.quality
+        evidence = self.shared.evidence
+        quality = evidence.quality(self.model, self.shared.requirement.profile, quant.canonical)
+        if not evidence.names_quants(self.model):
+            self.quality = quality
+        return quality
+
+
 class _Shared:
-    """What the quants of one model share, kept while candidates are assessed one after another."""
+    """One requirement on one machine, with what the candidates assessed so far share."""
 
     def __init__(self, requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex) -> None:
         self.requirement = requirement
         self.hardware = hardware
         self.evidence = evidence
         self.capacity = hardware.capacity_bytes
-        self._models: dict[int, tuple[CatalogModel, MemoryModel, SpeedModel]] = {}
+        self._models: dict[int, _OfModel] = {}
+
+    def of(self, model: CatalogModel) -> _OfModel:
+        """By identity: comparing whole models would cost more than assessing them."""
+        found = self._models.get(id(model))
+        if found is None:
+            found = self._models[id(model)] = _OfModel(model, self)
+        return found
 
     def assess(self, candidate: Candidate) -> Assessment:
-        _, memory_of, speed_of = self._of(candidate.model)
-        memory = memory_of.estimate(candidate.build)
-        speed = speed_of.estimate(candidate.build, memory)
-        quant = normalise(candidate.build.quant)
-        quality = self.evidence.quality(candidate.model, self.requirement.profile, quant.canonical).at(quant)
+        of = self.of(candidate.model)
+        build = candidate.build
+        quant = normalise(build.quant)
+        memory = of.memory.estimate(build)
+        speed = of.speed.estimate(build, memory)
+        quality = of.quality_at(quant).at(quant)
         fits = memory.total_bytes <= self.capacity and _knows_weights(candidate)
         score = scale_score(fits, quality, speed)
         return Assessment(candidate, memory, speed, quality, fits, score.score, score.low, score.high)
 
-    def _of(self, model: CatalogModel) -> tuple[CatalogModel, MemoryModel, SpeedModel]:
-        found = self._models.get(id(model))
-        if found is None:
-            found = (
-                model,
-                memory_model(model, self.requirement, self.hardware),
-                speed_model(model, self.requirement, self.hardware),
-            )
-            self._models[id(model)] = found
-        return found
+    def contenders(self, candidates: list[Candidate], limit: int) -> list[Candidate]:
+        """Those that the first ``limit`` of the ranking are among: every other one is surely below.
+
+        A candidate's score is at most its quality's, since speed only takes from it. Walked by that bound, downwards,
+        the walk ends once ``limit`` candidates score above what is left. Where fewer fit, all are contenders.
+        """
+        bounds = [self._bound(candidate) for candidate in candidates]
+        order = sorted(range(len(candidates)), key=bounds.__getitem__, reverse=True)
+        best: list[float] = []
+        found = []
+        for index in order:
+            bound = bounds[index]
+            if len(best) == limit and round(bound, 2) < round(best[0], 2):
+                return found
+            candidate = candidates[index]
+            if bound <= 0:
+                break
+            found.append(candidate)
+            score = self.assess(candidate).score
+            if len(best) < limit:
+                heappush(best, score)
+            else:
+                heappushpop(best, score)
+        return candidates
+
+    def _bound(self, candidate: Candidate) -> float:
+        """The highest score the candidate can have; 0 where it does not fit."""
+        of = self.of(candidate.model)
+        build = candidate.build
+        if of.memory.total(build) > self.capacity or not _knows_weights(candidate):
+            return 0.0
+        quant = normalise(build.quant)
+        quality = of.quality or of.quality_at(quant)
+        return quality.score_at(quant) * quality.multiplier
 
 
 def _shared(requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex) -> _Shared:
-    """The one for this requirement and machine, kept with the evidence; the machine is held, so its id stays its own."""
+    """The one for this requirement and machine, kept with the evidence; it holds the machine, so the id stays its."""
     key = (requirement, id(hardware))
     found = evidence.kept.get(key)
     if not isinstance(found, _Shared):
@@ -108,13 +170,29 @@ def order_key(assessment: Assessment) -> OrderKey:
 
 
 def rank(
-    candidates: Iterable[Candidate], requirement: Requirement, hardware: Hardware, catalogue: Catalogue, today: date
+    candidates: Iterable[Candidate],
+    requirement: Requirement,
+    hardware: Hardware,
+    catalogue: Catalogue,
+    today: date,
+    *,
+    limit: int | None = None,
 ) -> tuple[Assessment, ...]:
     """Every candidate that may serve the profile, best first, the unfit last with score 0.
 
-    The order of ``candidates`` and of the catalogue does not matter.
+    The order of ``candidates`` and of the catalogue does not matter. With ``limit`` only the first so many are given,
+    the same as without, in a fraction of the time: what cannot come that far by its quality alone is not assessed.
     """
-    evidence = EvidenceIndex.of(catalogue, today)
-    shared = _Shared(requirement, hardware, evidence)
-    serving = (candidate for candidate in candidates if model_serves(candidate.model, requirement.profile))
-    return tuple(sorted((shared.assess(candidate) for candidate in serving), key=order_key))
+    shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today))
+    serves: dict[int, bool] = {}
+    serving = []
+    for candidate in candidates:
+        model = candidate.model
+        may = serves.get(id(model))
+        if may is None:
+            may = serves[id(model)] = model_serves(model, requirement.profile)
+        if may:
+            serving.append(candidate)
+    if limit is not None and limit < len(serving):
+        serving = shared.contenders(serving, limit)
+    return tuple(sorted((shared.assess(candidate) for candidate in serving), key=order_key)[:limit])

@@ -8,8 +8,8 @@ from reconciler.domain.catalog import (
     Architecture,
     BenchmarkObservation,
     Build,
-    Catalogue,
     CatalogModel,
+    Catalogue,
     Repository,
 )
 from reconciler.domain.estimate import Candidate

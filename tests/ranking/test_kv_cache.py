@@ -10,7 +10,14 @@ GEMMA_3_27B = Architecture(
     "gemma3", 62, 5376, 32, 16, 128, 262144, attention=Attention("swa", window=1024, global_every=6)
 )
 QWEN_3_6_27B = Architecture(
-    "qwen3_5", 64, 5120, 24, 4, 256, 248320, attention=Attention("hybrid-linear", full_layers=16, state_bytes=158_334_976)
+    "qwen3_5",
+    64,
+    5120,
+    24,
+    4,
+    256,
+    248320,
+    attention=Attention("hybrid-linear", full_layers=16, state_bytes=158_334_976),
 )
 DEEPSEEK_V3 = Architecture(
     "deepseek_v3", 61, 7168, 128, 128, 56,
@@ -124,7 +131,13 @@ architectures = st.builds(
 )  # fmt: skip
 
 
-@given(architectures, st.integers(1, 10**6), st.integers(1, 10**6), st.sampled_from(["f16", "q8_0", "q4_0"]), st.integers(1, 8))
+@given(
+    architectures,
+    st.integers(1, 10**6),
+    st.integers(1, 10**6),
+    st.sampled_from(["f16", "q8_0", "q4_0"]),
+    st.integers(1, 8),
+)
 def test_more_context_never_takes_less(architecture, one, other, cache, parallel):
     small = kv_bytes(architecture, min(one, other), cache, parallel)
     large = kv_bytes(architecture, max(one, other), cache, parallel)

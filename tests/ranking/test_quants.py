@@ -84,7 +84,9 @@ def test_quality_falls_with_the_published_perplexity():
 
 
 def test_a_quant_nobody_measured_lies_between_its_neighbours():
-    assert normalise("Q4_K_S").quality_factor < normalise("UD-Q4_K_XL").quality_factor < normalise("Q6_K").quality_factor
+    assert (
+        normalise("Q4_K_S").quality_factor < normalise("UD-Q4_K_XL").quality_factor < normalise("Q6_K").quality_factor
+    )
 
 
 @given(st.text(max_size=30))

@@ -13,9 +13,7 @@ def weight(months, behind=0):
     return recency(TODAY - timedelta(days=months * 30), TODAY, behind).weight
 
 
-@pytest.mark.parametrize(
-    ("months", "expected"), [(0, 1.0), (2, 0.857), (9, 0.5), (12, 0.397), (18, 0.25), (24, 0.157)]
-)
+@pytest.mark.parametrize(("months", "expected"), [(0, 1.0), (2, 0.857), (9, 0.5), (12, 0.397), (18, 0.25), (24, 0.157)])
 def test_reference_weights(months, expected):
     assert weight(months) == pytest.approx(expected, abs=0.001)
 

@@ -47,7 +47,9 @@ def test_all_weights_active_is_dense():
 
 def test_30b_a3b_is_several_times_as_fast_as_a_dense_one():
     """Changed from the origin (4 ×): a mixture has the same fixed time per layer, and reads scattered rows."""
-    assert speed(RTX_4090, billions=30, active=3).tokens_per_second >= 3 * speed(RTX_4090, billions=30).tokens_per_second
+    assert (
+        speed(RTX_4090, billions=30, active=3).tokens_per_second >= 3 * speed(RTX_4090, billions=30).tokens_per_second
+    )
 
 
 def test_cpu_speed_comes_from_the_bandwidth_of_the_ram():
