@@ -317,6 +317,8 @@ class OllamaDouble:
         first = next(lines)
         if "error" in first and "status" not in first:
             return exchange.answer_json(400, first)
+        if body.get("stream", True) is False:
+            return self._unstreamed(exchange, iter((first, *lines)))
         exchange.begin_stream()
         for line in (first, *lines):
             exchange.send_chunk(json.dumps(line, separators=(",", ":")).encode() + b"\n")
