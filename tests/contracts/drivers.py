@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
@@ -122,8 +125,9 @@ async def ollama_real(_: Path) -> AsyncIterator[Driver]:
         yield Driver(
             runtime=runtime,
             wanted=row,
-            unknown=install_row(f"{prefix}/nowhere:latest", row.artifact),
+            unknown=install_row(OllamaName(row.artifact.registry, prefix, "nowhere", "latest").canonical, row.artifact),
             slowly=lambda: None,
+            in_use=lambda name: _loaded(url, name),
             dead=dead,
             expendable=expendable,
             frees=False,
@@ -133,6 +137,26 @@ async def ollama_real(_: Path) -> AsyncIterator[Driver]:
             await runtime.remove(name)
         for open_one in (runtime, dead, http):
             await open_one.close()
+
+
+@contextmanager
+def _loaded(url: str, name: str) -> Iterator[None]:
+    """A model in memory, as a request would leave it, and out of it again."""
+
+    def keep(alive: str | int) -> None:
+        body = json.dumps({"model": name, "keep_alive": alive}).encode()
+        request = urllib.request.Request(f"{url}/api/generate", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            answer.read()
+
+    keep("5m")
+    yield
+    keep(0)
+    for _ in range(100):
+        with urllib.request.urlopen(f"{url}/api/ps", timeout=10) as answer:
+            if name not in answer.read().decode():
+                return
+        time.sleep(0.1)
 
 
 async def _real_row(http: Http, text: str, scheme: str) -> Row:
