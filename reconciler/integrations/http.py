@@ -28,6 +28,8 @@ Transport = httpx.AsyncBaseTransport
 MockTransport = httpx.MockTransport
 Request = httpx.Request
 Response = httpx.Response
+ByteStream = httpx.ByteStream
+"""A body for a double's ``Response(stream=…)``: one given as ``content`` counts as read and cannot be streamed."""
 
 LONGEST_WAIT_SECONDS = 30.0
 """A server that asks for a longer pause is not asked again here: its answer goes to the caller."""

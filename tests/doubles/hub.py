@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
-from reconciler.integrations.http import MockTransport, Request, Response
+from reconciler.integrations.http import ByteStream, MockTransport, Request, Response
 
 HUB = "https://hub.double"
 CDN = "https://cdn.double"
@@ -30,7 +30,7 @@ _SORTS = frozenset({"downloads", "likes", "lastModified", "createdAt", "trending
 
 @dataclass(frozen=True)
 class DoubleFile:
-    """One file; ``size`` and ``sha256`` may promise more than ``content`` holds, so that tests stay small."""
+    """One file; ``size`` and ``sha256`` may promise more than ``content`` holds: ranges beyond it are zeros."""
 
     content: bytes = b""
     size: int | None = None
@@ -143,7 +143,7 @@ class HubDouble:
         asked = Asked(request.method, url.netloc, unquote(url.path), url.query, dict(request.headers))
         status, headers, body = self.answer(asked)
         shown = b"" if request.method == "HEAD" else body
-        return Response(status, headers=headers, content=shown, request=request)
+        return Response(status, headers=headers, stream=ByteStream(shown), request=request)
 
     @contextmanager
     def serve(self) -> Iterator[str]:
@@ -331,10 +331,11 @@ class HubDouble:
         if self.ignore_ranges or not wanted.startswith("bytes="):
             return 200, headers, each.content
         first, _, last = wanted.removeprefix("bytes=").partition("-")
-        start, end = int(first), min(int(last) if last else each.bytes - 1, len(each.content) - 1)
+        start, end = int(first), min(int(last) if last else each.bytes - 1, each.bytes - 1)
         if start > end:
             return 416, {**headers, "Content-Range": f"bytes */{each.bytes}"}, b""
-        return 206, {**headers, "Content-Range": f"bytes {start}-{end}/{each.bytes}"}, each.content[start : end + 1]
+        shown = each.content[start : end + 1].ljust(end - start + 1, b"\0")
+        return 206, {**headers, "Content-Range": f"bytes {start}-{end}/{each.bytes}"}, shown
 
 
 def _blob(each: DoubleFile, *, tree: bool = False) -> dict[str, Any]:

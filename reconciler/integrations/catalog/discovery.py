@@ -34,7 +34,7 @@ _LINES = (
     ("reranker", re.compile(r"rerank")),
     ("guard", re.compile(r"guard|shield")),
     ("ocr", re.compile(r"ocr")),
-    ("coder", re.compile(r"cod(?:er|e)(?![a-z])|codestral|devstral|starcoder")),
+    ("coder", re.compile(r"(?<!en)(?<!de)coder|(?<![a-z])code|devstral")),
     ("math", re.compile(r"math")),
     ("medical", re.compile(r"(?<![a-z])med")),
     ("vision", re.compile(r"(?<![a-z])vl(?![a-z])|vision|llava|pixtral")),
@@ -227,7 +227,8 @@ def model_from(
         architecture=header.architecture if header else Architecture(next((r.architecture for r in repos), None)),
         context_length=context or next((each.context_length for each in repos if each.context_length), None),
         license=next((each.license for each in says if each.license), None) or (header.license if header else None),
-        released=min((each.created for each in says if each.created), default=None),
+        released=(base.created if base else None)
+        or min((each.created for each in repos if each.created), default=None),
         capabilities=claims,
         repositories=repositories,
         generation_rank=generation_rank(lineage, generation, known.models),
