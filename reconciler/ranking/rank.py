@@ -103,10 +103,12 @@ class _Shared:
         A candidate's score is at most its quality's, since speed only takes from it. Walked by that bound, downwards,
         the walk ends once ``limit`` candidates score above what is left. Where fewer fit, all are contenders.
         """
+        if limit <= 0:
+            return []
         bounds = [self._bound(candidate) for candidate in candidates]
         order = sorted(range(len(candidates)), key=bounds.__getitem__, reverse=True)
         best: list[float] = []
-        found = []
+        found: list[Candidate] = []
         for index in order:
             bound = bounds[index]
             if len(best) == limit and round(bound, 2) < round(best[0], 2):
@@ -154,14 +156,14 @@ def order_key(assessment: Assessment) -> OrderKey:
     """What the ranking sorts by, ascending: what fits first, then score, then tokens a second, both descending; the
     publisher's own repository before packagers; popularity; the smaller file; the candidate's key.
 
-    The score and the speed are rounded to what a person can tell apart (0.01 and 0.1), so that noise in the last
-    digit decides nothing.
+    The score is rounded to 0.01 and the speed to two digits, so that the last megabyte of two files of one quant does
+    not put a packager before the publisher.
     """
     candidate = assessment.candidate
     return (
         not assessment.fits,
         -round(assessment.score, 2),
-        -round(assessment.speed.tokens_per_second, 1),
+        -float(f"{assessment.speed.tokens_per_second:.1e}"),
         candidate.repository.organisation.lower() != candidate.model.publisher.lower(),
         -(candidate.model.downloads + 50 * candidate.model.likes),
         candidate.build.bytes,

@@ -1,9 +1,11 @@
 """The ranking as a whole: what the origin's algorithm tests show, the properties, the parity fixtures."""
 
+import json
 import math
 import random
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from reconciler.domain.catalog import BenchmarkObservation, Build, Repository
 from reconciler.domain.estimate import PROFILES, Candidate, Requirement
 from reconciler.domain.units import GIB, Bytes
+from reconciler.formats.seed_snapshot import seed_catalogue
 from reconciler.ranking.candidates import candidates
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quality import EvidenceIndex
@@ -22,6 +25,7 @@ from tests.ranking.generated import generated_catalogue
 from tests.ranking.made import M3_MAX, RTX_4090, SEED_DAY, candidate, catalogue, machine, model, observation, seed
 from tests.ranking.test_memory import machines, models, quants, requirements
 
+SEED_DOCUMENT = Path(__file__).parents[1] / "formats" / "seed_snapshot.json"
 BIG = machine("macos", vram=128, gbps=546.0, ram=128, ram_gbps=546.0)
 
 
@@ -57,6 +61,15 @@ def test_parity_of_the_memory_that_filters_the_70b():
     by_id = {row.candidate.model.id: row for row in ranked(seed())}
     llama = by_id["meta-llama/Llama-3.3-70B-Instruct-GGUF"]
     assert llama.memory.total_bytes / GIB == pytest.approx(44.16, abs=0.01)
+
+
+@pytest.mark.parametrize("hardware", [M3_MAX, RTX_4090], ids=["m3-max-36gb", "rtx-4090-24gb"])
+def test_parity_with_the_origins_own_snapshot_document(hardware):
+    """Its document names no files: the candidates are its models at Q4_K_M, as in its fixtures."""
+    of = seed_catalogue(json.loads(SEED_DOCUMENT.read_text()))
+    found = [candidate(each) for each in of.models]
+    rows = rank(found, Requirement(), hardware, of, of.generated_at)
+    assert [round(row.score, 2) for row in rows] == [57.63, 54.57, 0.0]
 
 
 # The algorithm.
