@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from datetime import date
 
 import pytest
@@ -223,10 +224,8 @@ JSON = st.recursive(
 @given(JSON)
 def test_whatever_the_hub_sends_only_corrupt_is_raised(value: object) -> None:
     for read in (repo_of, repos_of, files_of):
-        try:
+        with contextlib.suppress(Corrupt):
             read(value)
-        except Corrupt as error:
-            assert error.code == "bad-answer"
 
 
 @given(st.text())
