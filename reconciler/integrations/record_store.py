@@ -81,9 +81,7 @@ class FileRecordStore:
             yield
 
     def _write(self, text: str) -> None:
-        with NamedTemporaryFile(
-            "w", dir=self._folder, prefix=_TEMPORARY, delete=False, encoding="utf-8"
-        ) as file:
+        with NamedTemporaryFile("w", dir=self._folder, prefix=_TEMPORARY, delete=False, encoding="utf-8") as file:
             temporary = Path(file.name)
             try:
                 file.write(text)
@@ -145,7 +143,7 @@ def folder_name(name: str) -> str:
     >>> folder_name("workstation")
     'workstation'
     >>> folder_name("../Team A")
-    'team-a-8c46f7d3'
+    'team-a-b5995121'
     """
     if _PLAIN_NAME.fullmatch(name):
         return name
