@@ -72,6 +72,7 @@ class LiveCatalog:
         self._resolve_seconds = resolve_seconds
         self._hub: HubClient | None = None
         self._registry: RegistryClient | None = None
+        self._known: Known | None = None
 
     async def candidates(self, desired: DesiredState, *, freshness: Freshness) -> Catalogue:
         """The models known, as ``ports.Catalog`` promises. Asks only about organisations that the file allows."""
@@ -97,8 +98,8 @@ class LiveCatalog:
         if isinstance(need, RegistryNeed):
             self._registry = self._registry or self._make_registry()
             return Resolved(need=need, artifact=await self._registry.manifest(need))
-        known = Known(self._bundled().models)
-        return await resolve_hub(self._client(), need, known, today=self._clock.now().date())
+        self._known = self._known or Known(self._bundled().models)
+        return await resolve_hub(self._client(), need, self._known, today=self._clock.now().date())
 
     def _client(self) -> HubClient:
         self._hub = self._hub or self._make_hub()
