@@ -35,7 +35,7 @@ class Mirror:
     def __init__(self, server: _Server) -> None:
         self._server = server
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
     @property

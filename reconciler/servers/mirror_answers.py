@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 from reconciler.formats import gguf, gguf_names
@@ -296,30 +296,27 @@ def _resolved(index: MirrorIndex, name: str, revision: str, path: str, headers: 
         return Answer(304, about)
     wanted = headers.get("range") if headers.get("if-range", etag).strip() == etag else None
     span = span_of(wanted, file.bytes)
-    if span is None:
+    if span == "nothing":
         return Answer(416, {**about, "Content-Range": f"bytes */{file.bytes}"})
-    if wanted is None or span == (0, file.bytes):
-        partial = wanted is not None and _RANGE.fullmatch(wanted.strip()) is not None
-        extra = {"Content-Range": f"bytes 0-{file.bytes - 1}/{file.bytes}"} if partial and file.bytes else {}
-        return Answer(206 if extra else 200, {**about, **extra}, file=file, span=(0, file.bytes))
-    extra = {"Content-Range": f"bytes {span[0]}-{span[1] - 1}/{file.bytes}"}
-    return Answer(206, {**about, **extra}, file=file, span=span)
+    if span == "whole":
+        return Answer(200, about, file=file, span=(0, file.bytes))
+    return Answer(206, {**about, "Content-Range": f"bytes {span[0]}-{span[1] - 1}/{file.bytes}"}, file=file, span=span)
 
 
-def span_of(header: str | None, size: int) -> tuple[int, int] | None:
-    """The half-open span a ``Range`` header means; None where no byte of it exists.
+def span_of(header: str | None, size: int) -> tuple[int, int] | Literal["whole", "nothing"]:
+    """The half-open span a ``Range`` header means.
 
-    Several ranges, other units and nonsense mean the whole file, as RFC 9110 section 14.2 allows.
+    Several ranges, other units and nonsense mean the whole file, as RFC 9110 section 14.2 allows; a range that holds
+    no byte of the file means nothing.
 
     >>> span_of("bytes=0-3", 10), span_of("bytes=8-", 10), span_of("bytes=-4", 10), span_of("bytes=10-", 10)
-    ((0, 4), (8, 10), (6, 10), None)
+    ((0, 4), (8, 10), (6, 10), 'nothing')
     """
     match = _RANGE.fullmatch((header or "").strip())
-    if match is None or match[0] == "bytes=-":
-        return 0, size
-    if not match[1]:
-        return (max(0, size - int(match[2])), size) if int(match[2]) and size else None
-    start, end = int(match[1]), min(int(match[2]) + 1 if match[2] else size, size)
-    if match[2] and int(match[2]) < start:
-        return 0, size
-    return (start, end) if start < size else None
+    if match is None or match[0] == "bytes=-" or (match[1] and match[2] and int(match[2]) < int(match[1])):
+        return "whole"
+    if match[1]:
+        start, end = int(match[1]), min(int(match[2]) + 1 if match[2] else size, size)
+    else:
+        start, end = max(0, size - int(match[2])), size
+    return (start, end) if start < end else "nothing"
