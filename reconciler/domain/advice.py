@@ -1,9 +1,11 @@
-"""The command a person runs for a target that we cannot drive ourselves: text only, quoted for a POSIX shell."""
+"""What a person is told of a target that we cannot drive or ask ourselves: commands quoted for a shell, defaults."""
 
 from __future__ import annotations
 
 import re
 from typing import Literal
+
+from reconciler.domain.units import GIB
 
 Program = Literal["lms", "vllm", "llama-server"]
 
@@ -50,3 +52,21 @@ def command_for(program: Program, repo: str, quant: str | None = None, context: 
         named = repo if local or not quant else f"{repo}:{quant}"
         words = ["llama-server", "-m" if local else "-hf", named, *(("-c", str(context)) if context else ())]
     return " ".join(quoted(word) for word in words)
+
+
+def ollama_default_context(vram_bytes: int) -> int:
+    """Tokens an Ollama server gives a model when nobody told it otherwise.
+
+    For a server that has nothing loaded and so does not show it; ``OLLAMA_CONTEXT_LENGTH`` may say another number there.
+
+    Args:
+        vram_bytes: of all devices together; 0 without one.
+
+    Source: ``spec/runtimes.md`` section 1.8 (Ollama 0.33).
+
+    >>> [ollama_default_context(gib * 2**30) for gib in (0, 22, 23, 46, 47)]
+    [4096, 4096, 32768, 32768, 262144]
+    """
+    if vram_bytes >= 47 * GIB:
+        return 262_144
+    return 32_768 if vram_bytes >= 23 * GIB else 4_096

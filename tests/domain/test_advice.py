@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.advice import command_for, quoted
+from reconciler.domain.advice import command_for, ollama_default_context, quoted
+from reconciler.domain.units import GIB
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,9 @@ def test_a_shell_reads_back_the_very_word(word):
 @given(st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1))
 def test_no_repository_name_can_add_a_word(repo):
     assert len(shlex.split(command_for("vllm", repo))) == 3
+
+
+def test_ollamas_own_context_goes_by_the_memory_of_all_devices():
+    assert ollama_default_context(0) == 4096
+    assert ollama_default_context(24 * GIB) == 32_768
+    assert ollama_default_context(2 * 24 * GIB) == 262_144
