@@ -13,9 +13,7 @@ File = Annotated[
         "-f", "--file", envvar="LOCALMODELS_FILE", help="The desired state; else localmodels.yaml upwards from here."
     ),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", envvar="LOCALMODELS_JSON", help="Print one JSON document instead of text.")
-]
+Json = Annotated[bool, typer.Option("--json", envvar="LOCALMODELS_JSON", help="Print JSON instead of text.")]
 Offline = Annotated[
     bool,
     typer.Option(
@@ -31,17 +29,27 @@ Machine = Annotated[
     typer.Option(
         "--hardware",
         envvar="LOCALMODELS_HARDWARE",
-        help="Plan for another machine: rtx-4090, '2x rtx-3090', m3-max-36gb, cpu-16gb, or a JSON file.",
+        metavar="MACHINE",
+        help="For another machine: rtx-4090, '2x rtx-3090', m3-max-36gb, cpu-16gb, or a JSON file.",
     ),
 ]
 Accept = Annotated[
     list[str] | None,
-    typer.Option("--accept", envvar="LOCALMODELS_ACCEPT", help="Let this slot's held swap run. May be given again."),
+    typer.Option(
+        "--accept",
+        envvar="LOCALMODELS_ACCEPT",
+        metavar="SLOT",
+        help="Let this slot's held swap run. May be given again.",
+    ),
 ]
 AllowEvictions = Annotated[
     int | None,
     typer.Option(
-        "--allow-evictions", envvar="LOCALMODELS_ALLOW_EVICTIONS", min=0, help="Let this plan lose up to N models."
+        "--allow-evictions",
+        envvar="LOCALMODELS_ALLOW_EVICTIONS",
+        metavar="N",
+        min=0,
+        help="Let this plan lose up to N models.",
     ),
 ]
 TakeOver = Annotated[
@@ -50,10 +58,31 @@ TakeOver = Annotated[
 ]
 LockTimeout = Annotated[
     float,
-    typer.Option("--lock-timeout", envvar="LOCALMODELS_LOCK_TIMEOUT", min=0.0, help="Seconds to wait for another run."),
+    typer.Option(
+        "--lock-timeout",
+        envvar="LOCALMODELS_LOCK_TIMEOUT",
+        metavar="SECONDS",
+        min=0.0,
+        help="How long to wait for another run.",
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", envvar="LOCALMODELS_YES", help="Do it without asking.")]
+ProfileWord = Literal["general", "coding", "reasoning", "vision", "embedding"]
 ProfileName = Annotated[
-    Literal["general", "coding", "reasoning", "vision", "embedding"],
+    ProfileWord | None,
     typer.Option("--profile", envvar="LOCALMODELS_PROFILE", help="What the models are ranked for."),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        envvar="LOCALMODELS_CONTEXT",
+        metavar="TOKENS",
+        min=1,
+        help="Context it must fit with; else 4096, or less where the model has less.",
+    ),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option("--target", envvar="LOCALMODELS_TARGET", metavar="TARGET", help="The target, by its name."),
 ]

@@ -18,6 +18,7 @@ from reconciler.errors import (
 )
 
 SCHEMA_VERSION = "1"
+REFUSED_CODES = frozenset({"refused-by-guard", "disabled", "not-allowed"})
 EXIT_FAILED, EXIT_REFUSED, EXIT_LOCKED, EXIT_STALE, EXIT_USAGE = 1, 4, 5, 6, 64
 
 
@@ -29,7 +30,7 @@ def exit_code_of(error: ReconcilerError) -> int:
         return EXIT_LOCKED
     if isinstance(error, StalePlan | TamperedPlan):
         return EXIT_STALE
-    if isinstance(error, PlanningError) and error.code == "refused-by-guard":
+    if isinstance(error, PlanningError) and error.code in REFUSED_CODES:
         return EXIT_REFUSED
     return EXIT_FAILED
 
@@ -39,18 +40,18 @@ def show_error(error: ReconcilerError, *, as_json: bool) -> None:
     if as_json:
         print_json(None, error=error)
         return
-    lines = [_text_of(error)]
-    if error.hint:
-        lines.append(f"hint: {error.hint}")
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write(error_text(error) + "\n")
 
 
-def _text_of(error: ReconcilerError) -> str:
+def error_text(error: ReconcilerError) -> str:
+    """An error as a person reads it; a file's problems one by one, each with its place."""
     if isinstance(error, DesiredStateError) and error.problems:
         from reconciler.integrations.files.problems import render_problems
 
-        return render_problems(error)
-    return f"error: {error.message}"
+        text = render_problems(error)
+    else:
+        text = f"error: {error.message}"
+    return f"{text}\nhint: {error.hint}" if error.hint else text
 
 
 def print_json(data: Any, *, error: ReconcilerError | None = None, warnings: Iterable[str] = ()) -> None:
@@ -63,6 +64,15 @@ def print_json(data: Any, *, error: ReconcilerError | None = None, warnings: Ite
         "warnings": list(warnings),
     }
     sys.stdout.write(json.dumps(envelope, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_failure_line(error: ReconcilerError) -> None:
+    """The same for a command that prints one object a line, when it fails before its first."""
+    from reconciler import __version__
+
+    first = {"type": "version", "version": __version__, "schemaVersion": SCHEMA_VERSION}
+    last = {"type": "report", "ok": False, "data": None, "error": error_document(error)}
+    sys.stdout.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (first, last)))
 
 
 def error_document(error: ReconcilerError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a run tells what it does: bars on a terminal, a line now and then elsewhere, one JSON object a line with ``--json``."""
+"""How a run tells what it does: bars on a terminal, a line now and then elsewhere, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from typing import Any, Literal, Protocol
 from reconciler import __version__
 from reconciler.cli.outcome import SCHEMA_VERSION, error_document
 from reconciler.cli.views.report import outcome_line, report_text
-from reconciler.domain.plan import Action, Row
+from reconciler.domain.plan import Action, Plan, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import Bytes, show_bytes, show_duration
 from reconciler.errors import ReconcilerError
 from reconciler.ports import Reporter
 
 SECONDS_BETWEEN_LINES = 3.0
+GO_ON = "what was fetched so far is kept, and the next apply goes on from there"
 
 
 class CommandReporter(Reporter, Protocol):
     """A reporter that can also tell of an error that ended the run."""
 
     def failed(self, error: ReconcilerError) -> None: ...
+
+    def stopped(self) -> None:
+        """A signal ended the run."""
 
 
 class Silent:
@@ -46,10 +50,11 @@ class Events:
 
     def __init__(self) -> None:
         self._last = 0.0
+        self._ended = False
         self._write("version", version=__version__, schemaVersion=SCHEMA_VERSION)
 
     def step_started(self, row: Row) -> None:
-        self._write("stepStarted", row=_dump(row))
+        self._write("stepStarted", row=dump(row))
 
     def step_progress(self, row: Row, done: Bytes, total: Bytes, note: str = "") -> None:
         now = time.monotonic()
@@ -59,28 +64,30 @@ class Events:
         self._write("stepProgress", address=row.address, name=row.name, doneBytes=done, totalBytes=total, note=note)
 
     def step_finished(self, outcome: StepOutcome) -> None:
-        self._write("stepFinished", outcome=_dump(outcome))
+        self._write("stepFinished", outcome=dump(outcome))
 
     def note(self, level: Literal["info", "warning"], message: str) -> None:
         self._write("note", level=level, message=message)
 
     def finished(self, report: Report) -> None:
-        self._write("report", ok=not report.failed, data=_dump(report), error=None)
+        self._write("report", ok=not report.failed, data=dump(report), error=None)
 
     def failed(self, error: ReconcilerError) -> None:
         self._write("report", ok=False, data=None, error=error_document(error))
 
-    def passed(self, document: dict[str, Any]) -> None:
-        """One pass of ``watch``."""
-        self._write("pass", **document)
+    def stopped(self) -> None:
+        """The last line of a run that a signal ended, unless its report was given already."""
+        if not self._ended:
+            self.failed(ReconcilerError("stopped by a signal", code="interrupted", hint=GO_ON))
 
     def _write(self, kind: str, **fields: Any) -> None:
+        self._ended = self._ended or kind == "report"
         sys.stdout.write(json.dumps({"type": kind, **fields}, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
 
-def _dump(value: Row | StepOutcome | Report) -> Any:
-    return value.model_dump(mode="json", by_alias=True)
+def dump(value: Row | StepOutcome | Report | Plan) -> Any:
+    return value.modeldump(mode="json", by_alias=True)
 
 
 class Lines:
@@ -113,6 +120,9 @@ class Lines:
     def finished(self, report: Report) -> None:
         sys.stdout.write(report_text(report) + "\n")
         sys.stdout.flush()
+
+    def stopped(self) -> None:
+        self._say(f"stopped; {GO_ON}")
 
     def failed(self, error: ReconcilerError) -> None:
         self._say(f"error: {error.message}")

@@ -4,38 +4,93 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import Any
 
-import click
-
-from reconciler.cli.outcome import EXIT_USAGE, exit_code_of, show_error
+from reconciler.cli.outcome import exit_code_of, print_failure_line, show_error
 from reconciler.errors import ReconcilerError, UsageError
+
+STREAMING = ("apply", "watch")
+"""Commands whose ``--json`` is one object a line, also when they fail before they begin."""
+EXIT_PIPE_CLOSED = 141
+EXIT_INTERRUPTED = 130
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run ``localmodels`` with these arguments. Never raises for anything a person can cause."""
-    as_json = "--json" in arguments or os.environ.get("LOCALMODELS_JSON", "") not in ("", "0", "false")
-    from reconciler.cli.app import command
-
     try:
-        result = command().main(args=list(arguments), prog_name="localmodels", standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.stderr.write("stopped\n")
-        return 130
-    except click.UsageError as error:
-        hint = f"{error.ctx.command_path} --help" if error.ctx else "localmodels --help"
-        show_error(UsageError(error.format_message(), hint=hint), as_json=as_json)
-        return EXIT_USAGE
-    except click.ClickException as error:
-        show_error(UsageError(error.format_message()), as_json=as_json)
-        return EXIT_USAGE
-    except ReconcilerError as error:
-        show_error(error, as_json=as_json)
-        return exit_code_of(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return 130
+        return _outcome(list(arguments))
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - nobody reads any more; stay silent at exit
-        return 141
+        return EXIT_PIPE_CLOSED
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return EXIT_INTERRUPTED
+
+
+def _outcome(arguments: list[str]) -> int:
+    try:
+        result = _invoke(arguments or ["--help"])
+    except ReconcilerError as error:
+        _show(error, arguments)
+        return exit_code_of(error)
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # noqa: BLE001 - a defect of ours: a person gets a sentence, the traceback on request
+        unexpected = _unexpected(error)
+        _show(unexpected, arguments)
+        return exit_code_of(unexpected)
+    sys.stdout.flush()
     return result if isinstance(result, int) else 0
+
+
+def _invoke(arguments: list[str]) -> Any:
+    """What the command returned; the parser's own complaints become ours."""
+    import typer
+
+    from reconciler.cli.app import command
+
+    wrong_usage = typer.BadParameter.__bases__[0]  # typer brings its own click since 0.26; this is either's UsageError
+    wrong = wrong_usage.__bases__[0]
+    try:
+        return command().main(args=arguments, prog_name="localmodels", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except wrong as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "localmodels"
+        raise UsageError(error.format_message(), hint=f"see {path} --help") from None
+
+
+def _show(error: ReconcilerError, arguments: Sequence[str]) -> None:
+    as_json = wants_json(arguments)
+    if as_json and next((word for word in arguments if not word.startswith("-")), None) in STREAMING:
+        print_failure_line(error)
+    else:
+        show_error(error, as_json=as_json)
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether this run answers in JSON, known even where the arguments cannot be parsed."""
+    given = list(arguments)
+    before = given[: given.index("--")] if "--" in given else given
+    return "--json" in before or is_set(os.environ.get("LOCALMODELS_JSON"))
+
+
+def is_set(text: str | None) -> bool:
+    """A variable that says yes, as the parser reads it."""
+    return (text or "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
+
+
+def _unexpected(error: Exception) -> ReconcilerError:
+    """A defect as an error that says how to report it."""
+    if is_set(os.environ.get("LOCALMODELS_DEBUG")):
+        traceback.print_exception(error, file=sys.stderr)
+    last = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
+    place = f" in {last[0].name}, line {last[0].lineno}" if last else ""
+    return ReconcilerError(
+        f"something that should not happen did: {type(error).__name__}: {error}{place}",
+        code="internal",
+        hint="this is a defect: run again with LOCALMODELS_DEBUG=1 and report what it prints",
+    )

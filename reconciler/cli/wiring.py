@@ -77,11 +77,14 @@ class Wiring:
 
         return local_detector(self.places.cache, self.clock, self.environment)
 
+    @cached_property
+    def source(self) -> DesiredSource:
+        """The file, with what only this host knows."""
+        return _Source(self.plain_source, self.places, simulated=self.machine is not None)
+
     def world(self, reporter: Reporter, source: DesiredSource | None = None) -> World:
         """Everything the engine needs, behind its ports."""
-        found = source or _Source(
-            DesiredFile(self.path, environment=self.environment), self.places, simulated=self.machine is not None
-        )
+        found = source or self.source
         return World(
             source=found,
             probe=self.probe,
@@ -91,6 +94,11 @@ class Wiring:
             clock=self.clock,
             reporter=reporter,
         )
+
+    @cached_property
+    def plain_source(self) -> DesiredSource:
+        """The file as it is written, without what this host adds to it."""
+        return DesiredFile(self.path, environment=self.environment)
 
     def records(self, desired: DesiredState) -> RecordStore:
         return FileRecordStore(self.places.state, desired.name, self.clock)
@@ -167,7 +175,7 @@ class Wiring:
 class _Source:
     """The file, with what only this host knows: where the implied store stands."""
 
-    file: DesiredFile
+    file: DesiredSource
     places: Places
     simulated: bool
 

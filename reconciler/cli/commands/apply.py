@@ -49,7 +49,7 @@ def run_apply(arguments: ApplyArguments) -> int:
         try:
             report = run_stoppable(_report(arguments, Wiring(file=arguments.file), reporter))
         except Stopped as stopped:
-            reporter.note("warning", "stopped; what was fetched so far is kept, and the next apply goes on from there")
+            reporter.stopped()
             return stopped.exit_code
         except ReconcilerError as error:
             if arguments.as_json:

@@ -11,12 +11,12 @@ from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
 from reconciler.cli.views.plan import plan_markdown, plan_text
 from reconciler.cli.wiring import Wiring, checked_machine
+from reconciler.cli.writing import write_text
 from reconciler.domain.observation import Observation, UnknownTarget
 from reconciler.domain.plan import Overrides, Plan
-from reconciler.domain.record import Record
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.world import Freshness, Options, Planned
-from reconciler.errors import ReconcilerError, UsageError
+from reconciler.errors import UsageError
 from reconciler.planning.make_plan import make_plan
 
 
@@ -73,28 +73,33 @@ async def _planned(arguments: PlanArguments, wiring: Wiring) -> Planned:
     )
     if arguments.observation is None:
         return await plan_once(world, options)
-    from reconciler.cli.commands.observe import read_observation
+    return await _planned_elsewhere(arguments, wiring, arguments.observation)
 
-    seen = read_observation(arguments.observation)
-    desired = await world.source.load()
+
+async def _planned_elsewhere(arguments: PlanArguments, wiring: Wiring, path: Path) -> Planned:
+    """Plan for the machine of a saved observation: nobody is asked and nothing here is looked at."""
+    from reconciler.cli.commands.observe import placed, read_observation
+
+    seen = read_observation(path)
+    desired = await wiring.plain_source.load()
+    if desired.name != seen.name:
+        raise UsageError(
+            f"the observation is of {seen.name!r}, and the file is {desired.name!r}",
+            hint="name the file that was observed with -f",
+        )
+    desired = placed(desired, seen)
     observation: Observation = seen.observation.model_copy(update={"offline": True})
-    record: Record = seen.record
     if arguments.machine is not None:
-        observation = observation.model_copy(update={"hardware": world.probe.probe()})
-    plan = make_plan(desired, observation, record, overrides=arguments.overrides)
-    return Planned(desired, record, observation, plan)
+        observation = observation.model_copy(update={"hardware": wiring.probe.probe()})
+        desired = desired.model_copy(update={"hardware": None})
+    plan = make_plan(desired, observation, seen.record, overrides=arguments.overrides)
+    return Planned(desired, seen.record, observation, plan)
 
 
 def _save(found: Planned, path: Path) -> None:
     from reconciler.engine.saved_plan import saved, text_of
-    from reconciler.integrations.files.edit import write_atomically
 
-    try:
-        write_atomically(path, text_of(saved(found)))
-    except OSError as error:
-        raise ReconcilerError(
-            f"the plan cannot be saved to {path}: {error.strerror}", code="file-unwritable", hint="choose another --out"
-        ) from error
+    write_text(path, text_of(saved(found)), what="the plan", option="--out")
 
 
 def _show(plan: Plan, arguments: PlanArguments, *, source: str) -> None:

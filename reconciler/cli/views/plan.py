@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler.cli.views.difference import standing_lines
 from reconciler.cli.views.table import columns, paint
 from reconciler.domain.plan import Action, Budget, Plan, Row, Summary
 from reconciler.domain.units import show_bytes
@@ -32,7 +33,7 @@ def plan_text(plan: Plan, *, source: str = "") -> str:
             lines += ["", *([title + ":"] if title else []), *_rows(rows, with_action=not title)]
     if not plan.changes:
         lines += ["", "Nothing to change."]
-    lines += ["", *(_budget(budget) for budget in plan.budgets)]
+    lines += ["", *(budget_line(budget) for budget in plan.budgets)]
     lines += [paint(f"refused: {refusal.message}; {refusal.hint}", "red") for refusal in plan.refused]
     lines += [paint(f"warning: {warning}", "yellow") for warning in plan.warnings]
     if plan.needs:
@@ -75,6 +76,8 @@ def _rows(rows: Sequence[Row], *, with_action: bool) -> list[str]:
         detail = _numbers(row)
         if detail and row.action is not Action.KEEP:
             shown.append(f"      {detail}")
+        if row.action is Action.UPDATE and row.before is not None and row.after is not None:
+            shown += [f"      {line}" for line in standing_lines(row.before, row.after)]
         if row.message:
             shown.append(f"      {row.message}")
         if row.evidence.nearest:
@@ -108,7 +111,8 @@ def _numbers(row: Row) -> str:
     return ", ".join(parts)
 
 
-def _budget(budget: Budget) -> str:
+def budget_line(budget: Budget) -> str:
+    """What a budget holds, and what it will."""
     scope = "Disk budget" if budget.scope == "host" else f"Disk budget of {budget.scope}"
     sign = "" if budget.exact else "≈"
     line = (

@@ -1,0 +1,30 @@
+"""``status``: what is there now, and whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from reconciler.cli.outcome import print_json
+from reconciler.cli.reporting import Silent
+from reconciler.cli.views.status import status_text
+from reconciler.cli.wiring import Wiring
+from reconciler.engine.status import Status, status
+from reconciler.engine.verdict import DONE, FAILED
+from reconciler.engine.world import Options
+
+
+def show_status(file: Path | None, *, as_json: bool) -> int:
+    """Print the status; 1 when a target of the file does not answer."""
+    wiring = Wiring(file=file)
+    found = asyncio.run(status(wiring.world(Silent()), Options()))
+    if as_json:
+        print_json(found.model_dump(mode="json", by_alias=True), warnings=found.warnings)
+    else:
+        sys.stdout.write(status_text(found, now=wiring.clock.now()) + "\n")
+    return FAILED if _has_unknown(found) else DONE
+
+
+def _has_unknown(found: Status) -> bool:
+    return any(target.state == "unknown" for target in found.targets)

@@ -1,0 +1,142 @@
+"""The commands that only look: rankings, explanations, the machine, the catalogue, the schema."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import options
+
+
+def add_to(app: typer.Typer) -> None:
+    """Every command of this file, in the order help shows them."""
+    for one in (suggest, explain, which, hardware):
+        app.command()(one)
+    books = typer.Typer(rich_markup_mode=None, help="Show what models are known, from where, and how old that is.")
+    books.callback(invoke_without_command=True)(catalog)
+    books.command("refresh")(catalog_refresh)
+    app.add_typer(books, name="catalog")
+    app.command()(schema)
+
+
+def suggest(
+    file: options.File = None,
+    json: options.Json = False,
+    profile: options.ProfileName = None,
+    context: options.Context = None,
+    top: Annotated[
+        int | None, typer.Option("--top", envvar="LOCALMODELS_TOP", metavar="N", min=1, help="How many; else 10.")
+    ] = None,
+    all: Annotated[  # noqa: A002 - the option's own name
+        bool, typer.Option("--all", envvar="LOCALMODELS_ALL", help="Also what does not fit or is not allowed, and why.")
+    ] = False,
+    target: options.TargetName = None,
+    hardware: options.Machine = None,
+    offline: options.Offline = False,
+    refresh: options.Refresh = False,
+) -> int:
+    """Rank the models for this machine; without a file, those of every publisher."""
+    from reconciler.cli.commands.suggest import SuggestArguments, show_suggestions
+
+    return show_suggestions(
+        SuggestArguments(
+            file=file,
+            as_json=json,
+            profile=profile,
+            context=context,
+            top=top,
+            everything=all,
+            target=target,
+            machine=hardware,
+            offline=offline,
+            refresh=refresh,
+        )
+    )
+
+
+def explain(
+    model: Annotated[str, typer.Argument(help="A model id, a repository, repository:QUANT, or an Ollama name.")],
+    file: options.File = None,
+    json: options.Json = False,
+    profile: options.ProfileName = None,
+    context: options.Context = None,
+    target: options.TargetName = None,
+    hardware: options.Machine = None,
+    offline: options.Offline = False,
+) -> int:
+    """Show one candidate by parts, with sources and dates; or why it is rejected, and what would change that."""
+    from reconciler.cli.commands.explain import ExplainArguments, show_explanation
+
+    return show_explanation(
+        ExplainArguments(
+            name=model,
+            file=file,
+            as_json=json,
+            profile=profile,
+            context=context,
+            target=target,
+            machine=hardware,
+            offline=offline,
+        )
+    )
+
+
+def which(
+    slot: Annotated[str, typer.Argument(help="A slot's name, or its address slot/NAME[i].")],
+    file: options.File = None,
+    json: options.Json = False,
+) -> int:
+    """Show what fills a slot: target, URL or path, model name, context."""
+    from reconciler.cli.commands.which import show_which
+
+    return show_which(slot, file, as_json=json)
+
+
+def hardware(
+    json: options.Json = False,
+    hardware: options.Machine = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", envvar="LOCALMODELS_FRESH", help="Look again, whatever was seen within the day.")
+    ] = False,
+) -> int:
+    """Show the machine that models would run on, and how sure each number is."""
+    from reconciler.cli.commands.hardware import show_hardware
+
+    return show_hardware(machine=hardware, fresh=fresh, as_json=json)
+
+
+def catalog(context: typer.Context, file: options.File = None, json: options.Json = False) -> int:
+    """Show what models are known, from where, and how old that is."""
+    if context.invoked_subcommand is not None:
+        return 0
+    from reconciler.cli.commands.catalog import show_catalogue
+
+    return show_catalogue(file, as_json=json)
+
+
+def catalog_refresh(
+    file: options.File = None,
+    json: options.Json = False,
+    benchmarks: Annotated[
+        str | None,
+        typer.Option(
+            "--benchmarks",
+            envvar="LOCALMODELS_BENCHMARKS",
+            metavar="FILE|URL",
+            help="Add the observations of this file (docs/benchmarks-format.md) to every later ranking.",
+        ),
+    ] = None,
+    offline: options.Offline = False,
+) -> int:
+    """Ask the Hub about the publishers that the file allows, or add observations of your own."""
+    from reconciler.cli.commands.catalog import refresh_catalogue
+
+    return refresh_catalogue(file, benchmarks=benchmarks, offline=offline, as_json=json)
+
+
+def schema(json: options.Json = False) -> int:
+    """Print the JSON Schema of the file."""
+    from reconciler.cli.commands.schema import print_schema
+
+    return print_schema(as_json=json)

@@ -1,0 +1,73 @@
+"""The status as a person reads it: each target with its models, the budget, what drifted, one line last."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from reconciler.cli.views.difference import drift_lines
+from reconciler.cli.views.plan import budget_line
+from reconciler.cli.views.table import columns, paint
+from reconciler.domain.units import show_bytes, show_duration
+from reconciler.engine.status import Status, StatusModel, StatusTarget
+
+_COLOUR = {"ours": "green", "unmanaged-match": "green", "drifted": "yellow", "missing": "red", "unknown": "yellow"}
+
+
+def status_text(status: Status, *, now: datetime) -> str:
+    """The whole status.
+
+    Args:
+        status: what was seen.
+        now: ages are counted from here.
+    """
+    lines = [paint(f"{status.name} ({status.source})", "bold")]
+    if not status.enabled:
+        lines.append(paint("enabled: false: nothing is changed here", "yellow"))
+    for target in status.targets:
+        lines += ["", *_target(target, now)]
+    lines += ["", *(budget_line(budget) for budget in status.budgets)]
+    lines += drift_lines(status.drift)
+    for intent in status.intents:
+        age = _ago(intent.begun_at, now)
+        lines.append(f"unfinished: {intent.action} {intent.name} on {intent.target_name}, begun {age}")
+    lines += [paint(f"warning: {warning}", "yellow") for warning in status.warnings]
+    return "\n".join([*lines, _last_line(status, now)])
+
+
+def _target(target: StatusTarget, now: datetime) -> list[str]:
+    head = f"{target.name} ({target.key.replace('|', ' ', 1).strip()})"
+    if target.version:
+        head += f", version {target.version}"
+    lines = [paint(head, "bold") if target.state == "observed" else paint(f"{head}: {target.state}", "yellow")]
+    lines += [f"  {target.reason}"] if target.reason else []
+    lines += [f"  hint: {target.hint}"] if target.hint else []
+    table = columns([_cells(model, now) for model in target.models], right=frozenset({2}))
+    lines += [paint(row, _COLOUR.get(model.standing, "dim")) for model, row in zip(target.models, table, strict=True)]
+    if not target.models and target.state == "observed":
+        lines.append("  no models")
+    if target.partial_bytes:
+        names = f" ({', '.join(target.partial_names)})" if target.partial_names else ""
+        lines.append(f"  unfinished downloads: {show_bytes(target.partial_bytes)}{names}")
+    if target.disk:
+        lines.append(f"  {show_bytes(target.disk.free_bytes)} of {show_bytes(target.disk.total_bytes)} disk free")
+    return lines + [f"  note: {note}" for note in target.notes]
+
+
+def _cells(model: StatusModel, now: datetime) -> list[str]:
+    notes = [*(["in use"] if model.loaded else []), *(["adopted"] if model.adopted else [])]
+    notes += [f"since {_ago(model.installed_at, now)}"] if model.installed_at else []
+    return [model.standing, model.name, show_bytes(model.bytes), ", ".join(model.slots), ", ".join(notes)]
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    seconds = (now - then).total_seconds()
+    return f"{show_duration(seconds)} ago" if seconds >= 1 else "now"
+
+
+def _last_line(status: Status, now: datetime) -> str:
+    applied = f"last install {_ago(status.last_applied_at, now)}" if status.last_applied_at else "nothing applied yet"
+    if status.in_sync:
+        return f"In sync; {applied}."
+    waiting = "1 change" if status.pending == 1 else f"{status.pending} changes"
+    waiting = f"{waiting} pending: see plan" if status.pending else "not everything can be met: see plan"
+    return f"Not in sync: {waiting}; {applied}."
