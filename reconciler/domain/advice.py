@@ -57,7 +57,7 @@ def command_for(program: Program, repo: str, quant: str | None = None, context: 
 def ollama_default_context(vram_bytes: int) -> int:
     """Tokens an Ollama server gives a model when nobody told it otherwise.
 
-    For a server that has nothing loaded and so does not show it; ``OLLAMA_CONTEXT_LENGTH`` may say another number there.
+    For a server that has nothing loaded and so does not show it; its ``OLLAMA_CONTEXT_LENGTH`` may say another number.
 
     Args:
         vram_bytes: of all devices together; 0 without one.
