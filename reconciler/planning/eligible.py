@@ -15,7 +15,7 @@ from reconciler.planning.option import Option, Rejected, RejectionReason
 from reconciler.planning.placing import name_on, need_for, refine
 from reconciler.planning.scene import Scene, names_of
 from reconciler.planning.trust import distrust_of_model, distrust_of_names, distrust_of_repository
-from reconciler.ranking.profiles import line_serves
+from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import assess, order_key
 
@@ -143,7 +143,7 @@ def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected
 
     model = candidate.model
     claimed = {capability for capability, _ in model.capabilities}
-    if not line_serves(model.line, slot.profile) and not (slot.profile == "vision" and "vision" in claimed):
+    if not model_serves(model, slot.profile):
         return rejected("wrong-line", f"a {model.line} model does not serve {slot.profile}")
     missing = [capability for capability in slot.capabilities if capability not in claimed]
     if missing:

@@ -116,10 +116,13 @@ class Scene:
 
     @cached_property
     def entries_by_slot(self) -> Mapping[str, tuple[RecordEntry, ...]]:
-        """By slot address: what we installed for it, on targets of this file."""
+        """By slot address: what we installed for it, on targets of this file; the newest first.
+
+        Two can claim one address while an eviction waits: the one that took over is the later one.
+        """
         keys = {target.key for target in self.desired.targets}
         found: dict[str, tuple[RecordEntry, ...]] = {}
-        for entry in self.record.entries:
+        for entry in sorted(self.record.entries, key=lambda one: (-one.installed_at.timestamp(), one.name)):
             for address in entry.slots:
                 if entry.target_key in keys:
                     found[address] = (*found.get(address, ()), entry)

@@ -1,0 +1,121 @@
+"""What a person should know that changes nothing: in every plan, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.domain.families import family_warnings
+from reconciler.domain.names import glob_matches
+from reconciler.domain.observation import UnknownTarget
+from reconciler.domain.plan import Drift
+from reconciler.domain.units import show_bytes
+from reconciler.planning.content import as_recorded
+from reconciler.planning.scene import Scene
+from reconciler.planning.select import Pick
+
+
+def findings(scene: Scene, picks: Sequence[Pick]) -> tuple[str, ...]:
+    """Warnings of one plan, each once."""
+    found = [
+        *scene.desired.notices,
+        *scene.observation.warnings,
+        *scene.observation.catalogue.notes,
+        *family_warnings(scene.desired, scene.observation.catalogue.models),
+        *_unknown_targets(scene),
+        *_keeps_without_match(scene),
+        *_orphans(scene),
+        *_contexts_not_served(scene, picks),
+        *_memory(scene, picks),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def drift_of(scene: Scene) -> tuple[Drift, ...]:
+    """What is not as we recorded it, on targets that answered."""
+    found = []
+    for target in scene.desired.targets:
+        if target.name not in scene.observed:
+            continue
+        for entry in scene.record.entries:
+            if entry.target_key != target.key:
+                continue
+            installed = scene.installed(target.name, entry.name)
+            if installed is None:
+                found.append(Drift(target=target.name, name=entry.name, kind="missing", before=entry.digest))
+            elif as_recorded(scene, target.name, installed, entry) == "other":
+                found.append(
+                    Drift(
+                        target=target.name,
+                        name=entry.name,
+                        kind="content-changed",
+                        before=entry.digest,
+                        after=installed.digest,
+                    )
+                )
+    return tuple(found)
+
+
+def _unknown_targets(scene: Scene) -> list[str]:
+    return [
+        f"target {target.name} is unknown, so nothing changes there: {target.reason}"
+        for target in scene.observation.targets
+        if isinstance(target, UnknownTarget) and target.name in scene.targets
+    ]
+
+
+def _keeps_without_match(scene: Scene) -> list[str]:
+    names = {
+        name
+        for target in scene.observed.values()
+        for model in target.installed
+        for name in (model.name, model.repo or "", f"{model.repo}:{model.quant}")
+    } | {name for entry in scene.record.entries for name in (entry.name, entry.model_id)}
+    return [
+        f"keep: {pattern!r} matches nothing that is installed"
+        for pattern in scene.desired.pool.keep
+        if not any(glob_matches(pattern, name) for name in names)
+    ]
+
+
+def _orphans(scene: Scene) -> list[str]:
+    keys = {target.key for target in scene.desired.targets}
+    return [
+        f"{entry.name} on {entry.target_name} is orphaned: its target left the file; `destroy` or `disown` settles it"
+        for entry in scene.record.entries
+        if entry.target_key not in keys
+    ]
+
+
+def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:
+    found = []
+    for pick in picks:
+        observed = scene.observed.get(pick.option.target.name)
+        model = pick.option.installed
+        served = (model.model_context if model else None) or (observed.served_context if observed else None)
+        if pick.slot.context is not None and served is not None and served < pick.slot.context:
+            found.append(
+                f"{pick.address}: {pick.option.target.name} serves {served} tokens, the slot asks {pick.slot.context}"
+            )
+    return found
+
+
+def _memory(scene: Scene, picks: Sequence[Pick]) -> list[str]:
+    """A pin that does not fit, and a model that does not fit beside what runs now: warnings, never reasons."""
+    found = []
+    for pick in picks:
+        hardware = scene.hardware(pick.option.target)
+        needed, capacity = pick.option.assessment.memory.total_bytes, hardware.capacity_bytes
+        name = f"{pick.option.candidate.model.id} at {pick.option.candidate.quant}"
+        if needed > capacity:
+            found.append(
+                f"{pick.address}: {name} needs about {show_bytes(needed)} of memory at {pick.option.context} tokens, "
+                f"{show_bytes(capacity)} usable"
+            )
+            continue
+        devices = [device.free_bytes for device in hardware.devices if device.free_bytes is not None]
+        free = sum(devices) if devices else (hardware.ram_free_bytes if not hardware.devices else None)
+        if free is not None and needed > free and pick.option.installed is None:
+            found.append(
+                f"{pick.address}: {name} needs about {show_bytes(needed)} of memory, {show_bytes(free)} free now"
+            )
+    return found

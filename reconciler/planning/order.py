@@ -1,0 +1,248 @@
+"""In which order, and whether there is room: make before break, the disk and the budget held after every step.
+
+Old and new must fit together. What nothing asks for goes first, and only as much of it as is needed; what a swap
+replaces goes right after its successor is there. Where a swap does not fit it is blocked, unless ``allowGap``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.domain.observation import Installed
+from reconciler.domain.plan import Action, Budget, Reason, Row
+from reconciler.domain.units import Bytes, show_bytes
+from reconciler.planning.room import Place, budget_scope, min_free_bytes, owned_sizes
+from reconciler.planning.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Changes in the order apply runs them, what found no room, and the budgets along the way."""
+
+    changes: tuple[Row, ...]
+    kept: tuple[Row, ...]
+    blocked: tuple[Row, ...]
+    budgets: tuple[Budget, ...]
+
+
+def order(scene: Scene, changes: Iterable[Row]) -> Ordered:
+    """Put rows in an order that never over-fills; rows that cannot be placed come back as blocked or kept."""
+    rows = tuple(changes)
+    disk = _Disk.of(scene)
+    walk = _Walk(scene, disk, [row for row in rows if row.action is Action.EVICT])
+    walk.done.extend(row for row in rows if row.action is Action.FORGET)
+    wanting = [row for row in rows if row.action in (Action.INSTALL, Action.UPDATE)]
+    while wanting:
+        placed = [row for row in wanting if walk.place(row)]
+        if not placed:
+            break
+        wanting = [row for row in wanting if row not in placed]
+    for row in wanting:
+        if not (scene.desired.pool.allow_gap and walk.place_with_gap(row)):
+            walk.block(row)
+    walk.finish()
+    return Ordered(tuple(walk.done), tuple(walk.kept), tuple(walk.blocked), disk.budgets(scene, walk.done))
+
+
+@dataclass(slots=True)
+class _Disk:
+    """Bytes of ours by place as the plan goes on, and the free bytes of each file system."""
+
+    held: dict[Place, int]
+    limits: dict[str, int]
+    scope_of: dict[str, str]
+    device_of: dict[str, str]
+    free: dict[str, int]
+    peak: dict[str, int] = field(default_factory=dict)
+    used_before: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, scene: Scene) -> _Disk:
+        disk = cls(held=dict(owned_sizes(scene)), limits={}, scope_of={}, device_of={}, free={})
+        for target in scene.desired.targets:
+            scope = budget_scope(target)
+            disk.scope_of[target.name] = scope
+            disk.limits[scope] = target.disk_budget or scene.desired.pool.disk_budget
+            space = scene.observed[target.name].disk if target.name in scene.observed else None
+            if space is not None:
+                disk.device_of[target.name] = space.device
+                disk.free[space.device] = space.free_bytes - min_free_bytes(scene, space)
+        for scope in disk.limits:
+            disk.used_before[scope] = disk.peak[scope] = disk.used(scope)
+        return disk
+
+    def used(self, scope: str) -> int:
+        return sum(size for (target, _), size in self.held.items() if self.scope_of[target] == scope)
+
+    def add(self, row: Row, resumed: int) -> None:
+        """The new content arrives beside the old; an update then gives the old bytes back."""
+        scope, place = self.scope_of[row.target], (row.target, row.name)
+        self.peak[scope] = max(self.peak[scope], self.used(scope) + row.bytes_down)
+        self.held[place] = row.bytes_down
+        self._free(row.target, row.bytes_freed + resumed - row.bytes_down)
+
+    def drop(self, row: Row) -> None:
+        self._free(row.target, self.held.pop((row.target, row.name), 0))
+
+    def _free(self, target: str, change: int) -> None:
+        device = self.device_of.get(target)
+        if device is not None:
+            self.free[device] += change
+
+    def budgets(self, scene: Scene, changes: Sequence[Row]) -> tuple[Budget, ...]:
+        found = []
+        for scope in sorted(self.limits):
+            here = [target for target in scene.desired.targets if self.scope_of[target.name] == scope]
+            spaces = [scene.observed[target.name].disk for target in here if target.name in scene.observed]
+            space = next((space for space in spaces if space is not None), None)
+            fetched = [row for row in changes if row.bytes_down and self.scope_of[row.target] == scope]
+            found.append(
+                Budget(
+                    scope=scope,
+                    limit_bytes=Bytes(self.limits[scope]),
+                    used_bytes=Bytes(self.used_before[scope]),
+                    peak_bytes=Bytes(self.peak[scope]),
+                    after_bytes=Bytes(self.used(scope)),
+                    free_disk_bytes=space.free_bytes if space else None,
+                    min_free_bytes=min_free_bytes(scene, space) if space else None,
+                    exact=all(row.resolved for row in fetched),
+                )
+            )
+        return tuple(found)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One pass over the rows, with what may still be evicted to make room."""
+
+    scene: Scene
+    disk: _Disk
+    evictions: list[Row]
+    done: list[Row] = field(default_factory=list)
+    kept: list[Row] = field(default_factory=list)
+    blocked: list[Row] = field(default_factory=list)
+
+    def place(self, row: Row) -> bool:
+        """Put a download next if it fits, after evicting what nothing asks for as far as needed."""
+        victims: list[Row] = []
+        for victim in [*self._spare(row), None]:
+            if self._lacking(row, victims) <= 0:
+                self._commit(row, victims)
+                return True
+            if victim is not None:
+                victims.append(victim)
+        return False
+
+    def place_with_gap(self, row: Row) -> bool:
+        """Let what the row replaces go first, where the file allows a gap."""
+        victims = [*self._spare(row), *self._replaced_by(row)]
+        if not self._replaced_by(row) or self._lacking(row, victims) > 0:
+            return False
+        self._commit(row.model_copy(update={"gap": True}), victims, gap=True)
+        return True
+
+    def block(self, row: Row) -> None:
+        """No room: the row changes nothing, and what it would have replaced stays."""
+        swap = self._replaced_by(row) or row.action is Action.UPDATE
+        missing = Bytes(self._lacking(row, self._spare(row)))
+        reason = Reason.NO_ROOM_TO_SWAP if swap else Reason.NO_ROOM
+        message = f"{show_bytes(missing)} missing" + (" to hold the old and the new together" if swap else "")
+        evidence = row.evidence.model_copy(update={"missing_bytes": missing})
+        self.blocked.append(
+            row.model_copy(
+                update={
+                    "action": Action.KEEP,
+                    "reason": reason,
+                    "message": message,
+                    "evidence": evidence,
+                    "resolved": True,
+                }
+            )
+        )
+        for old in self._replaced_by(row):
+            self.evictions.remove(old)
+            self.kept.append(_stays(old, Reason.REPLACEMENT_BLOCKED, "its replacement has no room"))
+
+    def finish(self) -> None:
+        """Evictions come last; under ``prune: pressure`` what no room was needed for stays."""
+        for row in list(self.evictions):
+            needed = row.reason in (Reason.REPLACED, Reason.OVER_BUDGET)
+            if self.scene.desired.pool.prune == "pressure" and not needed and not self._over_budget(row):
+                self.kept.append(_stays(row, Reason.PRUNE_OFF, "prune: pressure, and no room is needed"))
+                continue
+            self.disk.drop(row)
+            self.done.append(row)
+        self.evictions.clear()
+
+    def _over_budget(self, row: Row) -> bool:
+        scope = self.disk.scope_of[row.target]
+        return self.disk.used(scope) > self.disk.limits[scope]
+
+    def _commit(self, row: Row, victims: Sequence[Row], *, gap: bool = False) -> None:
+        for victim in victims:
+            self.evictions.remove(victim)
+            self.disk.drop(victim)
+            self.done.append(
+                victim.model_copy(update={"gap": True}) if gap and victim.reason is Reason.REPLACED else victim
+            )
+        self.disk.add(row, self._resumed(row))
+        self.done.append(row)
+        for old in self._replaced_by(row):
+            self.evictions.remove(old)
+            self.disk.drop(old)
+            self.done.append(old)
+
+    def _lacking(self, row: Row, victims: Sequence[Row]) -> int:
+        """What is missing once the victims are gone; a victim frees only the budget and the disk it is on."""
+        scope, device = self.disk.scope_of[row.target], self.disk.device_of.get(row.target)
+        in_scope = sum(victim.bytes_freed for victim in victims if self.disk.scope_of[victim.target] == scope)
+        on_disk = sum(victim.bytes_freed for victim in victims if self.disk.device_of.get(victim.target) == device)
+        over_budget = self.disk.used(scope) + row.bytes_down - in_scope - self.disk.limits[scope]
+        over_disk = row.bytes_down - self._resumed(row) - on_disk - self.disk.free[device] if device is not None else 0
+        return max(0, over_budget, over_disk)
+
+    def _spare(self, row: Row) -> list[Row]:
+        """What nothing asks for, worst first: score, then last use, then age. Only where it would free room."""
+        scope, device = self.disk.scope_of[row.target], self.disk.device_of.get(row.target)
+        useful = [
+            victim
+            for victim in self.evictions
+            if victim.reason is not Reason.REPLACED
+            and (self.disk.scope_of[victim.target] == scope or self.disk.device_of.get(victim.target) == device)
+        ]
+        return sorted(useful, key=lambda victim: eviction_key(self.scene, victim))
+
+    def _replaced_by(self, row: Row) -> list[Row]:
+        """Evictions whose slots this row now fills."""
+        return [old for old in self.evictions if old.reason is Reason.REPLACED and set(old.slots) & set(row.slots)]
+
+    def _resumed(self, row: Row) -> int:
+        """Bytes of an unfinished download of this very row that are on the disk already."""
+        observed = self.scene.observed[row.target]
+        return observed.partial_bytes if observed.partial_names == (row.name,) else 0
+
+
+def eviction_key(scene: Scene, row: Row) -> tuple[float, float, float, str]:
+    """Ascending: the lowest score goes first, then the longest unused, then the oldest."""
+    entry = scene.entry(row.target_key, row.name)
+    installed: Installed | None = scene.installed(row.target, row.name)
+    last = (installed.last_used_at if installed else None) or (entry.last_used_at if entry else None)
+    return (
+        entry.score if entry else 0.0,
+        last.timestamp() if last else 0.0,
+        entry.installed_at.timestamp() if entry else 0.0,
+        row.name,
+    )
+
+
+def _stays(row: Row, reason: Reason, message: str) -> Row:
+    return row.model_copy(
+        update={
+            "action": Action.KEEP,
+            "reason": reason,
+            "message": message,
+            "bytes_freed": Bytes(0),
+            "after": row.before,
+        }
+    )
