@@ -87,7 +87,7 @@ class Events:
 
 
 def dump(value: Row | StepOutcome | Report | Plan) -> Any:
-    return value.modeldump(mode="json", by_alias=True)
+    return value.model_dump(mode="json", by_alias=True)
 
 
 class Lines:
@@ -191,16 +191,17 @@ def progress_words(done: int, total: int, seconds: float, begun_at: int) -> str:
     return f"{words}, {show_bytes(int(rate))}/s, {show_duration(max(1.0, (total - done) / rate))} left"
 
 
+def progress_for() -> Lines | Bars:
+    """For a person: bars on a terminal, lines elsewhere."""
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
 @contextmanager
-def reporter_for(*, as_json: bool) -> Iterator[Any]:
+def reporter_for(*, as_json: bool) -> Iterator[Events | Lines | Bars]:
     """The reporter that fits where the output goes."""
-    if as_json:
-        yield Events()
-    elif sys.stderr.isatty():
-        bars = Bars()
-        try:
-            yield bars
-        finally:
-            bars.close()
-    else:
-        yield Lines()
+    reporter = Events() if as_json else progress_for()
+    try:
+        yield reporter
+    finally:
+        if isinstance(reporter, Bars):
+            reporter.close()

@@ -51,8 +51,8 @@ def _invoke(arguments: list[str]) -> Any:
 
     from reconciler.cli.app import command
 
-    wrong_usage = typer.BadParameter.__bases__[0]  # typer brings its own click since 0.26; this is either's UsageError
-    wrong = wrong_usage.__bases__[0]
+    # typer has carried a click of its own for some versions: this is the ClickException of whichever it uses
+    wrong: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         return command().main(args=arguments, prog_name="localmodels", standalone_mode=False)
     except typer.Abort:
@@ -60,7 +60,8 @@ def _invoke(arguments: list[str]) -> Any:
     except wrong as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "localmodels"
-        raise UsageError(error.format_message(), hint=f"see {path} --help") from None
+        message = str(getattr(error, "format_message", error.__str__)())
+        raise UsageError(message, hint=f"see {path} --help") from None
 
 
 def _show(error: ReconcilerError, arguments: Sequence[str]) -> None:

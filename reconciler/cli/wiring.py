@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING
 from reconciler.domain.desired import DesiredState, HardwareOverride, SecretReference, Target
 from reconciler.domain.hardware import HardwareReading
 from reconciler.engine.world import World
-from reconciler.errors import DesiredStateError, UsageError
+from reconciler.errors import DesiredStateError, Refused, UsageError
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.files.desired_file import DesiredFile, find_file
 from reconciler.integrations.record_store import FileRecordStore
 from reconciler.ports import Catalog, Clock, DesiredSource, HardwareProbe, RecordStore, Reporter, Runtime
 
 if TYPE_CHECKING:
+    from reconciler.domain.catalog import Catalogue
     from reconciler.integrations.hardware.detector import Detector
     from reconciler.integrations.http import Http
+
+
+BENCHMARKS_FILE = "benchmarks.json"
+"""In the data directory; see ``reconciler.cli.benchmarks``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,11 @@ class Wiring:
 
     @cached_property
     def probe(self) -> HardwareProbe:
-        return _Probe(self._detector, self.machine, self.clock)
+        return _Probe(lambda: self.detector, self.machine, self.clock)
 
-    def _detector(self) -> Detector:
+    @cached_property
+    def detector(self) -> Detector:
+        """Of this machine."""
         from reconciler.integrations.hardware.detector import local_detector
 
         return local_detector(self.places.cache, self.clock, self.environment)
@@ -95,17 +102,26 @@ class Wiring:
             reporter=reporter,
         )
 
-    @cached_property
+    async def desired_if_any(self) -> DesiredState | None:
+        """The file's desired state; None where nobody named a file and none is here."""
+        named = self.file is not None or bool(self.environment.get("LOCALMODELS_FILE"))
+        try:
+            return await self.source.load()
+        except DesiredStateError as error:
+            if error.code == "desired-state-missing" and not named:
+                return None
+            raise
+
+    @property
     def plain_source(self) -> DesiredSource:
         """The file as it is written, without what this host adds to it."""
-        return DesiredFile(self.path, environment=self.environment)
+        return _File(self)
 
     def records(self, desired: DesiredState) -> RecordStore:
         return FileRecordStore(self.places.state, desired.name, self.clock)
 
     def catalog(self, desired: DesiredState) -> Catalog:
         """The bundled snapshot, what the Hub said, and the benchmarks a person added."""
-        from reconciler.integrations.catalog.bundled import load_bundled
         from reconciler.integrations.catalog.hub_cache import HubCache
         from reconciler.integrations.catalog.live import LiveCatalog
 
@@ -120,13 +136,29 @@ class Wiring:
             return RegistryClient(self.http())
 
         return LiveCatalog(
-            bundled=load_bundled,
+            bundled=lambda: self.bundled,
             hub=hub,  # type: ignore[arg-type]
             registry=registry,  # type: ignore[arg-type]
             cache=HubCache(self.places.cache / "hub.json", clock=self.clock),
             clock=self.clock,
             endpoint=desired.hub.endpoint,
         )
+
+    @cached_property
+    def bundled(self) -> Catalogue:
+        """The shipped snapshot with the observations that a person added."""
+        from reconciler.integrations.catalog.bundled import load_bundled
+
+        shipped = load_bundled()
+        if not (self.places.data / BENCHMARKS_FILE).exists():
+            return shipped
+        from reconciler.cli.benchmarks import added_observations
+        from reconciler.formats.observation_file import with_observations
+
+        try:
+            return with_observations(shipped, added_observations(self.places.data))
+        except Refused as error:
+            return replace(shipped, notes=(*shipped.notes, error.message))
 
     def http(self) -> Http:
         from reconciler.integrations.http import Http
@@ -169,6 +201,16 @@ class Wiring:
             raise DesiredStateError(
                 f"the file of hub.tokenFrom cannot be read: {reference.file}: {reason}", code="secret-unreadable"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The file, looked for when it is first needed: some commands work without one."""
+
+    wiring: Wiring
+
+    async def load(self) -> DesiredState:
+        return await DesiredFile(self.wiring.path, environment=self.wiring.environment).load()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.cli.asking import agreed
 from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.outcome import exit_code_of
 from reconciler.cli.reporting import reporter_for
@@ -18,6 +18,7 @@ from reconciler.domain.report import Report
 from reconciler.engine.reconcile import reconcile
 from reconciler.engine.world import Options, Planned
 from reconciler.errors import ReconcilerError, UsageError
+from reconciler.ports import Reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ def run_apply(arguments: ApplyArguments) -> int:
     return exit_code_of_report(report)
 
 
-async def _report(arguments: ApplyArguments, wiring: Wiring, reporter: object) -> Report | None:
-    world = wiring.world(reporter)  # type: ignore[arg-type]
+async def _report(arguments: ApplyArguments, wiring: Wiring, reporter: Reporter) -> Report | None:
+    world = wiring.world(reporter)
     options = Options(
         freshness=freshness_of(offline=arguments.offline, refresh=arguments.refresh),
         ask=not arguments.offline,
@@ -101,14 +102,7 @@ async def _agreed(planned: Planned, arguments: ApplyArguments) -> bool:
         sys.stdout.flush()
     if arguments.yes or planned.plan.refused or not planned.plan.applicable:
         return True
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or arguments.as_json:
-        raise UsageError(
-            "nobody can be asked here", code="confirmation-needed", hint="give --yes, or apply a saved plan"
-        )
-    sys.stderr.write("Do this? [y/N] ")
-    sys.stderr.flush()
-    answer = await asyncio.to_thread(sys.stdin.readline)
-    return answer.strip().lower() in ("y", "yes")
+    return await agreed("Do this?", yes=False, as_json=arguments.as_json)
 
 
 def _content(path: Path) -> bytes:

@@ -1,0 +1,67 @@
+"""``catalog``: what models are known; ``catalog refresh``: ask the Hub, or add observations of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from reconciler.cli.benchmarks import added_observations, keep_observations
+from reconciler.cli.outcome import print_json
+from reconciler.cli.views.catalog import catalogue_text
+from reconciler.cli.wiring import Wiring
+from reconciler.domain.catalog import Catalogue
+from reconciler.domain.catalogue_description import describe
+from reconciler.domain.desired import DesiredState
+from reconciler.engine.world import Freshness
+from reconciler.errors import UsageError
+
+
+def show_catalogue(file: Path | None, *, as_json: bool) -> int:
+    """Print what the catalogue holds and how old it is. Asks nobody."""
+    wiring = Wiring(file=file)
+    found = asyncio.run(_catalogue(wiring, "offline"))
+    return _show(wiring, found, as_json=as_json)
+
+
+def refresh_catalogue(file: Path | None, *, benchmarks: str | None, offline: bool, as_json: bool) -> int:
+    """Bring in what is new, then print the catalogue."""
+    wiring = Wiring(file=file)
+    if offline and benchmarks is None:
+        raise UsageError("a refresh asks the Hub, and --offline forbids it", hint="leave out one of them")
+    if benchmarks is not None:
+        asyncio.run(_add(wiring, benchmarks, offline=offline))
+        offline = True
+    return _show(wiring, asyncio.run(_catalogue(wiring, "offline" if offline else "refresh")), as_json=as_json)
+
+
+async def _add(wiring: Wiring, source: str, *, offline: bool) -> None:
+    from reconciler.integrations.catalog.benchmarks_file import read_benchmarks
+
+    if offline and source.startswith(("http://", "https://")):
+        raise UsageError("--offline, and the observations are at a URL", hint="give a file")
+    http = wiring.http()
+    try:
+        new = await read_benchmarks(source, http=http)
+    finally:
+        await http.close()
+    before = added_observations(wiring.places.data)
+    total = keep_observations(wiring.places.data, before, new)
+    sys.stderr.write(f"{len(new)} observations read, {total - len(before)} of them new; {total} of yours are kept\n")
+
+
+async def _catalogue(wiring: Wiring, freshness: Freshness) -> Catalogue:
+    desired = await wiring.desired_if_any() or DesiredState()
+    return await wiring.catalog(desired).candidates(desired, freshness=freshness)
+
+
+def _show(wiring: Wiring, catalogue: Catalogue, *, as_json: bool) -> int:
+    description = describe(catalogue, wiring.clock.now().date())
+    added = len(added_observations(wiring.places.data))
+    if as_json:
+        data = {**description.model_dump(mode="json", by_alias=True), "addedObservations": added}
+        print_json(data, warnings=description.notes)
+    else:
+        sys.stdout.write(catalogue_text(description, added=added) + "\n")
+        sys.stderr.write("".join(f"note: {note}\n" for note in description.notes))
+    return 0

@@ -1,0 +1,129 @@
+"""One candidate as a person reads it: the verdict first, then every number with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.cli.views.hardware import machine_line
+from reconciler.cli.views.table import columns, paint
+from reconciler.domain.units import show_bytes
+from reconciler.engine.explain import Explanation, MemoryParts, QualityParts, Sibling, SpeedParts
+
+_MOST_SIBLINGS = 12
+_BASIS = {
+    "architecture": "from the model's real dimensions",
+    "seed-formula": "approximated: its dimensions are not known",
+    "file": "the files' size",
+    "approximate-file": "the files' size, rounded by its source",
+    "bits-per-weight": "computed from bits per weight",
+}
+
+
+def explanation_text(found: Explanation) -> str:
+    """The whole explanation."""
+    lines = [
+        paint(f"{found.model_id} {found.quant}", "bold"),
+        *columns(_identity(found)),
+        "",
+        paint(_verdict(found), "green" if found.eligible else "red"),
+        *(f"  what would change that: {remedy}" for remedy in found.remedies),
+        "",
+        f"Memory at {found.context} tokens, {machine_line(found.hardware)}",
+        *columns(_memory(found.memory, found.capacity_bytes)),
+        "",
+        "Speed",
+        *columns(_speed(found.speed)),
+        "",
+        f"Quality for {found.profile}",
+        *columns(_quality(found.quality)),
+        *_evidence(found.quality),
+    ]
+    if len(found.siblings) > 1:
+        lines += ["", "Builds", *_siblings(found.siblings)]
+    return "\n".join([*lines, "", f"catalogue of {found.catalogue_date} ({found.catalogue_origin})"])
+
+
+def _verdict(found: Explanation) -> str:
+    if found.eligible:
+        return (
+            f"eligible for {found.profile}: score {found.score:.1f} ({found.low:.0f} to {found.high:.0f}), "
+            f"about {found.speed.tokens_per_second:.0f} tokens/s"
+        )
+    return f"rejected for {found.profile} ({found.reason}): {found.message}"
+
+
+def _identity(found: Explanation) -> list[list[str]]:
+    packaged = "" if found.repository.startswith(f"{found.publisher}/") else ", packaged by others than its publisher"
+    size = f"{'' if found.exact else '≈'}{show_bytes(found.bytes)}"
+    active = f", {_billions(found.active_params)} read per token" if found.active_params else ""
+    rows = [
+        ["files", f"{found.repository}{packaged}, {size}"],
+        ["weights", f"{_billions(found.params)}{active}, architecture {found.architecture or 'unknown'}"],
+        ["kind", f"{found.line}, {found.context_length or 'unknown'} tokens of context"],
+        ["licence", found.license or "unknown"],
+        ["released", found.released or "unknown"],
+    ]
+    rows += [["can do", f"{claim.name} ({', '.join(claim.sources)})"] for claim in found.capabilities]
+    return rows + ([["ollama", found.ollama_tag]] if found.ollama_tag else [])
+
+
+def _billions(count: int | None) -> str:
+    return f"{count / 1e9:.1f} billion" if count else "unknown"
+
+
+def _memory(memory: MemoryParts, capacity: int) -> list[list[str]]:
+    rows = [
+        ["weights", show_bytes(memory.weights_bytes), _BASIS[memory.weights_basis]],
+        ["context", show_bytes(memory.kv_bytes), (f"{memory.kv_bytes_per_token:,.0f} bytes a token, "
+         f"{_BASIS[memory.basis]}")],
+        ["state", show_bytes(memory.state_bytes), "of recurrent layers"],
+        ["compute", show_bytes(memory.compute_bytes), "buffers"],
+        ["overhead", show_bytes(memory.overhead_bytes), "of the runtime"],
+        ["total", show_bytes(memory.total_bytes), f"of {show_bytes(capacity)}"],
+    ]  # fmt: skip
+    most = f"{memory.max_context} tokens" if memory.max_context else "none"
+    return [*(row for row in rows if row[0] != "state" or memory.state_bytes), ["most context", most, "that fits here"]]
+
+
+def _speed(speed: SpeedParts) -> list[list[str]]:
+    rows = [
+        ["tokens/s", f"{speed.tokens_per_second:.1f}", (f"{speed.low:.1f} to {speed.high:.1f}, "
+         f"{speed.confidence} confidence, {speed.basis}")],
+        ["read per token", show_bytes(speed.bytes_per_token), (f"at {speed.effective_bandwidth_gbps:.0f} GB/s "
+         f"({speed.backend})")],
+    ]  # fmt: skip
+    if speed.offloaded:
+        rows.append(["outside", f"{speed.offloaded:.0%}", "of the bytes live outside the accelerator"])
+    return rows
+
+
+def _quality(quality: QualityParts) -> list[list[str]]:
+    return [
+        ["quality", f"{quality.score:.1f}", (f"{quality.low:.0f} to {quality.high:.0f}, {quality.evidence} evidence, "
+         f"{quality.confidence} confidence")],
+        ["quant factor", f"{quality.quant_factor:.3f}", "what the quant leaves of it"],
+        ["multiplier", f"{quality.multiplier:.2f}", "what the confidence in the evidence leaves of the score"],
+    ]  # fmt: skip
+
+
+def _evidence(quality: QualityParts) -> list[str]:
+    if not quality.parts:
+        return ["  nobody measured it: taken from its relatives and its size"]
+    head = ["benchmark", "value", "of 100", "evidence", "weight", "date", "source"]
+    rows = [
+        [part.benchmark, f"{part.value:g}", f"{part.normalised:.1f}", part.evidence, f"{part.weight:.2f}",
+         part.observed_at, part.source]
+        for part in quality.parts
+    ]  # fmt: skip
+    first, *rest = columns([head, *rows], right=frozenset({1, 2, 4}))
+    return [paint(first, "dim"), *rest]
+
+
+def _siblings(siblings: Sequence[Sibling]) -> list[str]:
+    rows = [
+        [one.quant, one.repository, show_bytes(one.bytes), f"{show_bytes(one.memory_bytes)} memory",
+         f"score {one.score:.1f}" if one.score else "", one.reason or "eligible"]
+        for one in siblings[:_MOST_SIBLINGS]
+    ]  # fmt: skip
+    left = len(siblings) - _MOST_SIBLINGS
+    return [*columns(rows, right=frozenset({2, 3})), *([f"  and {left} more: --json has all"] if left > 0 else [])]

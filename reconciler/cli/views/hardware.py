@@ -1,0 +1,59 @@
+"""A machine as a person reads it."""
+
+from __future__ import annotations
+
+from reconciler.cli.views.table import columns, paint
+from reconciler.domain.hardware import Device, Hardware, HardwareReading
+from reconciler.domain.units import show_bytes
+
+_SOURCES = {"override": "as the file describes it", "simulated": "simulated", "cache": "seen within the day"}
+
+
+def machine_line(reading: HardwareReading) -> str:
+    """The machine in one line: what models run on, and how much of it one may fill."""
+    machine = reading.hardware
+    names = _grouped(machine.devices) or f"{machine.cpu_name}, {machine.cpu_count} processors"
+    return f"on {names}: {show_bytes(machine.capacity_bytes)} usable for one model ({_how(reading)})"
+
+
+def _how(reading: HardwareReading) -> str:
+    return _SOURCES.get(reading.source, "detected")
+
+
+def _grouped(devices: tuple[Device, ...]) -> str:
+    names = [device.name for device in devices]
+    unique = list(dict.fromkeys(names))
+    return ", ".join(f"{count} x {name}" if (count := names.count(name)) > 1 else name for name in unique)
+
+
+def hardware_text(reading: HardwareReading) -> str:
+    """Everything detection knows, with how sure it is."""
+    machine = reading.hardware
+    rows = [
+        ["platform", machine.platform],
+        *(row for device in machine.devices for row in _device(device)),
+        ["memory", _memory(machine)],
+        ["processor", f"{machine.cpu_name}, {machine.cpu_count} usable ({machine.os}, {machine.arch})"],
+        ["one model may fill", show_bytes(machine.capacity_bytes)],
+        ["confidence", machine.confidence],
+        ["known from", f"{_how(reading)}, {machine.detected_at:%Y-%m-%d}"],
+    ]
+    lines = columns(rows, indent="")
+    return "\n".join([*lines, *(_warning(one.code, one.message) for one in reading.warnings)])
+
+
+def _device(device: Device) -> list[list[str]]:
+    shared = ", shared with the processor" if device.unified else ""
+    free = f", {show_bytes(device.free_bytes)} free" if device.free_bytes is not None else ""
+    speed = f"{device.bandwidth_gbps:.0f} GB/s ({device.bandwidth_source}, {device.confidence} confidence)"
+    return [["device", device.name], ["", f"{show_bytes(device.memory_bytes)}{shared}{free}"], ["", speed]]
+
+
+def _memory(machine: Hardware) -> str:
+    free = f", {show_bytes(machine.ram_free_bytes)} free" if machine.ram_free_bytes is not None else ""
+    reserve = f", {show_bytes(machine.ram_reserve_bytes)} kept for the system" if machine.ram_reserve_bytes else ""
+    return f"{show_bytes(machine.ram_bytes)}{free}{reserve}, {machine.ram_bandwidth_gbps:.0f} GB/s"
+
+
+def _warning(code: str, message: str) -> str:
+    return paint(f"warning: {message} ({code})", "yellow")

@@ -1,0 +1,264 @@
+"""Which models a machine would run best: the ranking of the catalogue as the file allows it, without a plan."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reconciler.domain.catalog import CatalogModel, Catalogue
+from reconciler.domain.desired import MIN_BITS_PER_WEIGHT, DesiredState, Pool, Slot, Target
+from reconciler.domain.document import Frozen
+from reconciler.domain.estimate import Assessment, Profile
+from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.observation import Observation, ObservedTarget
+from reconciler.domain.plan import Overrides
+from reconciler.domain.record import Record
+from reconciler.domain.units import Bytes
+from reconciler.engine.observe import observe
+from reconciler.engine.world import Freshness, World
+from reconciler.errors import UsageError
+from reconciler.planning.eligible import consider, requirement_of
+from reconciler.planning.option import Option, Rejected
+from reconciler.planning.scene import Scene
+from reconciler.planning.trust import OLLAMA_LIBRARY, distrust_of_repository
+from reconciler.ranking.profiles import model_serves
+from reconciler.ranking.quants import normalise
+from reconciler.ranking.rank import assess, order_key
+
+
+class Suggestion(Frozen):
+    """One model at the quant that serves best, or the reason why none does."""
+
+    model_id: str
+    quant: str
+    repository: str
+    packager: str | None = None
+    """Who packages the files, where that is not the publisher."""
+    bytes: Bytes
+    exact: bool
+    """False: the size is rounded by its source, or computed."""
+    eligible: bool
+    reason: str | None = None
+    """Why it is not eligible, from the closed list of rejections."""
+    message: str = ""
+    score: float
+    low: float
+    high: float
+    tokens_per_second: float
+    memory_bytes: Bytes
+    max_context: int | None
+    evidence: str
+    """Grade of the weakest evidence; ``none`` where nothing was measured."""
+    evidence_date: str | None
+    """Of the newest observation that counts."""
+    license: str | None
+    ollama_tag: str | None
+
+
+class PackagerOpening(Frozen):
+    """What trusting one packager opens."""
+
+    name: str
+    allowed: bool
+    models: int
+    """Models of allowed publishers that it has files of."""
+    only_here: int
+    """Of these, models that no allowed repository has."""
+
+
+class Suggestions(Frozen):
+    """The ranking for one profile on one machine."""
+
+    profile: Profile
+    context: int | None
+    """As asked; None: 4096, less where the model has less."""
+    target: str
+    policy: str
+    """The file whose trust was applied; ``everybody`` without one."""
+    hardware: HardwareReading
+    catalogue_date: str
+    catalogue_origin: str
+    eligible: int
+    """Models with at least one eligible candidate; ``rows`` holds the best of them."""
+    rows: tuple[Suggestion, ...]
+    rejected: tuple[Suggestion, ...] = ()
+    packagers: tuple[PackagerOpening, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the ranking."""
+
+    profile: Profile = "general"
+    context: int | None = None
+    target: str | None = None
+    top: int | None = 10
+    everything: bool = False
+    """Also what is not eligible, with reasons."""
+
+
+async def scene_for(
+    world: World, desired: DesiredState | None, question: Question, freshness: Freshness
+) -> tuple[Scene, Target]:
+    """The machine, the catalogue and the policy; no target is contacted.
+
+    Args:
+        world: the ports.
+        desired: of the file; None: every publisher and packager of the catalogue is allowed.
+        question: names the target.
+        freshness: of the catalogue.
+
+    Raises:
+        UsageError: no target of that name.
+    """
+    given = desired or DesiredState(targets=(Target(name="store"),))
+    seen = await observe(world, given.model_copy(update={"targets": ()}), freshness=freshness, runtimes={})
+    if desired is None:
+        given = given.model_copy(update={"pool": open_pool(seen.catalogue)})
+    target = _target(given, question.target)
+    if target.hardware is not None:
+        reading = world.probe.probe(target.hardware)
+        there = ObservedTarget(name=target.name, key=target.key, hardware=reading.hardware)
+        seen = seen.model_copy(update={"targets": (there,), "hardware": reading})
+    return Scene(given, seen, Record(name=given.name), Overrides()), target
+
+
+def open_pool(catalogue: Catalogue) -> Pool:
+    """Everybody the catalogue knows is trusted: to show what there is."""
+    organisations = {repository.organisation for model in catalogue.models for repository in model.repositories}
+    publishers = {model.publisher for model in catalogue.models}
+    return Pool(
+        allowed_orgs=tuple(sorted(publishers)), packagers=tuple(sorted({*organisations, *publishers, OLLAMA_LIBRARY}))
+    )
+
+
+def _target(desired: DesiredState, name: str | None) -> Target:
+    """The one named, else the first that can hold files, else the first."""
+    if name is None:
+        holding = [target for target in desired.targets if target.runtime != "advisory"]
+        return (holding or list(desired.targets))[0]
+    found = next((target for target in desired.targets if target.name == name), None)
+    if found is None:
+        names = ", ".join(target.name for target in desired.targets)
+        raise UsageError(f"no target is called {name}", hint=f"there is {names}")
+    return found
+
+
+def suggestions(scene: Scene, target: Target, question: Question, *, policy: str) -> Suggestions:
+    """One line per model: its best eligible candidate; with ``everything`` also those that have none."""
+    slot = Slot(name="suggest", profile=question.profile, context=question.context)
+    considered = consider(scene, slot, target)
+    best: dict[str, Option] = {}
+    for option in considered.options:
+        best.setdefault(option.candidate.model.id, option)
+    rows = [_eligible(option.assessment) for option in best.values()]
+    rejected = _not_eligible(scene, slot, target, considered.rejected, best) if question.everything else []
+    observation = scene.observation
+    return Suggestions(
+        profile=question.profile,
+        context=question.context,
+        target=target.name,
+        policy=policy,
+        hardware=observation.hardware,
+        catalogue_date=observation.catalogue.generated_at.isoformat(),
+        catalogue_origin=observation.catalogue.origin,
+        eligible=len(best),
+        rows=tuple(rows[: question.top]),
+        rejected=tuple(rejected),
+        packagers=packager_openings(observation, scene.desired.pool, question.profile),
+        notes=(*scene.desired.notices, *observation.warnings, *observation.catalogue.notes),
+    )
+
+
+def _eligible(assessment: Assessment) -> Suggestion:
+    return suggestion_of(assessment, None)
+
+
+def _not_eligible(
+    scene: Scene, slot: Slot, target: Target, rejected: Iterable[Rejected], best: dict[str, Option]
+) -> list[Suggestion]:
+    """For each model without an eligible candidate, the one that came nearest; best of them first."""
+    groups: dict[str, list[tuple[Assessment, Rejected]]] = defaultdict(list)
+    for verdict in rejected:
+        model = verdict.candidate.model
+        if model.id not in best and model_serves(model, slot.profile):
+            groups[model.id].append((assessed(scene, slot, target, verdict), verdict))
+    nearest = [min(group, key=nearness) for group in groups.values()]
+    nearest.sort(key=lambda pair: order_key(pair[0]))
+    return [suggestion_of(assessment, verdict) for assessment, verdict in nearest]
+
+
+def nearness(pair: tuple[Assessment, Option | Rejected]) -> tuple[bool, bool, bool, object]:
+    """What has numbers came nearest; then what would rank first; among the unfit the smallest."""
+    assessment, verdict = pair
+    is_coarse = normalise(assessment.candidate.quant).bits_per_weight < MIN_BITS_PER_WEIGHT
+    last = order_key(assessment) if assessment.fits else (assessment.memory.total_bytes, assessment.candidate.key)
+    return verdict.assessment is None, is_coarse, not assessment.fits, last
+
+
+def assessed(scene: Scene, slot: Slot, target: Target, verdict: Option | Rejected) -> Assessment:
+    """The numbers of a candidate, also where it was rejected before anybody computed them."""
+    if verdict.assessment is not None:
+        return verdict.assessment
+    candidate = verdict.candidate
+    requirement = requirement_of(slot, candidate.model)
+    return assess(candidate, requirement, scene.hardware(target), scene.evidence, scene.today)
+
+
+def suggestion_of(assessment: Assessment, verdict: Rejected | None) -> Suggestion:
+    """An assessment as a line."""
+    candidate, parts = assessment.candidate, assessment.quality.parts
+    model, organisation = candidate.model, candidate.repository.organisation
+    return Suggestion(
+        model_id=model.id,
+        quant=candidate.quant,
+        repository=candidate.repository.id,
+        packager=organisation if organisation != model.publisher else None,
+        bytes=candidate.bytes,
+        exact=candidate.build.exact,
+        eligible=verdict is None,
+        reason=verdict.reason if verdict else None,
+        message=verdict.message if verdict else "",
+        score=round(assessment.score, 2),
+        low=round(assessment.low, 2),
+        high=round(assessment.high, 2),
+        tokens_per_second=round(assessment.speed.tokens_per_second, 1),
+        memory_bytes=assessment.memory.total_bytes,
+        max_context=assessment.memory.max_context,
+        evidence=assessment.quality.evidence if parts else "none",
+        evidence_date=max((part.observed_at for part in parts), default=None),
+        license=model.license,
+        ollama_tag=model.ollama_tag,
+    )
+
+
+def packager_openings(observation: Observation, pool: Pool, profile: Profile) -> tuple[PackagerOpening, ...]:
+    """What each packager has of the allowed publishers' models for this profile; the most telling first."""
+    models = [
+        model
+        for model in observation.catalogue.models
+        if model.publisher in pool.allowed_orgs and model_serves(model, profile)
+    ]
+    closed = {model.id for model in models if not _is_open(model, pool)}
+    held: dict[str, set[str]] = defaultdict(set)
+    for model in models:
+        for repository in model.repositories:
+            if repository.format == "gguf" and repository.organisation not in pool.allowed_orgs:
+                held[repository.organisation].add(model.id)
+        if model.ollama_tag:
+            held[OLLAMA_LIBRARY].add(model.id)
+    found = [
+        PackagerOpening(name=name, allowed=name in pool.packagers, models=len(ids), only_here=len(ids & closed))
+        for name, ids in held.items()
+    ]
+    return tuple(sorted(found, key=lambda one: (one.allowed, -one.only_here, -one.models, one.name)))
+
+
+def _is_open(model: CatalogModel, pool: Pool) -> bool:
+    return any(
+        repository.format == "gguf"
+        and distrust_of_repository(pool, organisation=repository.organisation, publisher=model.publisher) is None
+        for repository in model.repositories
+    )

@@ -1,0 +1,118 @@
+"""What fills a slot now: where a program finds the model, and under what name."""
+
+from __future__ import annotations
+
+import posixpath
+
+from reconciler.domain.desired import DEFAULT_CONTEXT, DesiredState, Slot, Target
+from reconciler.domain.document import Frozen
+from reconciler.domain.names import nearest
+from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarget
+from reconciler.domain.plan import Plan, Row
+from reconciler.engine.look import find
+from reconciler.engine.ownership import quietly
+from reconciler.engine.reconcile import plan_once
+from reconciler.engine.world import Options, Planned, World
+from reconciler.errors import PlanningError, Unreachable, UsageError
+
+
+class Filling(Frozen):
+    """One address of a slot and the model that stands there."""
+
+    address: str
+    target: str
+    runtime: str
+    model: str
+    """As the target calls it."""
+    path: str | None = None
+    """Of the file (shard 1), in a store."""
+    url: str | None = None
+    """Of the server."""
+    context: int | None = None
+    """Tokens the slot asks for; what the server really gives where that is less."""
+    model_id: str | None = None
+    quant: str | None = None
+    ours: bool = False
+
+
+async def fillings(world: World, slot: str, options: Options) -> tuple[Filling, ...]:
+    """Every address of a slot, or the one that is named.
+
+    Raises:
+        UsageError: the file has no such slot.
+        PlanningError: code ``slot-unfilled``: nothing that is installed fills it.
+        Unreachable: the target that should hold it does not answer.
+    """
+    planned = await plan_once(world, quietly(options))
+    return tuple(_filling(planned, address) for address in _addresses(planned.desired, slot))
+
+
+def _addresses(desired: DesiredState, asked: str) -> tuple[str, ...]:
+    every = {address: slot for slot in desired.slots for address in slot.addresses}
+    if asked in every or f"slot/{asked}" in every:
+        return (asked if asked in every else f"slot/{asked}",)
+    name = asked.removeprefix("slot/")
+    slot = next((slot for slot in desired.slots if slot.name == name), None)
+    if slot is None:
+        names = [slot.name for slot in desired.slots]
+        near = nearest(name, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(names) or 'no slot'}"
+        raise UsageError(f"no slot is called {name}", code="unknown-slot", hint=hint)
+    return slot.addresses
+
+
+def _filling(planned: Planned, address: str) -> Filling:
+    for name, target_name in _standing(planned, address):
+        target = next((one for one in planned.desired.targets if one.name == target_name), None)
+        seen = planned.observation.target(target_name)
+        if isinstance(seen, UnknownTarget):
+            raise Unreachable(f"target {target_name} cannot be looked at: {seen.reason}", hint=seen.hint)
+        if target is not None and seen is not None and (model := find(seen, name)) is not None:
+            return _described(planned, address, target, seen, model)
+    waiting = _pending(planned.plan, address)
+    raise PlanningError(
+        f"nothing that is installed fills {address}{f': {waiting}' if waiting else ''}",
+        code="slot-unfilled",
+        hint="see localmodels plan",
+    )
+
+
+def _standing(planned: Planned, address: str) -> list[tuple[str, str]]:
+    """(name, target) of what fills the address now: as the plan keeps it, else as it was recorded."""
+    plan = planned.plan
+    kept = [(row.name, row.target) for row in plan.kept if address in row.slots]
+    staying = [row for row in (*plan.held, *plan.deferred, *plan.blocked) if address in (row.address, *row.slots)]
+    before = [(row.before.name, row.target) for row in staying if row.before is not None]
+    recorded = [(entry.name, entry.target_name) for entry in planned.record.entries if address in entry.slots]
+    return [*kept, *before, *recorded]
+
+
+def _described(planned: Planned, address: str, target: Target, seen: ObservedTarget, model: Installed) -> Filling:
+    entry = planned.record.entry(target.key, model.name)
+    slot = next(slot for slot in planned.desired.slots if address in slot.addresses)
+    row = next((row for row in planned.plan.kept if (row.target, row.name) == (target.name, model.name)), None)
+    return Filling(
+        address=address,
+        target=target.name,
+        runtime=target.runtime,
+        model=model.name,
+        path=posixpath.join(target.path, model.name) if target.runtime == "store" and target.path else None,
+        url=target.endpoint if target.runtime != "store" else None,
+        context=_context(slot, row, model, seen),
+        model_id=entry.model_id if entry else (row.model_id if row else model.repo),
+        quant=entry.quant if entry else model.quant,
+        ours=entry is not None,
+    )
+
+
+def _context(slot: Slot, row: Row | None, model: Installed, seen: ObservedTarget) -> int:
+    asked = slot.context or (row.evidence.context if row is not None else None) or DEFAULT_CONTEXT
+    served = model.model_context or seen.served_context
+    return min(asked, served) if served else asked
+
+
+def _pending(plan: Plan, address: str) -> str:
+    for row in (*plan.changes, *plan.blocked, *plan.unfilled, *plan.deferred, *plan.held):
+        if address in (row.address, *row.slots):
+            return row.message or f"{row.action.value} of {row.name or row.model_id} is pending"
+    return ""
