@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 from reconciler.cli.benchmarks import added_observations, keep_observations
 from reconciler.cli.outcome import print_json
+from reconciler.cli.running import run_to_end
 from reconciler.cli.views.catalog import catalogue_text
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.catalog import Catalogue
@@ -20,7 +20,7 @@ from reconciler.errors import UsageError
 def show_catalogue(file: Path | None, *, as_json: bool) -> int:
     """Print what the catalogue holds and how old it is. Asks nobody."""
     wiring = Wiring(file=file)
-    found = asyncio.run(_catalogue(wiring, "offline"))
+    found = run_to_end(_catalogue(wiring, "offline"))
     return _show(wiring, found, as_json=as_json)
 
 
@@ -30,9 +30,9 @@ def refresh_catalogue(file: Path | None, *, benchmarks: str | None, offline: boo
     if offline and benchmarks is None:
         raise UsageError("a refresh asks the Hub, and --offline forbids it", hint="leave out one of them")
     if benchmarks is not None:
-        asyncio.run(_add(wiring, benchmarks, offline=offline))
+        run_to_end(_add(wiring, benchmarks, offline=offline))
         offline = True
-    return _show(wiring, asyncio.run(_catalogue(wiring, "offline" if offline else "refresh")), as_json=as_json)
+    return _show(wiring, run_to_end(_catalogue(wiring, "offline" if offline else "refresh")), as_json=as_json)
 
 
 async def _add(wiring: Wiring, source: str, *, offline: bool) -> None:

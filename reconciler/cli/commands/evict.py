@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.commands.edit import edited
 from reconciler.cli.reporting import Silent
+from reconciler.cli.running import run_to_end
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.artifact import Artifact, HubArtifact
 from reconciler.domain.names import nearest
@@ -29,7 +29,7 @@ def _without(text: str, name: str, wiring: Wiring) -> str:
     try:
         return edit.remove_pin(text, name)
     except UsageError as error:
-        planned = asyncio.run(plan_once(wiring.world(Silent()), quietly(Options())))
+        planned = run_to_end(plan_once(wiring.world(Silent()), quietly(Options())))
         models = [one for one in _models(planned) if name in one.names]
         if not models:
             raise _unknown(name, planned, error) from error

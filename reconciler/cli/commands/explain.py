@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.commands.suggest import EVERYBODY
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
+from reconciler.cli.running import run_to_end
 from reconciler.cli.views.explain import explanation_text
 from reconciler.cli.wiring import Wiring, checked_machine
 from reconciler.domain.estimate import Profile
@@ -36,7 +36,7 @@ def show_explanation(arguments: ExplainArguments) -> int:
     """Print the explanation. A rejected candidate is an answer, not a failure."""
     wiring = Wiring(file=arguments.file)
     wiring = Wiring(file=arguments.file, machine=checked_machine(arguments.machine, wiring.clock))
-    found = asyncio.run(_found(arguments, wiring))
+    found = run_to_end(_found(arguments, wiring))
     if arguments.as_json:
         print_json(found.model_dump(mode="json", by_alias=True), warnings=found.notes)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
+from reconciler.cli.running import run_to_end
 from reconciler.cli.wiring import Wiring
 from reconciler.cli.writing import write_text
 from reconciler.domain.desired import DesiredState, Target
@@ -40,7 +40,7 @@ def save_observation(file: Path | None, out: Path, *, offline: bool, refresh: bo
     """Look at everything the file names and save it."""
     wiring = Wiring(file=file)
     options = Options(freshness=freshness_of(offline=offline, refresh=refresh), ask=not offline)
-    planned = asyncio.run(plan_once(wiring.world(Silent()), options))
+    planned = run_to_end(plan_once(wiring.world(Silent()), options))
     document = SavedObservation(name=planned.desired.name, observation=planned.observation, record=planned.record)
     text = document.model_dump_json() + "\n"
     if str(out) == "-":

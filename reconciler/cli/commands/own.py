@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
+from reconciler.cli.running import run_to_end
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import show_bytes
@@ -18,7 +18,7 @@ from reconciler.engine.world import Options
 def adopt(file: Path | None, name: str, *, target: str | None, lock_timeout_seconds: float, as_json: bool) -> int:
     """Write the model into the record."""
     options = Options(lock_timeout_seconds=lock_timeout_seconds)
-    entry = asyncio.run(ownership.adopt(Wiring(file=file).world(Silent()), name, target, options))
+    entry = run_to_end(ownership.adopt(Wiring(file=file).world(Silent()), name, target, options))
     words = f"{entry.name} on {entry.target_name} is ours now ({show_bytes(entry.bytes)})"
     return _show(entry, words, "next: localmodels plan; what no slot asks for is evicted, unless pool.keep names it",
                  as_json=as_json)  # fmt: skip
@@ -27,7 +27,7 @@ def adopt(file: Path | None, name: str, *, target: str | None, lock_timeout_seco
 def disown(file: Path | None, name: str, *, target: str | None, lock_timeout_seconds: float, as_json: bool) -> int:
     """Take the model out of the record."""
     options = Options(lock_timeout_seconds=lock_timeout_seconds)
-    entry = asyncio.run(ownership.disown(Wiring(file=file).world(Silent()), name, target, options))
+    entry = run_to_end(ownership.disown(Wiring(file=file).world(Silent()), name, target, options))
     words = f"{entry.name} on {entry.target_name} is not ours any more; it stays where it is"
     return _show(entry, words, "", as_json=as_json)
 

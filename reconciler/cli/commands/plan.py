@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
+from reconciler.cli.running import run_to_end
 from reconciler.cli.views.plan import plan_markdown, plan_text
 from reconciler.cli.wiring import Wiring, checked_machine
 from reconciler.cli.writing import write_text
@@ -55,7 +55,7 @@ def show_plan(arguments: PlanArguments) -> int:
         raise UsageError("--json and --markdown contradict each other", hint="give one of them")
     wiring = Wiring(file=arguments.file)
     wiring = Wiring(file=arguments.file, machine=checked_machine(arguments.machine, wiring.clock))
-    found = asyncio.run(_planned(arguments, wiring))
+    found = run_to_end(_planned(arguments, wiring))
     if arguments.out is not None:
         _save(found, arguments.out)
     _show(found.plan, arguments, source=found.desired.source)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
+from reconciler.cli.running import run_to_end
 from reconciler.cli.views.status import status_text
 from reconciler.cli.wiring import Wiring
 from reconciler.engine.status import Status, status
@@ -18,7 +18,7 @@ from reconciler.engine.world import Options
 def show_status(file: Path | None, *, as_json: bool) -> int:
     """Print the status; 1 when a target of the file does not answer."""
     wiring = Wiring(file=file)
-    found = asyncio.run(status(wiring.world(Silent()), Options()))
+    found = run_to_end(status(wiring.world(Silent()), Options()))
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True), warnings=found.warnings)
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
+from reconciler.cli.running import run_to_end
 from reconciler.cli.views.table import columns
 from reconciler.cli.wiring import Wiring
 from reconciler.engine.which import Filling, fillings
@@ -17,7 +17,7 @@ from reconciler.engine.world import Options
 def show_which(slot: str, file: Path | None, *, as_json: bool) -> int:
     """Print where the model of a slot is."""
     wiring = Wiring(file=file)
-    found = asyncio.run(fillings(wiring.world(Silent()), slot, Options()))
+    found = run_to_end(fillings(wiring.world(Silent()), slot, Options()))
     if as_json:
         print_json([one.model_dump(mode="json", by_alias=True) for one in found])
     else:
