@@ -43,6 +43,7 @@ async def apply(planned: Planned, books: Books, runtimes: Runtimes, world: World
     if not planned.desired.enabled:
         return told(Report(plan=planned.plan, verified=True, remaining=planned.plan), world)
     refuse_what_is_refused(planned.plan)
+    await books.settle()
     outcomes = await run_steps(planned, books, runtimes, world=world, options=options)
     report = await verified_report(planned, outcomes, books, runtimes=runtimes, world=world, options=options)
     return told(report, world)

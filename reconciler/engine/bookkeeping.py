@@ -22,8 +22,17 @@ from reconciler.ports import Clock, RecordStore
 class Books:
     """One record under its lock. Steps of several targets may write at once; each write is whole."""
 
-    def __init__(self, record: Record, store: RecordStore, clock: Clock) -> None:
+    def __init__(self, record: Record, store: RecordStore, clock: Clock, *, unsaved: bool = False) -> None:
+        """Open them.
+
+        Args:
+            record: as it was loaded, claimed by this file.
+            store: where it is saved.
+            clock: dates what is written.
+            unsaved: claiming changed it (``--take-over``); ``settle`` or any later step saves that.
+        """
         self._record = record
+        self._unsaved = unsaved
         self._store = store
         self._clock = clock
         self._writing = asyncio.Lock()
@@ -97,6 +106,12 @@ class Books:
         async with self._writing:
             await self._write(self._record.with_entry(entry), event=event, entry=_plain(entry))
 
+    async def settle(self) -> None:
+        """Save that this file has taken the record over, also where nothing else is going to change."""
+        async with self._writing:
+            if self._unsaved:
+                await self._write(self._record, event="taken-over", source=self._record.source)
+
     async def replace(self, record: Record, *, event: str) -> None:
         """Save another record, if it differs."""
         async with self._writing:
@@ -110,7 +125,7 @@ class Books:
         line: dict[str, object] = {"event": event, "generation": record.generation, "name": record.name}
         await self._store.journal({**line, **{_camel(key): value for key, value in facts.items()}})
         await self._store.save(record)
-        self._record = record
+        self._record, self._unsaved = record, False
 
 
 def claimed(record: Record, desired: DesiredState, *, take_over: bool) -> Record:

@@ -81,9 +81,11 @@ async def session(world: World, options: Options) -> AsyncIterator[Session]:
     store = world.records(desired)
     async with store.lock(timeout_seconds=options.lock_timeout_seconds):
         desired = await _still(world, desired)
-        record = claimed(await store.load(), desired, take_over=options.take_over)
+        found = await store.load()
+        record = claimed(found, desired, take_over=options.take_over)
+        books = Books(record, store, world.clock, unsaved=record.generation != found.generation)
         async with opened(world, desired) as runtimes:
-            yield Session(desired, Books(record, store, world.clock), runtimes)
+            yield Session(desired, books, runtimes)
 
 
 async def _still(world: World, before: DesiredState) -> DesiredState:

@@ -480,6 +480,17 @@ async def test_the_record_of_another_file_is_refused_unless_taken_over() -> None
     assert here.record.source == "/elsewhere/localmodels.yaml"
 
 
+async def test_a_file_that_only_moved_takes_the_record_over() -> None:
+    """The same bytes at another place: nothing to install, and the record is the new place's all the same."""
+    here = fakes(pin("a", ALPHA))
+    await applied(here)
+    moved = here.source.desired.model_copy(update={"source": "/elsewhere/localmodels.yaml"})
+    here.source.desired = moved
+    assert (await applied(here, Options(take_over=True))).outcomes == ()
+    assert here.record.source == "/elsewhere/localmodels.yaml"
+    assert (await applied(here)).verified
+
+
 async def test_a_removal_that_did_not_happen_is_still_ours() -> None:
     here = fakes(pin("a", ALPHA), pin("b", BETA))
     await applied(here)
