@@ -13,7 +13,16 @@ import pytest
 from reconciler.servers.mirror import Mirror
 from tests.doubles.ollama_model import tiny_gguf
 from tests.e2e.rig import (
-    CHAT, DEAD, SMOL_NAME, Machine, fetch, free_port, sha256_of, tiny_name, tiny_slot, wait_for,
+    CHAT,
+    DEAD,
+    SMOL_NAME,
+    Machine,
+    fetch,
+    free_port,
+    sha256_of,
+    tiny_name,
+    tiny_slot,
+    wait_for,
 )  # fmt: skip
 
 pytestmark = pytest.mark.e2e
