@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -90,3 +92,21 @@ def error_document(error: ReconcilerError) -> dict[str, Any]:
             for problem in error.problems
         ]
     return {"code": error.code, "message": error.message, "hint": error.hint, "details": details}
+
+
+def is_set(text: str | None) -> bool:
+    """A variable that says yes, as the parser reads it."""
+    return (text or "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
+
+
+def unexpected(error: Exception) -> ReconcilerError:
+    """A defect as an error that says how to report it."""
+    if is_set(os.environ.get("LOCALMODELS_DEBUG")):
+        traceback.print_exception(error, file=sys.stderr)
+    last = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
+    place = f" in {last[0].name}, line {last[0].lineno}" if last else ""
+    return ReconcilerError(
+        f"something that should not happen did: {type(error).__name__}: {error}{place}",
+        code="internal",
+        hint="this is a defect: run again with LOCALMODELS_DEBUG=1 and report what it prints",
+    )

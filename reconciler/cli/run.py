@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.outcome import exit_code_of, print_failure_line, show_error
+from reconciler.cli.now import CLOCK
+from reconciler.cli.outcome import exit_code_of, is_set, print_failure_line, show_error, unexpected
 from reconciler.errors import ReconcilerError, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.ports import Clock
 
 STREAMING = ("apply", "watch")
 """Commands whose ``--json`` is one object a line, also when they fail before they begin."""
@@ -17,8 +20,14 @@ EXIT_PIPE_CLOSED = 141
 EXIT_INTERRUPTED = 130
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run ``localmodels`` with these arguments. Never raises for anything a person can cause."""
+def run(arguments: Sequence[str], *, clock: Clock | None = None) -> int:
+    """Run ``localmodels`` with these arguments. Never raises for anything a person can cause.
+
+    Args:
+        arguments: without the program's name.
+        clock: what the run takes for the time; None: the system's.
+    """
+    held = CLOCK.set(clock)
     try:
         return _outcome(list(arguments))
     except BrokenPipeError:
@@ -27,6 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return EXIT_INTERRUPTED
+    finally:
+        CLOCK.reset(held)
 
 
 def _outcome(arguments: list[str]) -> int:
@@ -38,9 +49,9 @@ def _outcome(arguments: list[str]) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception as error:  # noqa: BLE001 - a defect of ours: a person gets a sentence, the traceback on request
-        unexpected = _unexpected(error)
-        _show(unexpected, arguments)
-        return exit_code_of(unexpected)
+        defect = unexpected(error)
+        _show(defect, arguments)
+        return exit_code_of(defect)
     sys.stdout.flush()
     return result if isinstance(result, int) else 0
 
@@ -54,7 +65,7 @@ def _invoke(arguments: list[str]) -> Any:
     # typer has carried a click of its own for some versions: this is the ClickException of whichever it uses
     wrong: type[Exception] = typer.BadParameter.__mro__[2]
     try:
-        return command().main(args=arguments, prog_name="localmodels", standalone_mode=False)
+        return command(arguments[0]).main(args=arguments, prog_name="localmodels", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except wrong as error:
@@ -77,21 +88,3 @@ def wants_json(arguments: Sequence[str]) -> bool:
     given = list(arguments)
     before = given[: given.index("--")] if "--" in given else given
     return "--json" in before or is_set(os.environ.get("LOCALMODELS_JSON"))
-
-
-def is_set(text: str | None) -> bool:
-    """A variable that says yes, as the parser reads it."""
-    return (text or "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
-
-
-def _unexpected(error: Exception) -> ReconcilerError:
-    """A defect as an error that says how to report it."""
-    if is_set(os.environ.get("LOCALMODELS_DEBUG")):
-        traceback.print_exception(error, file=sys.stderr)
-    last = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
-    place = f" in {last[0].name}, line {last[0].lineno}" if last else ""
-    return ReconcilerError(
-        f"something that should not happen did: {type(error).__name__}: {error}{place}",
-        code="internal",
-        hint="this is a defect: run again with LOCALMODELS_DEBUG=1 and report what it prints",
-    )

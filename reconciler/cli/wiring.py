@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.cli.now import current_clock
 from reconciler.domain.desired import DesiredState, HardwareOverride, SecretReference, Target
 from reconciler.domain.hardware import HardwareReading
 from reconciler.engine.world import World
 from reconciler.errors import DesiredStateError, Refused, UsageError
-from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.files.desired_file import DesiredFile, find_file
 from reconciler.integrations.record_store import FileRecordStore
 from reconciler.ports import Catalog, Clock, DesiredSource, HardwareProbe, RecordStore, Reporter, Runtime
@@ -62,7 +62,7 @@ class Wiring:
     machine: str | None = None
     """``--hardware``: a simulated machine, whatever this one has."""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock = field(default_factory=current_clock)
 
     @cached_property
     def places(self) -> Places:

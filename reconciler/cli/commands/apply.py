@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reconciler.cli.asking import agreed
 from reconciler.cli.commands.plan import freshness_of
-from reconciler.cli.outcome import exit_code_of
+from reconciler.cli.outcome import exit_code_of, unexpected
 from reconciler.cli.reporting import reporter_for
 from reconciler.cli.running import Stopped, run_stoppable
 from reconciler.cli.views.plan import plan_text
@@ -57,6 +57,12 @@ def run_apply(arguments: ApplyArguments) -> int:
                 reporter.failed(error)
                 return exit_code_of(error)
             raise
+        except Exception as error:
+            if not arguments.as_json:
+                raise
+            defect = unexpected(error)
+            reporter.failed(defect)
+            return exit_code_of(defect)
     if report is None:
         sys.stderr.write("nothing was changed\n")
         return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
-from reconciler.cli.views.plan import budget_line
+from reconciler.cli.running import run_to_end
+from reconciler.cli.views.plan import used_line
 from reconciler.cli.views.table import columns
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.desired import Pool
@@ -21,7 +21,7 @@ from reconciler.engine.world import Options
 def show_pool(file: Path | None, *, as_json: bool) -> int:
     """Print the pool."""
     wiring = Wiring(file=file)
-    planned = asyncio.run(plan_once(wiring.world(Silent()), quietly(Options())))
+    planned = run_to_end(plan_once(wiring.world(Silent()), quietly(Options())))
     pool, budgets = planned.desired.pool, planned.plan.budgets
     if as_json:
         data = {
@@ -30,7 +30,7 @@ def show_pool(file: Path | None, *, as_json: bool) -> int:
         }
         print_json(data)
     else:
-        sys.stdout.write("\n".join([*_lines(pool), *(budget_line(budget) for budget in budgets)]) + "\n")
+        sys.stdout.write("\n".join([*_lines(pool), *(used_line(budget) for budget in budgets)]) + "\n")
     return 0
 
 

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.cli.outcome import exit_code_of, unexpected
 from reconciler.cli.watching import WatchEvents, WatchLines
 from reconciler.cli.wiring import Wiring
 from reconciler.engine.watch import watch
 from reconciler.engine.world import Options
-from reconciler.errors import DesiredStateError
+from reconciler.errors import DesiredStateError, ReconcilerError
 
 LONGEST_TICK_SECONDS = 30.0
 """How often the engine is asked whether something is due: a failed pass may be tried again this soon."""
@@ -35,7 +36,14 @@ def run_watch(arguments: WatchArguments) -> int:
     wiring = Wiring(file=arguments.file)
     wiring.path  # noqa: B018 - a file that is nowhere is an error at once; one that is broken may be mended
     reporter: WatchEvents | WatchLines = WatchEvents() if arguments.as_json else WatchLines()
-    received = asyncio.run(_watch(arguments, wiring, reporter))
+    try:
+        received = asyncio.run(_watch(arguments, wiring, reporter))
+    except Exception as error:
+        if not arguments.as_json:
+            raise
+        defect = error if isinstance(error, ReconcilerError) else unexpected(error)
+        reporter.failed(defect)
+        return exit_code_of(defect)
     reporter.ended(128 + received if received else None)
     return 128 + received if received else 0
 

@@ -12,7 +12,7 @@ from reconciler.cli import options
 
 def add_to(app: typer.Typer) -> None:
     """Every command of this file, in the order help shows them."""
-    pool = typer.Typer(rich_markup_mode=None, help="Show or edit the budget and the trust that the file states.")
+    pool = typer.Typer(rich_markup_mode=None, help="Show or edit the budget and the trust in the file.")
     pool.callback()(lambda: None)
     pool.command("show")(pool_show)
     pool.command("set-budget")(pool_set_budget)
@@ -24,7 +24,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def pool_show(file: options.File = None, json: options.Json = False) -> int:
-    """Show the pool: budget, publishers, packagers, families, licences, what is kept and what is never installed."""
+    """Show budget, publishers, packagers, families, licences.
+
+    And what is kept, and what is never installed.
+    """
     from reconciler.cli.commands.pool import show_pool
 
     return show_pool(file, as_json=json)
@@ -57,7 +60,10 @@ def pool_allow_family(
     file: options.File = None,
     json: options.Json = False,
 ) -> int:
-    """Add a family to pool.allowedFamilies in the file; a first one leaves only this family allowed."""
+    """Add a family to pool.allowedFamilies in the file.
+
+    An empty list allows every family: the first one that is added leaves only itself allowed.
+    """
     from reconciler.cli.commands.edit import allow_family
 
     return allow_family(file, family, as_json=json)
@@ -78,7 +84,10 @@ def install(
         ),
     ] = None,
 ) -> int:
-    """Pin a model in the file, as its last slot; apply then installs it."""
+    """Pin a model in the file.
+
+    As its last slot; apply then installs it.
+    """
     from reconciler.cli.commands.edit import install
 
     return install(file, name, quant=quant, target=target, slot_name=slot_name, as_json=json)
@@ -89,7 +98,10 @@ def evict(
     file: options.File = None,
     json: options.Json = False,
 ) -> int:
-    """Take a model out of the file: a pin's slot is removed, a ranked pick is added to pool.never."""
+    """Take a model out of the file.
+
+    A pin's slot is removed; a model that a ranked slot picked is added to pool.never. Apply then evicts it.
+    """
     from reconciler.cli.commands.evict import evict
 
     return evict(file, name, as_json=json)
@@ -102,7 +114,10 @@ def adopt(
     target: options.TargetName = None,
     lock_timeout: options.LockTimeout = 0.0,
 ) -> int:
-    """Take an installed model over: from then on it is updated and evicted like any other."""
+    """Take an installed model over.
+
+    From then on it is ours: updated and evicted like any other.
+    """
     from reconciler.cli.commands.own import adopt
 
     return adopt(file, name, target=target, lock_timeout_seconds=lock_timeout, as_json=json)
@@ -115,7 +130,10 @@ def disown(
     target: options.TargetName = None,
     lock_timeout: options.LockTimeout = 0.0,
 ) -> int:
-    """Let a model go: it stays where it is, and we never touch it again."""
+    """Let a model go; it stays where it is.
+
+    From then on it is not ours, and nothing touches it.
+    """
     from reconciler.cli.commands.own import disown
 
     return disown(file, name, target=target, lock_timeout_seconds=lock_timeout, as_json=json)
@@ -130,7 +148,10 @@ def destroy(
     ] = False,
     lock_timeout: options.LockTimeout = 0.0,
 ) -> int:
-    """Remove everything that is ours, on targets that left the file too. Nothing else is touched."""
+    """Remove everything that is ours.
+
+    On targets that left the file too, where they answer. Nothing else is touched.
+    """
     from reconciler.cli.commands.destroy import run_destroy
 
     return run_destroy(file, yes=yes, dry=dry_run, lock_timeout_seconds=lock_timeout, as_json=json)
@@ -147,7 +168,10 @@ def mirror(
     ] = 0,
     json: options.Json = False,
 ) -> int:
-    """Serve a store read-only as a Hub: set hub.endpoint or HF_ENDPOINT to the URL it prints."""
+    """Serve a store read-only as a Hub.
+
+    Prints its URL first: for hub.endpoint in a file, or HF_ENDPOINT. Ends on Ctrl-C or SIGTERM.
+    """
     from reconciler.cli.commands.mirror import run_mirror
 
     return run_mirror(dir, host=host, port=port, as_json=json)

@@ -13,7 +13,7 @@ def add_to(app: typer.Typer) -> None:
     """Every command of this file, in the order help shows them."""
     for one in (suggest, explain, which, hardware):
         app.command()(one)
-    books = typer.Typer(rich_markup_mode=None, help="Show what models are known, from where, and how old that is.")
+    books = typer.Typer(rich_markup_mode=None, help="Show what models are known, from where, and how old.")
     books.callback(invoke_without_command=True)(catalog)
     books.command("refresh")(catalog_refresh)
     app.add_typer(books, name="catalog")
@@ -36,7 +36,10 @@ def suggest(
     offline: options.Offline = False,
     refresh: options.Refresh = False,
 ) -> int:
-    """Rank the models for this machine; without a file, those of every publisher."""
+    """Rank the models for this machine.
+
+    As the file allows it; without a file, those of every publisher. One line a model, at its best quant.
+    """
     from reconciler.cli.commands.suggest import SuggestArguments, show_suggestions
 
     return show_suggestions(
@@ -65,7 +68,10 @@ def explain(
     hardware: options.Machine = None,
     offline: options.Offline = False,
 ) -> int:
-    """Show one candidate by parts, with sources and dates; or why it is rejected, and what would change that."""
+    """Show one candidate by parts, or why it is rejected.
+
+    Memory, speed and quality with sources and dates; for a rejected one also what would change the verdict.
+    """
     from reconciler.cli.commands.explain import ExplainArguments, show_explanation
 
     return show_explanation(
@@ -87,7 +93,7 @@ def which(
     file: options.File = None,
     json: options.Json = False,
 ) -> int:
-    """Show what fills a slot: target, URL or path, model name, context."""
+    """Show what fills a slot: target, URL or path, name, context."""
     from reconciler.cli.commands.which import show_which
 
     return show_which(slot, file, as_json=json)
@@ -100,14 +106,17 @@ def hardware(
         bool, typer.Option("--fresh", envvar="LOCALMODELS_FRESH", help="Look again, whatever was seen within the day.")
     ] = False,
 ) -> int:
-    """Show the machine that models would run on, and how sure each number is."""
+    """Show the machine, and how sure each number is.
+
+    What --json prints is a machine that --hardware takes, here or elsewhere.
+    """
     from reconciler.cli.commands.hardware import show_hardware
 
     return show_hardware(machine=hardware, fresh=fresh, as_json=json)
 
 
 def catalog(context: typer.Context, file: options.File = None, json: options.Json = False) -> int:
-    """Show what models are known, from where, and how old that is."""
+    """Show what models are known, from where, and how old."""
     if context.invoked_subcommand is not None:
         return 0
     from reconciler.cli.commands.catalog import show_catalogue
@@ -129,7 +138,11 @@ def catalog_refresh(
     ] = None,
     offline: options.Offline = False,
 ) -> int:
-    """Ask the Hub about the publishers that the file allows, or add observations of your own."""
+    """Ask the Hub again, or add observations of your own.
+
+    The Hub is asked about the publishers that the file allows. Observations that are added are yours: they are kept
+    in the data directory and count in every later ranking.
+    """
     from reconciler.cli.commands.catalog import refresh_catalogue
 
     return refresh_catalogue(file, benchmarks=benchmarks, offline=offline, as_json=json)

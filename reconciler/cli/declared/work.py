@@ -57,7 +57,10 @@ def init(
 
 
 def validate(file: options.File = None, json: options.Json = False) -> int:
-    """Check the file, offline: every problem with its line, and nothing else happens."""
+    """Check the file, offline: every problem with its line.
+
+    Nothing else happens.
+    """
     from reconciler.cli.commands.validate import validate_file
 
     return validate_file(file, as_json=json)
@@ -110,7 +113,10 @@ def apply(
     take_over: options.TakeOver = False,
     lock_timeout: options.LockTimeout = 0.0,
 ) -> int:
-    """Do what plan shows. Asks on a terminal; a saved plan is not asked about."""
+    """Do what plan shows.
+
+    Asks on a terminal, needs --yes elsewhere; a saved plan is run exactly as it is, or refused, without asking.
+    """
     from reconciler.cli.commands.apply import ApplyArguments, run_apply
 
     return run_apply(
@@ -139,7 +145,11 @@ def watch(
     take_over: options.TakeOver = False,
     lock_timeout: options.LockTimeout = 0.0,
 ) -> int:
-    """Plan at every change of the file and at every interval; with --apply, do it. Until stopped."""
+    """Plan at every change of the file; with --apply, do it.
+
+    Looks again at every interval of the file too, ranks again when refresh.interval says so, and ends on Ctrl-C or
+    SIGTERM. A file that is not valid leaves the last valid one in force.
+    """
     from reconciler.cli.commands.watch import WatchArguments, run_watch
 
     return run_watch(
@@ -155,7 +165,10 @@ def watch(
 
 
 def status(file: options.File = None, json: options.Json = False) -> int:
-    """Show targets, what is installed, what is ours, what drifted, and the budget. Asks nobody outside."""
+    """Show targets, models, whose they are, and the budget.
+
+    Asks nobody but the targets; exits 1 when one of them does not answer.
+    """
     from reconciler.cli.commands.status import show_status
 
     return show_status(file, as_json=json)
@@ -170,7 +183,11 @@ def observe(
     offline: options.Offline = False,
     refresh: options.Refresh = False,
 ) -> int:
-    """Save what is seen of this machine, so that plan --observation can plan for it anywhere, offline."""
+    """Save what is seen here, for plan --observation.
+
+    The file holds the machine, the targets, the catalogue, the record, and the answers about the picks of the
+    moment: with it, a pull request can be planned for this machine anywhere, offline.
+    """
     from reconciler.cli.commands.observe import save_observation
 
     return save_observation(file, out, offline=offline, refresh=refresh, as_json=json)

@@ -119,9 +119,19 @@ def budget_line(budget: Budget) -> str:
         f"{scope}: {show_bytes(budget.used_bytes)} used, {sign}{show_bytes(budget.after_bytes)} after "
         f"(peak {sign}{show_bytes(budget.peak_bytes)}) of {show_bytes(budget.limit_bytes)}"
     )
+    return line + _free_disk(budget)
+
+
+def used_line(budget: Budget) -> str:
+    """What a budget holds now."""
+    scope = "Disk budget" if budget.scope == "host" else f"Disk budget of {budget.scope}"
+    return f"{scope}: {show_bytes(budget.used_bytes)} used of {show_bytes(budget.limit_bytes)}" + _free_disk(budget)
+
+
+def _free_disk(budget: Budget) -> str:
     if budget.free_disk_bytes is not None and budget.min_free_bytes is not None:
-        line += f"; {show_bytes(budget.free_disk_bytes)} free on disk, {show_bytes(budget.min_free_bytes)} stay free"
-    return line
+        return f"; {show_bytes(budget.free_disk_bytes)} free on disk, {show_bytes(budget.min_free_bytes)} stay free"
+    return ""
 
 
 def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from reconciler.cli.views.difference import drift_lines
-from reconciler.cli.views.plan import budget_line
+from reconciler.cli.views.plan import used_line
 from reconciler.cli.views.table import columns, paint
 from reconciler.domain.units import show_bytes, show_duration
 from reconciler.engine.status import Status, StatusModel, StatusTarget
@@ -25,7 +25,7 @@ def status_text(status: Status, *, now: datetime) -> str:
         lines.append(paint("enabled: false: nothing is changed here", "yellow"))
     for target in status.targets:
         lines += ["", *_target(target, now)]
-    lines += ["", *(budget_line(budget) for budget in status.budgets)]
+    lines += ["", *(used_line(budget) for budget in status.budgets)]
     lines += drift_lines(status.drift)
     for intent in status.intents:
         age = _ago(intent.begun_at, now)
@@ -55,7 +55,7 @@ def _target(target: StatusTarget, now: datetime) -> list[str]:
 
 def _cells(model: StatusModel, now: datetime) -> list[str]:
     notes = [*(["in use"] if model.loaded else []), *(["adopted"] if model.adopted else [])]
-    notes += [f"since {_ago(model.installed_at, now)}"] if model.installed_at else []
+    notes += [f"installed {_ago(model.installed_at, now)}"] if model.installed_at else []
     return [model.standing, model.name, show_bytes(model.bytes), ", ".join(model.slots), ", ".join(notes)]
 
 

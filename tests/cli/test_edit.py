@@ -1,0 +1,119 @@
+"""``init`` and the commands that edit the file: the file is the truth, and what is wrong never reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reconciler.integrations.files.desired_file import DesiredFile
+from tests.cli.line import Line
+
+FILE = """\
+localModels:
+  name: pooled # ours
+  pool:
+    diskBudget: 50GB # half of it
+    allowedOrgs: [Qwen]
+    packagers: [ggml-org]
+  slots:
+    - {name: chat, profile: general}
+    - {name: small, model: Qwen/Qwen3-0.6B-GGUF, quant: Q8_0}
+  targets: [{name: s, runtime: store}]
+  hardware: {override: {platform: nvidia, vramGb: 24, bandwidthGbps: 1008, ramGb: 64}}
+"""
+
+
+@pytest.fixture
+def here(line: Line) -> Line:
+    line.write(FILE)
+    return line
+
+
+@pytest.mark.parametrize("machine", ["rtx-4090", "m3-max-36gb", "cpu-16gb", "cpu-4gb"])
+def test_init_writes_a_file_that_is_valid_and_plans(line: Line, machine: str) -> None:
+    assert line("init", "--hardware", machine).code == 0
+    desired = asyncio.run(DesiredFile(line.folder / "localmodels.yaml", environment={}).load())
+    assert desired.slots
+    assert line("validate").code == 0
+    assert line("plan", "--offline", "--hardware", machine).code == 0
+
+
+def test_init_does_not_replace_a_file(here: Line) -> None:
+    refused = here("init", "--json")
+    assert (refused.code, refused.error["code"]) == (64, "file-exists")
+    assert (here.folder / "localmodels.yaml").read_text() == FILE
+    assert here("init", "--force", "--json").data["slots"]
+    assert (here.folder / "localmodels.yaml").read_text() != FILE
+
+
+def test_init_elsewhere(line: Line) -> None:
+    assert line("init", "--out", "other.yaml").code == 0
+    assert line("validate", "-f", "other.yaml").code == 0
+    unwritable = line("init", "--out", "no/such/folder/other.yaml", "--json")
+    assert (unwritable.code, unwritable.error["code"]) == (1, "file-unwritable")
+
+
+def test_pool_show(here: Line, snapshot: object) -> None:
+    assert here.stable(here("pool", "show").out) == snapshot
+    assert here("pool", "show", "--json").data["pool"]["allowedOrgs"] == ["Qwen"]
+
+
+def test_pool_edits_keep_comments_and_show_the_difference(here: Line, snapshot: object) -> None:
+    shown = [
+        here("pool", "set-budget", "80GB").out,
+        here("pool", "allow-org", "google").out,
+        here("pool", "allow-family", "qwen3").out,
+    ]
+    assert here.stable("\n".join(shown)) == snapshot
+    text = (here.folder / "localmodels.yaml").read_text()
+    assert "# ours" in text
+    assert "# half of it" in text
+
+
+def test_an_edit_that_would_break_the_file_is_refused(here: Line) -> None:
+    refused = here("install", "google/gemma-3-4b-it-GGUF", "--json")
+    assert (refused.code, refused.error["code"]) == (1, "desired-state-invalid")
+    assert refused.error["details"]["problems"]
+    assert (here.folder / "localmodels.yaml").read_text() == FILE
+    assert here("pool", "set-budget", "80").code == 64
+
+
+def test_evict_of_a_ranked_pick_forbids_it(here: Line) -> None:
+    rows = here("plan", "--offline", "--json").data["changes"]
+    pick = next(row["modelId"] for row in rows if "slot/chat[0]" in row["slots"])
+    edited = here("evict", pick, "--json")
+    assert edited.data["changed"] is True
+    assert pick in edited.data["diff"]
+    again = here("plan", "--offline", "--json").data["changes"]
+    assert pick not in {row["modelId"] for row in again}
+
+
+def test_evict_says_what_it_cannot(here: Line) -> None:
+    ranked = here("evict", "chat", "--json")
+    assert ranked.code == 64
+    assert "ranked, not a pin" in ranked.error["message"]
+    unknown = here("evict", "smal", "--json")
+    assert (unknown.error["code"], unknown.error["hint"]) == ("unknown-model", "did you mean small?")
+
+
+def test_evict_of_a_pin_by_its_slot(here: Line) -> None:
+    assert here("evict", "small").code == 0
+    assert "Qwen3-0.6B" not in (here.folder / "localmodels.yaml").read_text()
+
+
+def test_validate_tells_everything_at_once(line: Line) -> None:
+    line.write("localModels:\n  poool: {}\n  approval: maybe\n  interval: never\n")
+    wrong = line("validate", "--json")
+    assert wrong.code == 1
+    assert len(wrong.error["details"]["problems"]) == 3
+    assert all(problem["line"] and problem["column"] for problem in wrong.error["details"]["problems"])
+    text = line("validate").err
+    assert "localmodels.yaml:2:3" in text
+    assert "pool" in text
+
+
+def test_validate_of_a_valid_file(here: Line) -> None:
+    found = here("validate", "--json").data
+    assert (found["name"], found["slots"], found["targets"]) == ("pooled", ["chat", "small"], ["s"])
+    assert "is valid: pooled, 2 slots, 1 target" in here("validate").out
