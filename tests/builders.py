@@ -12,8 +12,8 @@ from reconciler.domain.catalog import (
     Architecture,
     BenchmarkObservation,
     Build,
-    Catalogue,
     CatalogModel,
+    Catalogue,
     Repository,
 )
 from reconciler.domain.desired import DesiredState, Pool, Slot, Target
@@ -27,9 +27,10 @@ from reconciler.domain.observation import (
     ObservedTarget,
     Resolved,
 )
-from reconciler.domain.plan import Action, Plan, Row
+from reconciler.domain.plan import Action, Plan, Reason, Row
 from reconciler.domain.record import Record, RecordEntry
 from reconciler.domain.units import GB, GIB, Bytes
+from reconciler.planning.claims import with_claims
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HUB = "https://hub.example"
@@ -116,12 +117,10 @@ def score_of(model_id: str, value: float, *, benchmark: str = "mmlu-pro") -> Ben
 
 def catalogue(*models: CatalogModel, scores: dict[str, float] | None = None) -> Catalogue:
     observations = tuple(score_of(name, value) for name, value in (scores or {}).items())
-    return Catalogue(
-        models=models, observations=observations, generated_at=date(2026, 11, 1), origin="bundled"
-    )
+    return Catalogue(models=models, observations=observations, generated_at=date(2026, 11, 1), origin="bundled")
 
 
-def target(name: str = "local", *, path: str = "/models", **changes: object) -> Target:
+def target(name: str = "local", *, path: str | None = "/models", **changes: object) -> Target:
     return Target(name=name, runtime="store", path=path).model_copy(update=changes)
 
 
@@ -242,7 +241,8 @@ def after(plan: Plan, seen: Observation, known: Record) -> tuple[Observation, Re
     """The world once every change of a plan was done, as the promises say it will be."""
     for row in plan.changes:
         seen, known = _done(row, seen, known)
-    known = known.model_copy(update={"applied_digest": plan.fingerprint.desired})
+    if not plan.blocked:
+        known = known.model_copy(update={"applied_digest": plan.fingerprint.desired})
     return seen, _filled(plan, known)
 
 
@@ -276,12 +276,13 @@ def _done(row: Row, seen: Observation, known: Record) -> tuple[Observation, Reco
 
 
 def _filled(plan: Plan, known: Record) -> Record:
-    """Entries learn which slots they fill now, as apply writes it down."""
-    filled = {(row.target_key, row.name): row.slots for row in (*plan.kept, *plan.changes) if row.slots and row.ours}
-    entries = tuple(
-        one.model_copy(update={"slots": filled.get((one.target_key, one.name), one.slots)}) for one in known.entries
+    """Entries learn which slots they fill now, as apply writes it down once it saw them there."""
+    there = tuple(
+        row.model_copy(update={"reason": Reason.IN_SYNC})
+        for row in plan.changes
+        if row.action in (Action.INSTALL, Action.UPDATE)
     )
-    return known.model_copy(update={"entries": entries})
+    return with_claims(known, plan.model_copy(update={"kept": (*plan.kept, *there)}))
 
 
 def scaled(known: Catalogue, scores: dict[str, float]) -> Catalogue:

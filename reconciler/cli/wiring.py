@@ -185,7 +185,7 @@ class Wiring:
             hub_endpoint=desired.hub.endpoint,
             limits=desired.limits,
             cache_directory=self.places.cache,
-            reserve_bytes=desired.pool.min_free_disk or 0,
+            reserve_bytes=desired.pool.must_stay_free,
         )
 
     def secret(self, reference: SecretReference | None) -> str | None:

@@ -44,6 +44,12 @@ class Pool(Frozen):
     never: tuple[str, ...] = ()
     allow_gap: bool = False
 
+    def must_stay_free(self, disk_bytes: int) -> Bytes:
+        """Bytes of a file system of this size that no model may take: as declared, else the default rule."""
+        if self.min_free_disk is not None:
+            return self.min_free_disk
+        return Bytes(min(DEFAULT_MIN_FREE, int(disk_bytes * DEFAULT_MIN_FREE_SHARE)))
+
 
 class Slot(Frozen):
     """A purpose to be met, or a pin."""
@@ -99,7 +105,16 @@ class Target(Frozen):
     @property
     def key(self) -> str:
         """What ownership is keyed by: runtime and normalised endpoint or directory."""
-        return f"{self.runtime}|{self.path or (self.endpoint or '').rstrip('/').lower() or self.program or ''}"
+        return f"{self.runtime}|{self.path or _normalised(self.endpoint or '') or self.program or ''}"
+
+
+def _normalised(endpoint: str) -> str:
+    """One spelling per server: lower case, no trailing slash, one name for this host."""
+    address = endpoint.rstrip("/").lower()
+    for spelling in ("//localhost", "//[::1]"):
+        if address.endswith(spelling) or f"{spelling}:" in address or f"{spelling}/" in address:
+            return address.replace(spelling, "//127.0.0.1", 1)
+    return address
 
 
 class Fuses(Frozen):

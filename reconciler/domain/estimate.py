@@ -53,7 +53,7 @@ class MemoryEstimate:
     weights_bytes: Bytes
     kv_bytes: Bytes
     kv_bytes_per_token: float
-    """At the asked context: total cache over tokens, so windows count as what they cost there; state is its own part."""
+    """At the asked context: total cache over tokens, windows as they cost there; state is its own part."""
     state_bytes: Bytes
     compute_bytes: Bytes
     overhead_bytes: Bytes

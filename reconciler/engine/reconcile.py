@@ -56,7 +56,14 @@ async def planned(world: World, desired: DesiredState, record: Record, runtimes:
         record = recovery.record
         observation = observation.model_copy(update={"warnings": (*observation.warnings, *recovery.notes)})
     plan, observation = await resolved_plan(
-        world, desired, observation, record, overrides=options.overrides, runtimes=runtimes, ask=options.ask
+        world,
+        desired,
+        observation,
+        record,
+        overrides=options.overrides,
+        runtimes=runtimes,
+        ask=options.ask,
+        ask_upstream=options.freshness == "refresh",
     )
     return Planned(desired, record, observation, plan)
 

@@ -6,6 +6,7 @@ Only selected picks are asked about: the planner says what it needs, an unavaila
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import (
@@ -24,6 +25,7 @@ from reconciler.engine.together import together
 from reconciler.engine.world import Runtimes, World, unheard
 from reconciler.errors import OutsideError, PlanningError, Refused, Unreachable
 from reconciler.planning.make_plan import make_plan
+from reconciler.planning.upstream import upstream_needs
 from reconciler.ports import Catalog
 
 MAX_ROUNDS = 64
@@ -40,6 +42,7 @@ async def resolved_plan(
     overrides: Overrides,
     runtimes: Runtimes,
     ask: bool,
+    ask_upstream: bool = False,
 ) -> tuple[Plan, Observation]:
     """The plan that needs nothing more, and the observation with every answer it was made from.
 
@@ -51,6 +54,7 @@ async def resolved_plan(
         overrides: what a person allowed for this one plan.
         runtimes: of every target of the file, for reading what is installed.
         ask: False keeps to this host: only installed files are read, and the plan may stay inapplicable.
+        ask_upstream: ask too whether what is in sync has moved on at its source.
 
     Raises:
         PlanningError: the planner never settles; a defect of ours, stopped before it asks for ever.
@@ -58,6 +62,8 @@ async def resolved_plan(
     if not ask:
         observation = observation.model_copy(update={"offline": True})
     asker = _Asker(world, desired, runtimes)
+    if ask and ask_upstream:
+        observation = await _answered(asker, observation, upstream_needs(desired, record))
     for _ in range(MAX_ROUNDS):
         plan = make_plan(desired, observation, record, overrides=overrides)
         open_needs = [need for need in plan.needs if ask or isinstance(need, DigestNeed)]
@@ -66,13 +72,19 @@ async def resolved_plan(
         again = [need for need in open_needs if observation.answer(need) is not None]
         if again:
             break
-        answers = await together(asker.answer(need) for need in dict.fromkeys(open_needs))
-        observation = observation.model_copy(update={"answers": (*observation.answers, *answers)})
+        observation = await _answered(asker, observation, open_needs)
     raise PlanningError(
         "the plan does not settle: it keeps asking for what was already answered or for ever more",
         hint="this is a defect: please report it with `localmodels observe --out observation.json`",
         details={"needs": [need.model_dump(mode="json", by_alias=True) for need in plan.needs]},
     )
+
+
+async def _answered(asker: _Asker, observation: Observation, needs: Iterable[Need]) -> Observation:
+    """The observation with an answer to each of these needs."""
+    open_needs = [need for need in dict.fromkeys(needs) if observation.answer(need) is None]
+    answers = await together(asker.answer(need) for need in open_needs)
+    return observation.model_copy(update={"answers": (*observation.answers, *answers)})
 
 
 class _Asker:

@@ -23,6 +23,7 @@ from reconciler.engine.resolve import resolved_plan
 from reconciler.engine.together import together
 from reconciler.engine.world import Options, Planned, Runtimes, World
 from reconciler.errors import OutsideError
+from reconciler.planning.claims import with_claims
 
 
 async def verified_report(
@@ -138,6 +139,7 @@ def _kept_up(record: Record, planned: Planned, plan: Plan, *, done: bool) -> Rec
 
     Equal to ``record`` when nothing was learned, so that a second apply writes nothing.
     """
+    record = with_claims(record, plan)
     for row in plan.kept:
         entry = record.entry(row.target_key, row.name)
         if entry is not None and row.ours:
@@ -152,16 +154,15 @@ def _kept_up(record: Record, planned: Planned, plan: Plan, *, done: bool) -> Rec
 
 
 def _refreshed(entry: RecordEntry, row: Row, observation: Observation) -> RecordEntry:
-    """An entry whose slots or stamp changed. A stamp is believed where the content was read and is the recorded one."""
+    """An entry whose stamp changed. A stamp is believed where the content was read and is the recorded one."""
     answer = observation.answer(DigestNeed(target=row.target, name=row.name))
     stamp = entry.stamp
     if isinstance(answer, Resolved) and answer.stamp is not None and answer.digest == entry.digest:
         stamp = answer.stamp
-    slots = row.slots or entry.slots
-    if (slots, stamp) == (entry.slots, entry.stamp):
+    if stamp == entry.stamp:
         return entry
     score = entry.score if row.evidence.score is None else row.evidence.score
-    return entry.model_copy(update={"slots": slots, "stamp": stamp, "score": score})
+    return entry.model_copy(update={"stamp": stamp, "score": score})
 
 
 def _asked_anew(record: Record, observation: Observation) -> bool:

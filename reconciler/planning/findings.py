@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler.domain.advice import ollama_default_context
 from reconciler.domain.families import family_warnings
 from reconciler.domain.names import glob_matches
 from reconciler.domain.observation import UnknownTarget
@@ -92,6 +93,8 @@ def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:
         observed = scene.observed.get(pick.option.target.name)
         model = pick.option.installed
         served = (model.model_context if model else None) or (observed.served_context if observed else None)
+        if served is None and pick.option.target.runtime == "ollama":
+            served = ollama_default_context(scene.hardware(pick.option.target).vram_bytes)
         if pick.slot.context is not None and served is not None and served < pick.slot.context:
             found.append(
                 f"{pick.address}: {pick.option.target.name} serves {served} tokens, the slot asks {pick.slot.context}"

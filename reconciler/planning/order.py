@@ -30,17 +30,20 @@ def order(scene: Scene, changes: Iterable[Row]) -> Ordered:
     """Put rows in an order that never over-fills; rows that cannot be placed come back as blocked or kept."""
     rows = tuple(changes)
     disk = _Disk.of(scene)
-    walk = _Walk(scene, disk, [row for row in rows if row.action is Action.EVICT])
-    walk.done.extend(row for row in rows if row.action is Action.FORGET)
     wanting = [row for row in rows if row.action in (Action.INSTALL, Action.UPDATE)]
+    coming = frozenset(address for row in wanting for address in row.slots)
+    walk = _Walk(scene, disk, [row for row in rows if row.action is Action.EVICT], coming)
+    walk.done.extend(row for row in rows if row.action is Action.FORGET)
     while wanting:
         placed = [row for row in wanting if walk.place(row)]
+        if not placed and scene.desired.pool.allow_gap:
+            gapped = next((row for row in wanting if walk.place_with_gap(row)), None)
+            placed = [gapped] if gapped is not None else []
         if not placed:
             break
         wanting = [row for row in wanting if row not in placed]
     for row in wanting:
-        if not (scene.desired.pool.allow_gap and walk.place_with_gap(row)):
-            walk.block(row)
+        walk.block(row)
     walk.finish()
     return Ordered(tuple(walk.done), tuple(walk.kept), tuple(walk.blocked), disk.budgets(scene, walk.done))
 
@@ -119,6 +122,8 @@ class _Walk:
     scene: Scene
     disk: _Disk
     evictions: list[Row]
+    coming: frozenset[str]
+    """Slot addresses that a download of this plan will fill."""
     done: list[Row] = field(default_factory=list)
     kept: list[Row] = field(default_factory=list)
     blocked: list[Row] = field(default_factory=list)
@@ -208,10 +213,14 @@ class _Walk:
         useful = [
             victim
             for victim in self.evictions
-            if victim.reason is not Reason.REPLACED
+            if not self._waits(victim)
             and (self.disk.scope_of[victim.target] == scope or self.disk.device_of.get(victim.target) == device)
         ]
         return sorted(useful, key=lambda victim: eviction_key(self.scene, victim))
+
+    def _waits(self, victim: Row) -> bool:
+        """What is replaced by something yet to come stays until that is there; its successor may be there already."""
+        return victim.reason is Reason.REPLACED and bool(self.coming & set(victim.slots))
 
     def _replaced_by(self, row: Row) -> list[Row]:
         """Evictions whose slots this row now fills."""

@@ -80,12 +80,18 @@ def _fills(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> bo
 
 
 def _preference(slot: Slot, option: Option) -> tuple[object, ...]:
-    """As the slot lists quants; else fitting before unfitting, the quant floor, then the ranking's order."""
+    """As the slot lists quants; else what fits, the quant floor, what is there already, then the ranking's order."""
     listed = [normalise(quant).canonical for quant in slot.quants]
     quant = normalise(option.candidate.quant)
     position = listed.index(quant.canonical) if quant.canonical in listed else len(listed)
     below_floor = quant.bits_per_weight < MIN_BITS_PER_WEIGHT
-    return (position, not option.assessment.fits, below_floor, order_key(option.assessment))
+    return (
+        position,
+        not option.assessment.fits,
+        below_floor,
+        option.installed is None,
+        order_key(option.assessment),
+    )
 
 
 def _judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option | PinBlocked:
@@ -93,7 +99,9 @@ def _judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Op
     if need is not None and need.kind == "hub" and not candidate.quant:
         need = need.model_copy(update={"quant": slot.quant})
     answer = scene.answer(need)
-    if isinstance(answer, Unavailable) and answer.code in FINAL_ANSWERS:
+    entry = entry_of(scene, target, candidate)
+    there = entry is not None and scene.installed(target.name, entry.name) is not None
+    if isinstance(answer, Unavailable) and answer.code in FINAL_ANSWERS and not there:
         return PinBlocked(allowed=True, message=answer.message)
     resolved = answer if isinstance(answer, Resolved) else None
     refined = _named_by_answer(scene, refine(candidate, resolved), resolved)

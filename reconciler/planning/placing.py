@@ -10,6 +10,7 @@ from reconciler.domain.desired import Target
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved
 from reconciler.formats.gguf_names import parse
+from reconciler.planning.trust import DEFAULT_REGISTRIES
 
 
 def is_tag(candidate: Candidate) -> bool:
@@ -27,13 +28,28 @@ def name_on(target: Target, candidate: Candidate, answer: Resolved | None = None
     if target.runtime == "ollama":
         if is_tag(candidate):
             return tag_name(candidate)
-        return f"{target.registry or 'hf.co'}/{repo}:{quant}"
+        return _tagged(_on_registry(target.registry, repo), quant)
     if target.runtime == "advisory":
-        return f"{repo}:{quant}"
+        return _tagged(repo, quant)
     artifact = answer.artifact if answer else None
     if isinstance(artifact, HubArtifact):
         return f"{artifact.repo}/{artifact.files[0].path}"
-    return f"{repo}/{candidate.build.files[0]}" if candidate.build.files else f"{repo}:{quant}"
+    return f"{repo}/{candidate.build.files[0]}" if candidate.build.files else _tagged(repo, quant)
+
+
+def _on_registry(registry: str | None, repo: str) -> str:
+    """A Hub repository as a registry names it: only the Hub's own keeps its case.
+
+    Source: OCI distribution specification 1.1, "Pulling manifests": names are lower case; docker-registry answers 404
+    for others.
+    """
+    host = registry or "hf.co"
+    return f"{host}/{repo if host in DEFAULT_REGISTRIES else repo.lower()}"
+
+
+def _tagged(name: str, quant: str) -> str:
+    """With its quant, where that is known already."""
+    return f"{name}:{quant}" if quant else name
 
 
 def need_for(candidate: Candidate, target: Target, revision: str | None) -> HubNeed | RegistryNeed | None:

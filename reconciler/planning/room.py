@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from reconciler.domain.desired import DEFAULT_MIN_FREE, DEFAULT_MIN_FREE_SHARE, Target
+from reconciler.domain.desired import Target
 from reconciler.domain.observation import DiskSpace
 from reconciler.domain.units import Bytes
 from reconciler.planning.scene import Scene
@@ -68,13 +68,8 @@ def budget_scope(target: Target) -> str:
 
 
 def min_free_bytes(scene: Scene, disk: DiskSpace) -> Bytes:
-    """What must stay free on a file system: as declared, else the smaller of 20 GB and a tenth of it."""
-    declared = scene.desired.pool.min_free_disk
-    return (
-        declared
-        if declared is not None
-        else Bytes(min(DEFAULT_MIN_FREE, int(disk.total_bytes * DEFAULT_MIN_FREE_SHARE)))
-    )
+    """What must stay free on a file system."""
+    return scene.desired.pool.must_stay_free(disk.total_bytes)
 
 
 def owned_sizes(scene: Scene) -> Mapping[Place, Bytes]:

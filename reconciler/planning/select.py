@@ -293,8 +293,12 @@ class _Choice:
         return option.entry is None, option.installed is None, not self._fits(option, self.reserve)
 
     def _taken_models(self) -> frozenset[str]:
-        """Models that fill another address of the same slot: ``count: 2`` means two different ones."""
-        siblings = [claim for claim in self.claims if claim.slot.name == self.claim.slot.name and claim != self.claim]
+        """Models that fill another address of the same slot: ``count: 2`` means two different ones.
+
+        An earlier address has chosen; what a later one has now is left to it.
+        """
+        later = self.claims[self.claims.index(self.claim) + 1 :]
+        siblings = [claim for claim in later if claim.slot.name == self.claim.slot.name]
         chosen = {pick.option.candidate.model.id for pick in self.picks if pick.slot.name == self.claim.slot.name}
         there = {claim.incumbent.entry.model_id for claim in siblings if claim.incumbent is not None}
         own = {self.claim.incumbent.entry.model_id} if self.claim.incumbent else set()

@@ -91,6 +91,7 @@ def distrust_of_artifact(
         organisation, names = artifact.repo.partition("/")[0], (artifact.repo, model_id, name)
     else:
         organisation = registry_organisation(artifact.registry, artifact.namespace, trusted=trusted_registry)
+        organisation = _spelled(pool, organisation) if artifact.registry == trusted_registry else organisation
         names = (f"{artifact.namespace}/{artifact.name}:{artifact.tag}", model_id, name)
     publisher = model_id.partition("/")[0] if "/" in model_id else None
     return distrust_of_repository(pool, organisation=organisation, publisher=publisher) or distrust_of_names(
@@ -106,6 +107,12 @@ def registry_organisation(registry: str, namespace: str, *, trusted: str | None 
     if registry not in (*DEFAULT_REGISTRIES, trusted):
         return registry
     return OLLAMA_LIBRARY if namespace == "library" else namespace
+
+
+def _spelled(pool: Pool, organisation: str) -> str:
+    """An organisation as the file spells it: a registry of one's own knows lower case only."""
+    known = (*pool.allowed_orgs, *pool.packagers)
+    return next((one for one in known if one.lower() == organisation), organisation)
 
 
 def keep_pattern_for(pool: Pool, names: Iterable[str]) -> str | None:

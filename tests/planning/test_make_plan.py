@@ -12,6 +12,7 @@ from reconciler.domain.plan import Action, Overrides, Plan, Reason
 from reconciler.domain.record import Record
 from reconciler.domain.units import GB, Bytes
 from reconciler.planning.make_plan import make_plan
+from reconciler.planning.upstream import upstream_needs
 from tests.builders import (
     after,
     answered,
@@ -431,3 +432,25 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 def test_actions_have_signs() -> None:
     assert [action.sign for action in Action] == ["+", "~", "=", "-", "x"]
+
+
+def test_what_is_in_sync_is_asked_about_upstream_only_while_it_follows() -> None:
+    mine = artifact(f"{SMALL}-GGUF")
+    known = record(entry(mine, "slot/chat[0]", model_id=SMALL))
+    assert upstream_needs(desired(CHAT), known) == (HubNeed(repo=f"{SMALL}-GGUF", quant="Q4_K_M"),)
+    assert not upstream_needs(desired(Slot(name="chat", model=SMALL, revision="abc")), known)
+    assert not upstream_needs(desired(Slot(name="other")), known)
+
+
+def test_a_pin_that_is_there_stays_when_its_source_is_gone() -> None:
+    mine = artifact(f"{SMALL}-GGUF")
+    gone = Unavailable(need=HubNeed(repo=f"{SMALL}-GGUF", quant="Q4_K_M"), code="not-found", message="gone")
+    seen = observation(two_models(), observed(installed(mine)), answers=(gone,))
+    plan = make_plan(desired(Slot(name="chat", model=SMALL)), seen, record(entry(mine, "slot/chat[0]", model_id=SMALL)))
+    assert plan.in_sync
+
+
+def test_one_server_has_one_key_however_its_host_is_spelled() -> None:
+    spellings = ("http://localhost:11434/", "http://127.0.0.1:11434", "http://[::1]:11434")
+    keys = {target("o", path=None, runtime="ollama", endpoint=spelling).key for spelling in spellings}
+    assert keys == {"ollama|http://127.0.0.1:11434"}

@@ -17,7 +17,7 @@ from reconciler.planning.make_plan import make_plan
 from tests.builders import after, answered, observed, record, scaled
 from tests.strategies import World, worlds
 
-FAST = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def settle(world: World) -> tuple[Plan, Observation]:

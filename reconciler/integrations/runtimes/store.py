@@ -56,7 +56,7 @@ class Store:
         hub_endpoint: base URL.
         limits: connections per download and bytes a second.
         cache_directory: where digests of files are remembered; safe to delete.
-        reserve_bytes: of the disk, never used (``pool.minFreeDisk``).
+        reserve_bytes: of a disk of so many bytes, what is never used (``pool.minFreeDisk``).
         rate: shared between targets of one host; None makes one of ``limits``.
         idle_timeout_seconds: a connection without a byte for so long is given up and tried again.
     """
@@ -71,7 +71,7 @@ class Store:
         hub_endpoint: str,
         limits: Limits,
         cache_directory: Path,
-        reserve_bytes: int = 0,
+        reserve_bytes: Callable[[int], int] = lambda _: 0,
         rate: RateLimit | None = None,
         idle_timeout_seconds: float = 30.0,
     ) -> None:
@@ -87,8 +87,11 @@ class Store:
         self._limits = limits
         self._rate = rate if rate is not None else RateLimit(limits.download_rate, clock)
         self._digests = DigestCache(cache_directory)
-        self._reserve_bytes = reserve_bytes
+        self._reserve_of = reserve_bytes
         self._idle_timeout_seconds = idle_timeout_seconds
+
+    def _reserve_bytes(self) -> int:
+        return self._reserve_of(files.disk_space(self._root).total_bytes)
 
     @property
     def target(self) -> Target:
@@ -275,7 +278,7 @@ class Store:
         with ExitStack() as opened:
             partials = [opened.enter_context(Partial(folder, _wanted(row, artifact, place))) for place in missing]
             if partials:
-                ensure_room(folder, sum(partial.missing_disk_bytes for partial in partials), self._reserve_bytes)
+                ensure_room(folder, sum(partial.missing_disk_bytes for partial in partials), self._reserve_bytes())
             done = artifact.bytes - sum(place.file.bytes for place in missing)
             for partial in partials:
                 await self._download(partial, done, artifact.bytes, progress)
@@ -296,7 +299,7 @@ class Store:
             token_origin=self._hub_endpoint,
             connections=self._limits.concurrent_downloads,
             rate=self._rate,
-            reserve_bytes=self._reserve_bytes,
+            reserve_bytes=self._reserve_bytes(),
             moved=lambda count: progress(Bytes(before + count), Bytes(total), note),
             idle_timeout_seconds=self._idle_timeout_seconds,
         )

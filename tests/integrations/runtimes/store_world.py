@@ -158,7 +158,7 @@ def world(
         hub_endpoint=HUB,
         limits=limits or Limits(),
         cache_directory=tmp_path / "cache",
-        reserve_bytes=reserve_bytes,
+        reserve_bytes=lambda _: reserve_bytes,
         idle_timeout_seconds=idle_timeout_seconds,
     )
     return World(store, root, served, clock)

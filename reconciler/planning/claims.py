@@ -1,0 +1,25 @@
+"""Which slots each of our models fills, after a plan: one model an address, the one that really fills it."""
+
+from __future__ import annotations
+
+from reconciler.domain.plan import Plan, Reason
+from reconciler.domain.record import Record
+
+_FILLS = frozenset({Reason.IN_SYNC, Reason.UNMANAGED_MATCH})
+
+
+def with_claims(record: Record, plan: Plan) -> Record:
+    """The record with every claim that the plan settles; equal to ``record`` where nothing is new.
+
+    What fills slots claims exactly those. What only waits (an eviction of a busy model, a swap without room) keeps its
+    claim unless another fills the slot, or the plan found that nothing does.
+    """
+    filled = {(row.target_key, row.name): row.slots for row in plan.kept if row.reason in _FILLS}
+    settled = {address for slots in filled.values() for address in slots}
+    settled |= {address for row in plan.unfilled for address in row.slots}
+    for entry in record.entries:
+        waiting = tuple(address for address in entry.slots if address not in settled)
+        slots = filled.get((entry.target_key, entry.name), waiting)
+        if slots != entry.slots:
+            record = record.with_entry(entry.model_copy(update={"slots": slots}))
+    return record
