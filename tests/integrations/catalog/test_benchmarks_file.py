@@ -104,3 +104,25 @@ async def test_a_source_that_cannot_be_reached_is_a_warning():
     source = ORIGIN_SOURCES["hf-popularity"]
     answer = await ask_origin_source(type(source)(source.name, "nonsense://x", source.parse), http=http, today=TODAY)
     assert answer.warnings[0].code in {"fetch_failed", "parse_failed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        (
+            "open-llm-leaderboard",
+            "https://huggingface.co/api/datasets/open-llm-leaderboard/contents/v2/leaderboard.json",
+        ),
+        ("hf-popularity", "https://huggingface.co/api/models?filter=text-generation&sort=downloads&limit=100"),
+    ],
+)
+async def test_the_origins_addresses_are_asked(name, url):
+    asked = []
+
+    def answer(request):
+        asked.append(str(request.url))
+        return Response(200, json=[])
+
+    http = Http(clock=StillClock(), transport=MockTransport(answer))
+    await ask_origin_source(ORIGIN_SOURCES[name], http=http, today=TODAY)
+    assert asked == [url]
