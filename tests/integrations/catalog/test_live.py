@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.errors import Refused
+from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.integrations.catalog.hub import HubClient
 from reconciler.integrations.catalog.refresh import MOST_LIST_REQUESTS, MOST_REQUESTS
 from reconciler.integrations.http import Http, MockTransport, Request, Response
@@ -362,3 +363,13 @@ async def test_the_order_of_answers_does_not_change_the_catalogue(stage: Stage, 
     other.shipped = snapshot()
     other.double.repos = dict(reversed(stage.double.repos.items()))
     assert (await other.catalog().candidates(desired(packagers=("unsloth",)), freshness="refresh")) == first
+
+
+async def test_with_neither_hub_nor_snapshot_the_catalogue_is_empty_and_says_why(stage: Stage) -> None:
+    """Changed from the origin, which failed a refresh then: here slots stay unfilled, and what is there stays."""
+    stage.shipped = load_bundled(stage.path.parent / "no-such-snapshot.json", today=date(2026, 11, 22))
+    stage.double.fail("/", OSError("no route"))
+    catalogue = await stage.catalog().candidates(desired(), freshness="refresh")
+    assert (catalogue.origin, catalogue.models) == ("fallback", ())
+    assert any("no-such-snapshot.json is not usable" in note for note in catalogue.notes)
+    assert any("the Hub was not reached" in note for note in catalogue.notes)
