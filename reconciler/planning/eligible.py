@@ -11,6 +11,7 @@ from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved, Unavailable
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import show_bytes
+from reconciler.planning.library import library_candidates
 from reconciler.planning.option import Option, Rejected, RejectionReason
 from reconciler.planning.placing import name_on, need_for, refine
 from reconciler.planning.scene import Scene, names_of
@@ -39,7 +40,9 @@ def requirement_of(slot: Slot, model: CatalogModel) -> Requirement:
 
 def consider(scene: Scene, slot: Slot, target: Target) -> Considered:
     """All candidates of the catalogue for a ranked slot on one target."""
-    verdicts = [judge(scene, slot, target, candidate) for candidate in scene.candidates]
+    verdicts = [
+        judge(scene, slot, target, candidate) for candidate in (*scene.candidates, *library_candidates(scene, target))
+    ]
     options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
     options.sort(key=lambda option: order_key(option.assessment))
     return Considered(tuple(options), tuple(verdict for verdict in verdicts if isinstance(verdict, Rejected)))

@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 
 from reconciler.domain.desired import DesiredState, Fuses, Refresh, Slot
-from reconciler.domain.observation import DigestNeed, HubNeed, Observation, Resolved, Unavailable, UnknownTarget
+from reconciler.domain.observation import (
+    DigestNeed,
+    HubNeed,
+    Installed,
+    Observation,
+    RegistryNeed,
+    Resolved,
+    Unavailable,
+    UnknownTarget,
+)
 from reconciler.domain.plan import Action, Overrides, Plan, Reason
 from reconciler.domain.record import Record
 from reconciler.domain.units import GB, Bytes
@@ -454,3 +463,33 @@ def test_one_server_has_one_key_however_its_host_is_spelled() -> None:
     spellings = ("http://localhost:11434/", "http://127.0.0.1:11434", "http://[::1]:11434")
     keys = {target("o", path=None, runtime="ollama", endpoint=spelling).key for spelling in spellings}
     assert keys == {"ollama|http://127.0.0.1:11434"}
+
+
+class TestOllamaLibrary:
+    """A tag of the library serves a ranked slot where no allowed file does, or where it is pulled already."""
+
+    def world(self, *installed_names: str, repos: tuple[str, ...] = ()) -> tuple[DesiredState, Observation]:
+        known = catalogue(replace(model(SMALL, repos=repos), ollama_tag="coyote:8b"))
+        server = target("server", path=None, runtime="ollama", endpoint="http://127.0.0.1:11434")
+        there = tuple(Installed(name=name, bytes=Bytes(5 * GB), digest="a" * 64) for name in installed_names)
+        seen = observation(known, observed(*there, name="server", key=server.key))
+        return desired(CHAT, targets=(server,)), seen
+
+    def test_without_an_allowed_file_the_tag_is_wanted(self) -> None:
+        plan = make_plan(*self.world(), record())
+        assert [row.name for row in plan.changes] == ["coyote:8b"]
+        assert plan.needs == (RegistryNeed(name="coyote:8b"),)
+
+    def test_an_allowed_file_comes_first(self) -> None:
+        plan = make_plan(*self.world(repos=(f"{SMALL}-GGUF",)), record())
+        assert [row.name for row in plan.changes] == [f"hf.co/{SMALL}-GGUF:Q4_K_M"]
+
+    def test_a_tag_that_is_pulled_already_costs_no_download(self) -> None:
+        plan = make_plan(*self.world("coyote:8b", repos=(f"{SMALL}-GGUF",)), record())
+        assert rows(plan.kept) == [("keep", "unmanaged-match", SMALL)]
+        assert not plan.changes
+
+    def test_the_library_is_a_packager_that_can_be_refused(self) -> None:
+        want, seen = self.world()
+        plan = make_plan(want.model_copy(update={"pool": pool(packagers=())}), seen, record())
+        assert plan.unfilled
