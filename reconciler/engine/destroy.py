@@ -100,7 +100,6 @@ def _removal_plan(base: Plan, entries: tuple[RecordEntry, ...], targets: Sequenc
         changes=tuple(changes),
         deferred=tuple(deferred),
         blocked=tuple(blocked),
-        budgets=base.budgets,
         summary=Summary(
             evict=sum(row.action is Action.EVICT for row in changes),
             forget=sum(row.action is Action.FORGET for row in changes),

@@ -110,7 +110,7 @@ def status_of(planned: Planned) -> Status:
         last_applied_at=max((entry.installed_at for entry in record.entries), default=None),
         applied=bool(desired.digest) and record.applied_digest == desired.digest,
         catalogue_date=observation.catalogue.generated_at.isoformat(),
-        warnings=plan.warnings,
+        warnings=tuple(one for one in plan.warnings if one not in observation.catalogue.notes),
     )
 
 
