@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.servers.mirror import serve
+from tests.cli.gguf_files import make_gguf
 from tests.cli.line import Line
 
 
@@ -24,26 +25,6 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.chdir(folder)
     return Line(folder, capsys)
-
-
-def make_gguf(path: Path) -> None:
-    """A tiny model file with a real header."""
-    import numpy as np
-    from gguf import GGUFWriter
-
-    path.parent.mkdir(parents=True)
-    writer = GGUFWriter(str(path), "llama")
-    writer.add_context_length(2048)
-    writer.add_embedding_length(64)
-    writer.add_block_count(2)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_file_type(7)
-    writer.add_tensor("token_embd.weight", np.zeros((128, 64), dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 @pytest.fixture

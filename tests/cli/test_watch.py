@@ -15,6 +15,9 @@ from threading import Thread
 
 import pytest
 
+from reconciler.servers.mirror import serve
+from tests.cli.gguf_files import make_gguf
+
 FILE = """\
 localModels:
   name: watched
@@ -127,3 +130,32 @@ def test_mirror_says_its_url_first_and_ends_cleanly(start: Callable[..., Running
     with urllib.request.urlopen(f"{url}/api/models", timeout=PATIENCE_SECONDS) as reply:
         assert reply.status == 200
     assert mirror.end(signal.SIGTERM) == 143
+
+
+def test_apply_that_is_stopped_in_a_download_goes_on_from_there(start: Callable[..., Running], tmp_path: Path) -> None:
+    folder = tmp_path / "mirrored" / "acme" / "m-GGUF"
+    make_gguf(folder / "m-Q8_0.gguf")
+    with (folder / "m-Q8_0.gguf").open("ab") as file:
+        file.write(bytes(24_000_000))
+    with serve(tmp_path / "mirrored") as mirror:
+        slow = f"""\
+localModels:
+  name: slow
+  pool: {{diskBudget: 1GB, minFreeDisk: 1MB, allowedOrgs: [acme]}}
+  slots: [{{name: chat, model: acme/m-GGUF, quant: Q8_0}}]
+  targets: [{{name: s, runtime: store, path: ./models}}]
+  hardware: {{override: {{platform: nvidia, vramGb: 24, bandwidthGbps: 1008, ramGb: 64}}}}
+  hub: {{endpoint: "{mirror.url}"}}
+  limits: {{downloadRate: 4MB}}
+"""
+        (tmp_path / "here" / "localmodels.yaml").write_text(slow)
+        first = start("apply", "--yes", "--json")
+        first.until(lambda line: '"stepProgress"' in line and '"doneBytes": 0' not in line)
+        assert first.end(signal.SIGTERM) == 143
+        last = json.loads(first.until(lambda line: '"type": "report"' in line)[-1])
+        assert last["ok"] is False
+        (tmp_path / "here" / "localmodels.yaml").write_text(slow.replace("4MB", "900MB"))
+        second = start("apply", "--yes")
+        second.until(lambda line: line.startswith("Done: 1 of 1"))
+        assert second.process.wait(timeout=PATIENCE_SECONDS) == 0
+    assert (tmp_path / "here/models/acme/m-GGUF/m-Q8_0.gguf").stat().st_size == (folder / "m-Q8_0.gguf").stat().st_size

@@ -137,7 +137,7 @@ def _free_disk(budget: Budget) -> str:
 def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
     """For a pull request: summary first, sections dropped whole beyond ``limit`` characters, a marker to update by."""
     head = [f"<!-- localmodels-plan:{plan.name} -->", f"### localmodels: {plan.name}", "", f"**{summary_line(plan)}**"]
-    head += [f"- refused: {refusal.message}" for refusal in plan.refused]
+    head += ["", *(f"- refused: {_escaped(refusal.message)}" for refusal in plan.refused)] if plan.refused else []
     text, left_out = "\n".join(head), 0
     for section in _sections(plan):
         if len(text) + len(section) > limit:
@@ -164,9 +164,11 @@ def _markdown_table(title: str, rows: Sequence[Row]) -> str:
     lines = [f"#### {title}", "", "| | slot | model | size | target | why |", "|---|---|---|--:|---|---|"]
     for row in rows:
         cells = _cells(row, with_action=True)
-        why = f"{row.reason.value}{f': {row.message}' if row.message else ''}"
+        said = "; ".join(part for part in (row.message, "" if row.action is Action.KEEP else _numbers(row)) if part)
+        why = f"{row.reason.value}{f': {said}' if said else ''}"
         words = (f"`{cells[0]}` {cells[2]}", cells[1], cells[3], cells[4], row.target, why)
-        lines.append("| " + " | ".join(_escaped(word) for word in words) + " |")
+        command = f" Run: `{row.command.replace('|', chr(92) + '|')}`" if row.command else ""
+        lines.append("| " + " | ".join(_escaped(word) for word in words) + f"{command} |")
     return "\n".join(lines)
 
 

@@ -1,0 +1,232 @@
+"""What a person reads, from values that no ranking and no machine can change."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from reconciler.cli.views import table
+from reconciler.cli.views.catalog import catalogue_text
+from reconciler.cli.views.explain import explanation_text
+from reconciler.cli.views.plan import plan_markdown, plan_text
+from reconciler.cli.views.report import report_text
+from reconciler.cli.views.suggest import suggestions_text
+from reconciler.domain.catalogue_description import describe
+from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.plan import (
+    Action,
+    Budget,
+    Fingerprint,
+    Plan,
+    Reason,
+    Refusal,
+    Row,
+    RowEvidence,
+    Standing,
+    Summary,
+)
+from reconciler.domain.report import Report, StepOutcome
+from reconciler.domain.units import GB, Bytes
+from reconciler.engine.explain import (
+    CapabilityClaim,
+    Explanation,
+    MemoryParts,
+    QualityPart,
+    QualityParts,
+    Sibling,
+    SpeedParts,
+)
+from reconciler.engine.suggest import PackagerOpening, Suggestion, Suggestions
+from tests.builders import catalogue, hardware, model
+from tests.cli.line import TODAY
+
+READING = HardwareReading(hardware=hardware(), source="simulated")
+PRINT = Fingerprint(desired="d", record_generation=1, targets=(), hardware="h", policy="p")
+EVIDENCE = RowEvidence(
+    score=57.63, low=52.0, high=63.0, tokens_per_second=96.2, memory_bytes=Bytes(7 * GB), context=32768,
+    capacity_bytes=Bytes(24 * GB),
+)  # fmt: skip
+
+
+def row(slot: str, action: Action, reason: Reason, model_id: str, **changes: object) -> Row:
+    base = Row(
+        address=f"slot/{slot}[0]", action=action, reason=reason, target="local", target_key="store|/models",
+        name=f"{model_id}-GGUF/file.gguf", slots=(f"slot/{slot}[0]",), model_id=model_id, quant="Q4_K_M",
+    )  # fmt: skip
+    return base.model_copy(update=changes)
+
+
+INSTALL = row("coder", Action.INSTALL, Reason.MISSING, "Qwen/Qwen3-8B", bytes_down=Bytes(9 * GB), evidence=EVIDENCE)
+EVICT = row("old", Action.EVICT, Reason.REPLACED, "Qwen/Qwen2.5-7B", bytes_freed=Bytes(8 * GB), slots=())
+UPDATE = row(
+    "embed", Action.UPDATE, Reason.DRIFTED, "nomic-ai/embed", bytes_down=Bytes(2 * GB),
+    before=Standing(name="n", digest="a" * 64, bytes=Bytes(1 * GB)),
+    after=Standing(name="n", digest="b" * 64, bytes=Bytes(2 * GB)),
+)  # fmt: skip
+KEEP = row("chat", Action.KEEP, Reason.IN_SYNC, "google/gemma-3-4b")
+HELD = row("chat", Action.KEEP, Reason.BELOW_THRESHOLD, "google/gemma-3-12b", message="2.1 points better, 5 asked")
+BLOCKED = row(
+    "big",
+    Action.KEEP,
+    Reason.NO_API,
+    "zai-org/GLM",
+    command="lms get 'zai-org/GLM@Q4_K_M'",
+    message="lms is driven by hand",
+)
+UNFILLED = row("eyes", Action.KEEP, Reason.NOTHING_FITS, "", name="", message="nothing fits",
+               evidence=RowEvidence(nearest="Qwen/Qwen3-VL-8B Q4_K_M: needs 30.0 GB at 8192 tokens"))  # fmt: skip
+BUDGET = Budget(
+    scope="host", limit_bytes=Bytes(120 * GB), used_bytes=Bytes(30 * GB), peak_bytes=Bytes(41 * GB),
+    after_bytes=Bytes(33 * GB), free_disk_bytes=Bytes(500 * GB), min_free_bytes=Bytes(20 * GB), exact=False,
+)  # fmt: skip
+
+
+def plan(**parts: object) -> Plan:
+    base = Plan(name="workstation", made_at=TODAY, fingerprint=PRINT, applicable=True)
+    return base.model_copy(update=parts)
+
+
+FULL = plan(
+    changes=(INSTALL, UPDATE, EVICT),
+    kept=(KEEP,),
+    held=(HELD,),
+    blocked=(BLOCKED,),
+    unfilled=(UNFILLED,),
+    budgets=(BUDGET,),
+    refused=(Refusal(rule="maxEvictions", limit=0, value=1, message="1 model would be lost", hint="apply --allow-evictions 1"),),
+    warnings=("keep: my-finetune:latest matches nothing",),
+    summary=Summary(
+        install=1, update=1, evict=1, kept=1, held=1, blocked=1, unfilled=1, bytes_down=Bytes(11 * GB),
+        bytes_freed=Bytes(8 * GB),
+    ),
+)  # fmt: skip
+IN_SYNC = plan(kept=(KEEP,), summary=Summary(kept=1))
+
+
+@pytest.fixture(autouse=True)
+def _no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [FULL, IN_SYNC, plan(changes=(INSTALL.model_copy(update={"resolved": False}),), applicable=False,
+                         summary=Summary(install=1, bytes_down=Bytes(9 * GB))), plan()],
+    ids=["full", "in-sync", "not-resolved", "empty"],
+)  # fmt: skip
+def test_plan(made: Plan, snapshot: object) -> None:
+    assert plan_text(made, source="localmodels.yaml") == snapshot
+
+
+def test_plan_for_a_pull_request(snapshot: object) -> None:
+    assert plan_markdown(FULL) == snapshot
+
+
+def test_plan_for_a_pull_request_drops_whole_sections_when_long() -> None:
+    many = tuple(INSTALL.model_copy(update={"message": "x" * 500}) for _ in range(200))
+    text = plan_markdown(plan(changes=many, held=(HELD,)))
+    assert len(text) < 61_000
+    assert "Held back" in text
+    assert "1 section(s) left out" in text
+
+
+def test_markdown_is_not_broken_by_names() -> None:
+    odd = INSTALL.model_copy(update={"model_id": "a|b<script>", "message": "two\nlines"})
+    text = plan_markdown(plan(changes=(odd,)))
+    assert "a\\|b&lt;script>" in text
+    assert "two lines" in text
+
+
+def test_report(snapshot: object) -> None:
+    done = StepOutcome(row=INSTALL, status="done", seconds=75.0)
+    failed = StepOutcome(row=UPDATE, status="failed", code="corrupt", message="wrong bytes", hint="apply again")
+    report = Report(
+        plan=FULL, outcomes=(done, failed), remaining=plan(changes=(UPDATE,), blocked=(BLOCKED,)), warnings=("w",)
+    )
+    assert report_text(report) == snapshot
+    assert report_text(Report(plan=IN_SYNC, remaining=IN_SYNC, verified=True)) == "In sync: 1 kept."
+
+
+def suggestion(model_id: str, score: float, **changes: object) -> Suggestion:
+    base = Suggestion(
+        model_id=model_id, quant="Q4_K_M", repository=f"{model_id}-GGUF", packager=None, bytes=Bytes(5 * GB),
+        exact=True, eligible=True, score=score, low=score - 5, high=score + 5, tokens_per_second=88.4,
+        memory_bytes=Bytes(7 * GB), max_context=40960, evidence="direct", evidence_date="2026-10-01",
+        license="apache-2.0", ollama_tag=None,
+    )  # fmt: skip
+    return base.model_copy(update=changes)
+
+
+def test_suggestions(snapshot: object) -> None:
+    unfit = suggestion("zai-org/GLM", 0, eligible=False, reason="does-not-fit", message="needs 90.0 GB at 4096 tokens")
+    closed = suggestion(
+        "meta/L", 44, eligible=False, reason="publisher-not-allowed", message="meta is not in allowedOrgs"
+    )
+    found = Suggestions(
+        profile="coding", context=None, target="local", policy="f", hardware=READING, catalogue_date="2026-11-22",
+        catalogue_origin="bundled", eligible=7,
+        rows=(suggestion("Qwen/Qwen3-8B", 57.6), suggestion("google/g", 40, packager="unsloth", exact=False,
+                                                            evidence="none", evidence_date=None)),
+        rejected=(closed, unfit),
+        packagers=(PackagerOpening(name="bartowski", allowed=False, models=12, only_here=3),
+                   PackagerOpening(name="ggml-org", allowed=True, models=9, only_here=0)),
+    )  # fmt: skip
+    assert suggestions_text(found) == snapshot
+    assert suggestions_text(found.model_copy(update={"rows": (), "rejected": (), "eligible": 0})) == snapshot
+
+
+def explanation(**changes: object) -> Explanation:
+    part = QualityPart(
+        benchmark="livebench_coding", source="livebench.ai", observed_at="2026-06-25", value=61.2, normalised=70.4,
+        evidence="direct", evidence_weight=1.0, recency_weight=0.8, source_weight=0.9, weight=0.72,
+    )  # fmt: skip
+    sibling = Sibling(quant="Q8_0", repository="Qwen/Qwen3-8B-GGUF", bytes=Bytes(8 * GB), memory_bytes=Bytes(10 * GB),
+                      score=48.0, tokens_per_second=50.0, eligible=False, reason="does-not-fit")  # fmt: skip
+    base = Explanation(
+        asked="qwen3:8b", model_id="Qwen/Qwen3-8B", repository="Qwen/Qwen3-8B-GGUF", quant="Q4_K_M",
+        bytes=Bytes(5 * GB), exact=True, publisher="Qwen", license="apache-2.0", released="2025-04-28",
+        params=8_190_000_000, active_params=None, context_length=40960, architecture="qwen3", line="general",
+        capabilities=(CapabilityClaim(name="tools", sources=("xinference", "llmfit")),), ollama_tag="qwen3:8b",
+        profile="coding", context=16384, target="local", policy="f", hardware=READING, capacity_bytes=Bytes(24 * GB),
+        eligible=True, fits=True, reason=None, message="", remedies=(), score=57.63, low=52.1, high=63.0,
+        memory=MemoryParts(weights_bytes=Bytes(5 * GB), kv_bytes=Bytes(2_415_919_104), kv_bytes_per_token=147_456.0,
+                           state_bytes=Bytes(0), compute_bytes=Bytes(300_000_000), overhead_bytes=Bytes(500_000_000),
+                           total_bytes=Bytes(8_215_919_104), basis="architecture", weights_basis="file",
+                           max_context=40960),
+        speed=SpeedParts(tokens_per_second=88.4, low=70.0, high=110.0, confidence="high", offloaded=0.0,
+                         bytes_per_token=Bytes(5 * GB), effective_bandwidth_gbps=800.0, backend="cuda",
+                         basis="estimated"),
+        quality=QualityParts(score=60.8, low=52.0, high=70.0, evidence="direct", confidence="medium",
+                             quant_factor=0.985, multiplier=0.9, parts=(part,)),
+        siblings=(sibling, sibling.model_copy(update={"quant": "Q4_K_M", "eligible": True, "reason": None})),
+        catalogue_date="2026-11-22", catalogue_origin="bundled",
+    )  # fmt: skip
+    return base.model_copy(update=changes)
+
+
+def test_explanation(snapshot: object) -> None:
+    assert explanation_text(explanation()) == snapshot
+
+
+def test_explanation_of_a_rejected_one(snapshot: object) -> None:
+    rejected = explanation(
+        eligible=False, fits=False, reason="does-not-fit", message="needs 30.0 GB at 32768 tokens, 24.0 GB usable",
+        remedies=("it fits at 16384 tokens, not at 32768", "Q4_K_M of Qwen/Qwen3-8B-GGUF is eligible"),
+        quality=explanation().quality.model_copy(update={"parts": ()}), siblings=(),
+    )  # fmt: skip
+    assert explanation_text(rejected) == snapshot
+
+
+def test_catalogue(snapshot: object) -> None:
+    known = catalogue(model("acme/alpha-7b"), model("acme/beta-7b"), scores={"acme/alpha-7b": 60.0})
+    assert catalogue_text(describe(known, date(2026, 11, 22)), added=1) == snapshot
+
+
+def test_columns_align_and_end_at_the_last_word() -> None:
+    assert table.columns([["a", "1"], ["long", "22"], ["b"]], right=frozenset({1})) == [
+        "  a      1",
+        "  long  22",
+        "  b",
+    ]
+    assert table.columns([]) == []
