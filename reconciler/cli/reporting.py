@@ -155,15 +155,17 @@ class Bars(Lines):
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._tasks: dict[tuple[str, str], Any] = {}
-        self._progress.start()
 
     def step_started(self, row: Row) -> None:
         if row.action not in (Action.INSTALL, Action.UPDATE):
             super().step_started(row)
             return
         key = (row.target, row.name)
+        self._progress.start()  # not before: until then a person may be asked, and read what they are asked about
         self._tasks[key] = self._progress.add_task(row.name.rpartition("/")[2], total=row.bytes_down or None, note="")
 
     def step_progress(self, row: Row, done: Bytes, total: Bytes, note: str = "") -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 
 import pytest
 
-from tests.cli.line import Line
+from reconciler.integrations.clock import SystemClock
+from reconciler.integrations.record_store import FileRecordStore
+from tests.cli.line import Answer, Line
 
 NAME = "acme/tiny-GGUF/tiny-Q8_0.gguf"
 FILE = """\
@@ -206,3 +209,26 @@ def test_a_plan_that_the_guard_refuses(applied: Line) -> None:
     assert refused.code == 4
     assert refused.events[-1]["error"]["code"] == "refused-by-guard"
     assert applied("apply", "--yes", "--allow-evictions", "1").code == 0
+
+
+def test_two_at_once(here: Line) -> None:
+    """While another run holds the lock, an apply says whose it is and leaves with 5."""
+
+    async def meanwhile() -> None:
+        store = FileRecordStore(here.folder.parent / "state", "tiny", SystemClock())
+        async with store.lock(timeout_seconds=0):
+            answers.append(await asyncio.to_thread(here, "pool", "show"))
+            answers.append(await asyncio.to_thread(here, "disown", NAME, "--json"))
+
+    answers: list[Answer] = []
+    asyncio.run(meanwhile())
+    looked, refused = answers
+    assert looked.code == 0
+    assert (refused.code, refused.error["code"]) == (5, "locked")
+
+
+def test_catalog_refresh_asks_the_hub_of_the_file(here: Line) -> None:
+    found = here("catalog", "refresh", "--json").data
+    assert found["origin"] == "live"
+    assert {"name": "acme", "count": 2} in found["publishers"]
+    assert here("catalog", "--json").data["origin"] == "cached"

@@ -159,3 +159,50 @@ localModels:
         second.until(lambda line: line.startswith("Done: 1 of 1"))
         assert second.process.wait(timeout=PATIENCE_SECONDS) == 0
     assert (tmp_path / "here/models/acme/m-GGUF/m-Q8_0.gguf").stat().st_size == (folder / "m-Q8_0.gguf").stat().st_size
+
+
+def _on_a_terminal(folder: Path, answer: str, *words: str) -> tuple[int, str]:
+    """Exit code, and everything a person saw on a terminal where they typed ``answer`` when asked."""
+    ours, theirs = os.openpty()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LOCALMODELS_", "HF_"))}
+    environment |= {f"LOCALMODELS_{kind}_DIR": str(folder.parent / kind) for kind in ("STATE", "CACHE", "DATA")}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "reconciler", *words]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen, answered = b"", False
+    while True:
+        try:
+            got = os.read(ours, 65536)
+        except OSError:  # the terminal is gone with the program
+            break
+        if not got:
+            break
+        seen += got
+        if b"[y/N]" in seen and not answered:
+            answered = True
+            os.write(ours, answer.encode() + b"\n")
+    os.close(ours)
+    return process.wait(timeout=PATIENCE_SECONDS), seen.decode()
+
+
+@pytest.mark.parametrize(("answer", "done"), [("y", True), ("n", False), ("", False)])
+def test_apply_asks_on_a_terminal(tmp_path: Path, hub: str, answer: str, done: bool) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "localmodels.yaml").write_text(f"""\
+localModels:
+  name: asked
+  pool: {{diskBudget: 1GB, minFreeDisk: 1MB, allowedOrgs: [acme]}}
+  slots: [{{name: chat, model: acme/tiny-GGUF, quant: Q8_0}}]
+  targets: [{{name: s, runtime: store, path: ./models}}]
+  hardware: {{override: {{platform: nvidia, vramGb: 24, bandwidthGbps: 1008, ramGb: 64}}}}
+  hub: {{endpoint: "{hub}"}}
+""")
+    code, seen = _on_a_terminal(folder, answer, "apply")
+    assert code == 0
+    assert "Plan: 1 install" in seen.partition("[y/N]")[0]
+    assert ("a second look agrees" in seen) is done
+    assert ("nothing was changed" in seen) is not done
+    assert (folder / "models/acme/tiny-GGUF/tiny-Q8_0.gguf").exists() is done
+    assert "\x1b[32m" in seen
