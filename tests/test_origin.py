@@ -83,6 +83,13 @@ def problems_of(text: str) -> list[str]:
     return problems
 
 
+@pytest.mark.parametrize("page", ["reliability.md", "origin.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    references = [one for one in REFERENCE.findall((ROOT / "docs" / page).read_text(encoding="utf-8")) if "::" in one]
+    assert len(references) > 10
+    assert [problem for one in references if (problem := problem_of(one))] == []
+
+
 def test_every_behaviour_of_the_origin_has_a_row_whose_tests_exist() -> None:
     assert problems_of(DOCUMENT.read_text(encoding="utf-8")) == []
 
