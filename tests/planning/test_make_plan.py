@@ -283,9 +283,7 @@ class TestOwnership:
         assert not plan.changes
 
     def test_gone_and_not_desired_is_forgotten(self) -> None:
-        plan = make_plan(
-            desired(), observation(two_models()), record(entry(artifact(f"{SMALL}-GGUF"), model_id=SMALL))
-        )
+        plan = make_plan(desired(), observation(two_models()), record(entry(artifact(f"{SMALL}-GGUF"), model_id=SMALL)))
         assert rows(plan.changes) == [("forget", "gone", SMALL)]
 
     def test_an_unknown_target_is_never_pruned(self) -> None:

@@ -36,9 +36,7 @@ def applied(world: World) -> tuple[Plan, Observation, Record]:
 
 
 def there(seen: Observation) -> set[str]:
-    return {
-        one.name for where in seen.targets if isinstance(where, ObservedTarget) for one in where.installed
-    }
+    return {one.name for where in seen.targets if isinstance(where, ObservedTarget) for one in where.installed}
 
 
 @FAST
