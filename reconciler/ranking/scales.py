@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from statistics import median
 
 from reconciler.domain.catalog import BenchmarkObservation, CatalogModel
@@ -160,15 +161,20 @@ def _relinked(
     """Every scale with its middle where the other benchmarks, and a little the prior, say that its takers stand."""
     places: dict[str, dict[str, list[float]]] = {}
     for group, takers in linked.items():
+        board, normalise = _board(group), placed[group].normalise
         for model, value in takers.items():
-            places.setdefault(model, {}).setdefault(_board(group), []).append(placed[group].normalise(value))
+            places.setdefault(model, {}).setdefault(board, []).append(normalise(value))
+
+    @cache
+    def level(model: str, board: str) -> float:
+        """Where a model stands by every other board; the benchmarks of one board share the answer."""
+        elsewhere = [place for other, own in places[model].items() if other != board for place in own]
+        return (math.fsum(elsewhere) + prior.get(model, 50.0)) / (len(elsewhere) + 1)
+
     moved = {}
     for group, takers in linked.items():
-        levels = []
-        for model in takers:
-            elsewhere = [place for board, own in places[model].items() if board != _board(group) for place in own]
-            levels.append((math.fsum(elsewhere) + prior.get(model, 50.0)) / (len(elsewhere) + 1))
-        scale = placed[group]
+        board, scale = _board(group), placed[group]
+        levels = [level(model, board) for model in takers]
         moved[group] = Scale(
             scale.centre, scale.spread, median(levels), scale.stretch, scale.lower_is_better, as_is=False
         )
