@@ -17,6 +17,7 @@ import reconciler
 from reconciler.__main__ import main
 from reconciler.domain import plan as plans
 from reconciler.domain.plan import Action, Plan, Reason
+from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.integrations.files.desired_file import read_desired
 from reconciler.integrations.files.schema import generate_schema
 
@@ -167,6 +168,13 @@ def test_every_page_is_reachable_from_the_readme() -> None:
         linked = {(page.parent / link).resolve() for link in anchors_and_links(page) if link.endswith(".md")}
         waiting.extend(linked - seen - set(waiting))
     assert {page for page in PAGES if page.parent.name == "docs"} <= seen
+
+
+def test_the_size_of_the_catalogue_is_the_shipped_ones() -> None:
+    shipped = load_bundled()
+    said = f"{len(shipped.models):,} models and {len(shipped.observations):,} third-party observations"
+    assert said in " ".join((ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split())
+    assert said in " ".join((ROOT / "docs" / "data-sources.md").read_text(encoding="utf-8").split())
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
