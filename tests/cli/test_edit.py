@@ -117,3 +117,11 @@ def test_validate_of_a_valid_file(here: Line) -> None:
     found = here("validate", "--json").data
     assert (found["name"], found["slots"], found["targets"]) == ("pooled", ["chat", "small"], ["s"])
     assert "is valid: pooled, 2 slots, 1 target" in here("validate").out
+
+
+def test_a_family_that_matches_nothing_is_a_warning_with_the_nearest(here: Line) -> None:
+    told = here("pool", "allow-family", "qwenn3")
+    assert told.code == 0
+    assert "qwenn3" in told.err
+    assert "qwen" in told.err.replace("qwenn3", "")
+    assert here("pool", "allow-family", " ").code == 64

@@ -232,3 +232,9 @@ def test_catalog_refresh_asks_the_hub_of_the_file(here: Line) -> None:
     assert found["origin"] == "live"
     assert {"name": "acme", "count": 2} in found["publishers"]
     assert here("catalog", "--json").data["origin"] == "cached"
+
+
+def test_destroy_of_nothing_says_so_once(here: Line) -> None:
+    answer = here("destroy")
+    assert answer.code == 0
+    assert answer.out.count("kept") == 1

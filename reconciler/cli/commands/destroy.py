@@ -11,7 +11,6 @@ from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent, reporter_for
 from reconciler.cli.running import Stopped, run_stoppable
 from reconciler.cli.views.plan import plan_text
-from reconciler.cli.views.report import report_text
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.report import Report
 from reconciler.engine.destroy import destroy
@@ -50,8 +49,6 @@ def _show(report: Report, *, dry: bool, declined: bool, as_json: bool) -> None:
         sys.stdout.write(plan_text(report.plan) + "\n")
     elif declined:
         sys.stderr.write("nothing was changed\n")
-    elif not report.outcomes:
-        sys.stdout.write(report_text(report) + "\n")
 
 
 def _exit_code(report: Report) -> int:

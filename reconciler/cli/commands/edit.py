@@ -9,7 +9,8 @@ from pathlib import Path
 from reconciler.cli.outcome import print_json
 from reconciler.cli.views.table import paint
 from reconciler.cli.wiring import Wiring
-from reconciler.errors import DesiredStateError
+from reconciler.domain.families import family_warnings
+from reconciler.errors import DesiredStateError, UsageError
 from reconciler.integrations.files import edit
 from reconciler.integrations.files.desired_file import read_content
 
@@ -28,6 +29,8 @@ def allow_org(file: Path | None, org: str, *, as_json: bool) -> int:
 
 def allow_family(file: Path | None, family: str, *, as_json: bool) -> int:
     """``pool allow-family``."""
+    if not family.strip():
+        raise UsageError("a family needs a name", hint="such as qwen, qwen3 or llama-3")
     return edited(Wiring(file=file), lambda text: edit.allow_family(text, family), as_json=as_json)
 
 
@@ -48,15 +51,22 @@ def edited(wiring: Wiring, change: Change, *, as_json: bool) -> int:
     before = _text(path)
     after = change(before)
     difference = edit.unified_diff(before, after, path.name)
-    warnings = edit.save(path, after, environment=wiring.environment).notices if after != before else ()
+    warnings = _saved(wiring, path, after) if after != before else ()
     if as_json:
         print_json({"file": str(path), "changed": after != before, "diff": difference}, warnings=warnings)
     elif after == before:
         sys.stdout.write(f"{path} says so already; nothing is changed\n")
     else:
         sys.stdout.write(_coloured(difference))
+        sys.stderr.write("".join(f"warning: {warning}\n" for warning in warnings))
         sys.stderr.write("next: localmodels plan shows what it means, localmodels apply does it\n")
     return 0
+
+
+def _saved(wiring: Wiring, path: Path, after: str) -> tuple[str, ...]:
+    """What a person should know of the file as it is now."""
+    desired = edit.save(path, after, environment=wiring.environment)
+    return (*desired.notices, *family_warnings(desired, wiring.bundled.models))
 
 
 def _text(path: Path) -> str:
