@@ -41,9 +41,17 @@ contracts: $(VENV)/installed
 
 check: lint types contracts test
 
-bench: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check whichllm llmfit
-	$(BIN)/python scripts/bench.py
+# The peers, each in an environment of its own: whichllm needs an older typer and click than ours.
+$(VENV)/peers/installed:
+	$(PYTHON) -m venv $(VENV)/peers/whichllm
+	$(VENV)/peers/whichllm/bin/python -m pip install --quiet --disable-pip-version-check whichllm typer==0.20.1 click==8.2.1
+	$(PYTHON) -m venv $(VENV)/peers/llmfit
+	$(VENV)/peers/llmfit/bin/python -m pip install --quiet --disable-pip-version-check llmfit
+	touch $@
+
+bench: $(VENV)/installed $(VENV)/peers/installed
+	PYTHONPATH=. $(BIN)/python scripts/bench.py \
+	  --whichllm $(VENV)/peers/whichllm/bin/whichllm --llmfit $(VENV)/peers/llmfit/bin/llmfit
 
 catalog: $(VENV)/installed
 	$(BIN)/python scripts/build_catalog.py
