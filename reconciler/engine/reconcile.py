@@ -7,14 +7,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from reconciler.domain.desired import DesiredState
+from reconciler.domain.names import nearest
+from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record
 from reconciler.domain.report import Report
-from reconciler.engine.apply import apply
 from reconciler.engine.bookkeeping import Books, claimed
 from reconciler.engine.observe import observe
 from reconciler.engine.recover import recover
 from reconciler.engine.resolve import resolved_plan
 from reconciler.engine.world import Options, Planned, Runtimes, World, opened
+from reconciler.errors import UsageError
 
 Confirm = Callable[[Planned], Awaitable[bool]]
 """Asked once, under the lock, with the plan as it will run."""
@@ -33,6 +35,8 @@ async def reconcile(world: World, options: Options, *, confirm: Confirm | None =
 
     A plan that is not confirmed is reported without outcomes.
     """
+    from reconciler.engine.apply import apply  # what only plans does not load what acts
+
     async with session(world, options) as here:
         plan = await planned(world, here.desired, here.books.record, here.runtimes, options)
         if plan.desired.enabled:
@@ -44,6 +48,7 @@ async def reconcile(world: World, options: Options, *, confirm: Confirm | None =
 
 async def planned(world: World, desired: DesiredState, record: Record, runtimes: Runtimes, options: Options) -> Planned:
     """Observe, close what a crash left open (in memory), and plan until nothing more needs asking."""
+    refuse_unknown_slots(desired, options.overrides)
     observation = await observe(
         world,
         desired,
@@ -66,6 +71,19 @@ async def planned(world: World, desired: DesiredState, record: Record, runtimes:
         ask_upstream=options.freshness == "refresh",
     )
     return Planned(desired, record, observation, plan)
+
+
+def refuse_unknown_slots(desired: DesiredState, overrides: Overrides) -> None:
+    """``--accept`` names a slot of this file, or nothing is done at all.
+
+    Raises:
+        UsageError: no slot is called so.
+    """
+    known = {name for slot in desired.slots for name in (slot.name, *slot.addresses)}
+    for wanted in overrides.accept:
+        if wanted not in known:
+            near = ", ".join(nearest(wanted, sorted(known))) or "this file has no slots"
+            raise UsageError(f"no slot is called {wanted}", code="unknown-slot", hint=f"--accept takes: {near}")
 
 
 @dataclass(frozen=True, slots=True)

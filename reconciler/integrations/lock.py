@@ -14,13 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from reconciler.domain.units import show_duration
 from reconciler.errors import RecordError, RecordLocked
 from reconciler.ports import Clock
+
+if TYPE_CHECKING:  # commands that only look take no lock
+    from filelock import FileLock
 
 POLL_SECONDS = 0.1
 
@@ -38,6 +39,8 @@ async def hold_lock(path: Path, clock: Clock, *, timeout_seconds: float) -> Asyn
         RecordLocked: another run holds it; carries its process, host and age.
         RecordError: the folder cannot be written.
     """
+    from filelock import FileLock
+
     lock = FileLock(path, thread_local=False)
     await _acquire(lock, path, clock, timeout_seconds)
     owner = path.with_name(path.name + ".owner")
@@ -51,6 +54,8 @@ async def hold_lock(path: Path, clock: Clock, *, timeout_seconds: float) -> Asyn
 
 
 async def _acquire(lock: FileLock, path: Path, clock: Clock, timeout_seconds: float) -> None:
+    from filelock import Timeout
+
     waited = 0.0
     while True:
         try:

@@ -13,14 +13,13 @@ from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import Answer, HubNeed, RegistryNeed, Resolved, Unavailable
 from reconciler.domain.units import show_duration
 from reconciler.errors import OutsideError, Unreachable
-from reconciler.integrations.catalog.discovery import Known, finds, with_live
 from reconciler.integrations.catalog.hub_cache import HubCache
 from reconciler.integrations.catalog.memory import Listed, Memory
-from reconciler.integrations.catalog.refresh import Outcome, Refresh, failure_notes, organisations
-from reconciler.integrations.catalog.resolve import resolve_hub, unavailable
+from reconciler.integrations.catalog.outcome import Outcome, failure_notes, organisations
 from reconciler.ports import Clock
 
-if TYPE_CHECKING:  # a run that asks nobody does not load the HTTP client
+if TYPE_CHECKING:  # a run that asks nobody loads neither the HTTP client nor what reads the Hub's answers
+    from reconciler.integrations.catalog.discovery import Known
     from reconciler.integrations.catalog.hub import HubClient
     from reconciler.integrations.catalog.registry import RegistryClient
 
@@ -85,6 +84,8 @@ class LiveCatalog:
 
     async def resolve(self, need: HubNeed | RegistryNeed) -> Answer:
         """What stands behind one pick, asked now. Several at once are fine."""
+        from reconciler.integrations.catalog.resolve import unavailable
+
         try:
             async with asyncio.timeout(self._resolve_seconds):
                 return await self._resolve(need)
@@ -95,6 +96,9 @@ class LiveCatalog:
         return unavailable(need, error)
 
     async def _resolve(self, need: HubNeed | RegistryNeed) -> Resolved | Unavailable:
+        from reconciler.integrations.catalog.discovery import Known
+        from reconciler.integrations.catalog.resolve import resolve_hub
+
         if isinstance(need, RegistryNeed):
             self._registry = self._registry or self._make_registry()
             return Resolved(need=need, artifact=await self._registry.manifest(need))
@@ -130,6 +134,9 @@ class LiveCatalog:
     async def _refresh(
         self, orgs: tuple[str, ...], desired: DesiredState, bundled: Catalogue, limit_seconds: float
     ) -> Outcome:
+        from reconciler.integrations.catalog.discovery import Known
+        from reconciler.integrations.catalog.refresh import Refresh
+
         outcome = Outcome()
         try:
             client = self._client()
@@ -162,6 +169,8 @@ class LiveCatalog:
             notes += [f"the Hub was never asked about {', '.join(unheard)}"] if heard and unheard else []
         if not heard:
             return replace(bundled, notes=tuple(notes))
+        from reconciler.integrations.catalog.discovery import Known, finds, with_live
+
         known = Known(bundled.models)
         found = finds((repo for listed in heard for repo in listed.repos), known, desired.pool)
         newest = max(listed.entry.stored_at for listed in heard).date()

@@ -8,8 +8,7 @@ time, because what was learnt is remembered by commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from reconciler.errors import OutsideError, Refused, Unreachable
 from reconciler.integrations.catalog.discovery import Find, HeaderFacts, Known, finds, smallest_file
 from reconciler.integrations.catalog.hub_wire import HubFile, HubRepo
 from reconciler.integrations.catalog.memory import Memory
+from reconciler.integrations.catalog.outcome import Outcome
 
 if TYPE_CHECKING:
     from reconciler.integrations.catalog.hub import HubClient
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_REQUESTS = 40
 MOST_LIST_REQUESTS = 24
 LISTED_PER_ORDER = 50
-NOT_ON_THE_HUB = frozenset({"ollama-library"})
 _REPOSITORIES_PER_NEW_MODEL = 3
 _AT_ONCE = 4
 _SPARE_REQUESTS = 5
@@ -37,26 +36,6 @@ _EXPAND = (
     "cardData", "createdAt", "disabled", "downloads", "gated", "gguf", "lastModified", "likes", "pipeline_tag", "sha",
     "tags",
 )  # fmt: skip
-
-
-def organisations(pool: Pool) -> tuple[str, ...]:
-    """Whose repositories are worth asking for, publishers first; none where no publisher is allowed."""
-    if not pool.allowed_orgs:
-        return ()
-    return tuple(dict.fromkeys(org for org in (*pool.allowed_orgs, *pool.packagers) if org not in NOT_ON_THE_HUB))
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a refresh went so far; read it even after it was cut short."""
-
-    answered: set[str] = field(default_factory=set)
-    """Organisations whose list came."""
-    failures: dict[str, list[str]] = field(default_factory=dict)
-    """What went wrong, with whom."""
-    notes: list[str] = field(default_factory=list)
-    retry_after_seconds: float | None = None
-    """The Hub asked for a pause: nothing more is asked."""
 
 
 class Refresh:
@@ -209,9 +188,3 @@ async def header_facts(client: HubClient, repo: HubRepo, file: HubFile) -> Heade
         except OutsideError:
             pass
     return HeaderFacts.of(await client.gguf_header(repo.id, revision, file, dimensions_only=True))
-
-
-def failure_notes(outcome: Outcome) -> Iterable[str]:
-    """One sentence per kind of failure, with everybody it concerns."""
-    for message, whom in outcome.failures.items():
-        yield f"{', '.join(dict.fromkeys(whom))}: {message}"
