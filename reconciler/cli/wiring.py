@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.now import current_clock
-from reconciler.domain.desired import DesiredState, HardwareOverride, SecretReference, Target
+from reconciler.domain.desired import DesiredState, HardwareOverride, Limits, SecretReference, Target
 from reconciler.domain.hardware import HardwareReading
 from reconciler.engine.world import World
 from reconciler.errors import DesiredStateError, Refused, UsageError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reconciler.domain.catalog import Catalogue
     from reconciler.integrations.hardware.detector import Detector
     from reconciler.integrations.http import Http
+    from reconciler.integrations.runtimes.download import RateLimit
 
 
 BENCHMARKS_FILE = "benchmarks.json"
@@ -186,7 +187,20 @@ class Wiring:
             limits=desired.limits,
             cache_directory=self.places.cache,
             reserve_bytes=desired.pool.must_stay_free,
+            rate=self._shared_rate(desired.limits),
         )
+
+    def _shared_rate(self, limits: Limits) -> RateLimit | None:
+        """One limiter for all stores: ``limits.downloadRate`` holds over every download of this host."""
+        if limits.download_rate is None:
+            return None
+        from reconciler.integrations.runtimes.download import RateLimit
+
+        return self._rates.setdefault(limits.download_rate, RateLimit(limits.download_rate, self.clock))
+
+    @cached_property
+    def _rates(self) -> dict[int, RateLimit]:
+        return {}
 
     def secret(self, reference: SecretReference | None) -> str | None:
         """The secret a reference means; None where there is none. It goes into headers and nowhere else."""

@@ -79,8 +79,6 @@ class Reason(StrEnum):
     TARGET_UNKNOWN = "target-unknown"
     UNAVAILABLE = "unavailable"
     """The source cannot give the files: gone, gated, unauthorised."""
-    UNRESOLVED = "unresolved"
-    """Nobody could be asked: commit, files and digests are not known yet."""
     REPLACEMENT_BLOCKED = "replacement-blocked"
     """Its replacement cannot be installed, so it stays."""
     # unfilled
@@ -88,6 +86,7 @@ class Reason(StrEnum):
     NOTHING_ALLOWED = "nothing-allowed"
     # targets that left the file
     ORPHANED = "orphaned"
+    """Ours, on a target that left the file: nothing is evicted there; ``destroy`` or ``disown`` settles it."""
 
 
 class Standing(Frozen):
@@ -158,7 +157,7 @@ class Drift(Frozen):
 
     target: str
     name: str
-    kind: Literal["missing", "content-changed", "partial-left"]
+    kind: Literal["missing", "content-changed"]
     before: str | None = None
     after: str | None = None
 
@@ -180,7 +179,7 @@ class Budget(Frozen):
     """``host``, or the target's name."""
     limit_bytes: Bytes
     used_bytes: Bytes
-    """By what we own, unfinished downloads included."""
+    """By what we own and what is there; unfinished downloads of it are not counted yet."""
     peak_bytes: Bytes
     """The most that is owned at any moment during apply."""
     after_bytes: Bytes

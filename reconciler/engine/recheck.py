@@ -37,7 +37,7 @@ def refuse_what_is_refused(plan: Plan) -> None:
         raise PlanningError(
             f"the plan cannot be applied yet: nobody could be asked about {', '.join(open_rows) or 'its picks'}",
             code="plan-not-applicable",
-            hint="run again where the Hub (or a mirror of it) answers, without --offline",
+            hint="run again where the Hub (or a mirror of it) answers",
             details={"unresolved": open_rows},
         )
 

@@ -218,7 +218,16 @@ def _architecture(row: Any) -> Architecture:
     _typed(row, _ARCHITECTURE_TYPES)
     name, layers, hidden, heads, kv_heads, head_dim, vocab, experts, active, attention = row
     return Architecture(
-        name, layers, hidden, heads, kv_heads, head_dim, vocab, experts, active, attention and _attention(attention)
+        name,
+        layers,
+        hidden,
+        heads,
+        kv_heads,
+        head_dim,
+        vocab,
+        experts,
+        active,
+        None if attention is None else _attention(attention),
     )
 
 

@@ -57,7 +57,26 @@ def diff(scene: Scene, selection: Selection) -> Diff:
             ours_here = entry.target_key == target.key and target.name in scene.observed
             if ours_here and (target.name, entry.name) not in picked:
                 _undesired(scene, rows, selection, target, entry)
+    rows.kept.extend(_orphans(scene))
     return rows
+
+
+def _orphans(scene: Scene) -> list[Row]:
+    """What is ours on targets that left the file: reported, never touched by a plan."""
+    keys = {target.key for target in scene.desired.targets}
+    message = "its target left the file: `destroy` or `disown` settles it"
+    return [
+        entry_row(
+            Target(name=entry.target_name),
+            entry,
+            action=Action.KEEP,
+            reason=Reason.ORPHANED,
+            size=entry.bytes,
+            message=message,
+        )
+        for entry in scene.record.entries
+        if entry.target_key not in keys
+    ]
 
 
 def _by_place(picks: Iterable[Pick]) -> tuple[tuple[Pick, ...], ...]:
@@ -218,12 +237,11 @@ def _undesired(scene: Scene, rows: Diff, selection: Selection, target: Target, e
 
 
 def _eviction_reason(selection: Selection, entry: RecordEntry) -> tuple[Reason, str]:
-    successors = {pick.address: pick for pick in selection.picks if pick.address in entry.slots}
-    if selection.dropped.intersection(entry.slots):
-        return Reason.OVER_BUDGET, "the budget no longer holds it"
+    successors = {pick.option.candidate.model.id for pick in selection.picks if pick.address in entry.slots}
     if successors:
-        names = ", ".join(sorted({pick.option.candidate.model.id for pick in successors.values()}))
-        return Reason.REPLACED, f"replaced by {names}"
+        return Reason.REPLACED, f"replaced by {', '.join(sorted(successors))}"
+    if selection.dropped.intersection(entry.slots):
+        return Reason.OVER_BUDGET, "the budget no longer holds it, and nothing that it holds meets the slot"
     return Reason.NOT_DESIRED, "nothing in the file asks for it"
 
 

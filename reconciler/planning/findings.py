@@ -8,7 +8,7 @@ from reconciler.domain.advice import ollama_default_context
 from reconciler.domain.families import family_warnings
 from reconciler.domain.names import glob_matches
 from reconciler.domain.observation import UnknownTarget
-from reconciler.domain.plan import Drift
+from reconciler.domain.plan import Budget, Drift
 from reconciler.domain.units import show_bytes
 from reconciler.planning.content import as_recorded
 from reconciler.planning.scene import Scene
@@ -20,6 +20,7 @@ def findings(scene: Scene, picks: Sequence[Pick]) -> tuple[str, ...]:
     found = [
         *scene.desired.notices,
         *scene.observation.warnings,
+        *_doubts_about_the_machine(scene),
         *scene.observation.catalogue.notes,
         *family_warnings(scene.desired, scene.observation.catalogue.models),
         *_unknown_targets(scene),
@@ -54,6 +55,24 @@ def drift_of(scene: Scene) -> tuple[Drift, ...]:
                     )
                 )
     return tuple(found)
+
+
+def _doubts_about_the_machine(scene: Scene) -> list[str]:
+    """What detection could not know. A machine without an NVIDIA card is no doubt: there is nothing to probe."""
+    return [
+        f"hardware: {warning.message} ({warning.code})"
+        for warning in scene.observation.hardware.warnings
+        if not (warning.code == "nvidia_probe_failed" and "not installed" in (warning.cause or "").lower())
+    ]
+
+
+def over_budget(budgets: Sequence[Budget]) -> tuple[str, ...]:
+    """Budgets that are broken even after this plan, because what is over is kept."""
+    return tuple(
+        f"{budget.scope}: {show_bytes(budget.after_bytes)} of ours stay, {show_bytes(budget.limit_bytes)} is the budget"
+        for budget in budgets
+        if budget.after_bytes > budget.limit_bytes
+    )
 
 
 def _unknown_targets(scene: Scene) -> list[str]:

@@ -11,7 +11,7 @@ from reconciler.domain.desired import Slot, Target
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.record import RecordEntry
 from reconciler.planning.eligible import option_of, requirement_of
-from reconciler.planning.option import BY_THE_FILE, Option, Rejected
+from reconciler.planning.option import BY_THE_FILE, FORBIDDEN, Option, Rejected
 from reconciler.planning.pins import stub_model
 from reconciler.planning.scene import Scene
 from reconciler.ranking.rank import assess
@@ -27,12 +27,15 @@ class Incumbent:
     rejection: Rejected | None = None
     """Why it no longer meets the slot; None while it does, or while nobody knows it any more."""
 
-    def goes_unasked(self, scene: Scene) -> bool:
-        """An ineligible incumbent that needs no approval to be replaced: the file itself says so."""
-        if self.rejection is None:
-            return False
-        edited = scene.record.applied_digest != scene.desired.digest
-        return edited or self.rejection.reason in BY_THE_FILE
+    @property
+    def is_refused_by_the_file(self) -> bool:
+        """Ineligible by what the file itself states: its replacement needs no approval."""
+        return self.rejection is not None and self.rejection.reason in BY_THE_FILE
+
+    @property
+    def is_forbidden(self) -> bool:
+        """The policy no longer allows it at all: it goes even where nothing takes its place."""
+        return self.rejection is not None and self.rejection.reason in FORBIDDEN
 
 
 def incumbent_of(

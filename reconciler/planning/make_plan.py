@@ -11,7 +11,7 @@ from reconciler.domain.plan import Action, Overrides, Plan, Reason, Row, Summary
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
 from reconciler.planning.diff import diff
-from reconciler.planning.findings import drift_of, findings
+from reconciler.planning.findings import drift_of, findings, over_budget
 from reconciler.planning.fingerprint import fingerprint_of
 from reconciler.planning.guard import guard
 from reconciler.planning.order import order
@@ -31,10 +31,10 @@ def make_plan(
     ordered = order(scene, rows.changes)
     refused = guard(scene, ordered.changes, (*rows.kept, *ordered.kept))
     held = list(rows.held)
-    changes = ordered.changes
+    changes, budgets = ordered.changes, ordered.budgets
     if not desired.enabled:
         held.extend(_disabled(row) for row in changes)
-        changes, refused = (), ()
+        changes, refused, budgets = (), (), order(scene, ()).budgets
     blocked = (*rows.blocked, *ordered.blocked)
     kept = (*rows.kept, *ordered.kept)
     needs = tuple(dict.fromkeys(rows.needs)) if desired.enabled else ()
@@ -52,9 +52,9 @@ def make_plan(
         unfilled=selection.unfilled,
         refused=refused,
         needs=needs,
-        budgets=ordered.budgets,
+        budgets=budgets,
         overrides=scene.overrides,
-        warnings=findings(scene, selection.picks),
+        warnings=(*findings(scene, selection.picks), *over_budget(budgets)),
         summary=_summary(changes, kept, held, rows.deferred, blocked, selection.unfilled),
     )
 

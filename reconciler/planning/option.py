@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.desired import Target
@@ -28,18 +28,11 @@ RejectionReason = Literal[
     "unavailable",
 ]
 
-BY_THE_FILE: frozenset[str] = frozenset(
-    {
-        "publisher-not-allowed",
-        "packager-not-allowed",
-        "family-not-allowed",
-        "license-not-allowed",
-        "never-listed",
-        "quant-not-accepted",
-        "too-large",
-    }
-)
-"""Rejections that the file itself states: an incumbent that meets one needs no approval to go."""
+FORBIDDEN: frozenset[str] = frozenset(get_args(PolicyReason))
+"""Rejections by the policy: such a model may not be here at all."""
+
+BY_THE_FILE: frozenset[str] = FORBIDDEN | {"quant-not-accepted", "too-large"}
+"""Rejections that the file itself states: an incumbent that meets one needs no approval to be replaced."""
 
 
 @dataclass(frozen=True, slots=True)

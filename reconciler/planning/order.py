@@ -99,7 +99,7 @@ class _Disk:
             here = [target for target in scene.desired.targets if self.scope_of[target.name] == scope]
             spaces = [scene.observed[target.name].disk for target in here if target.name in scene.observed]
             space = next((space for space in spaces if space is not None), None)
-            fetched = [row for row in changes if row.bytes_down and self.scope_of[row.target] == scope]
+            fetched = [row for row in changes if self.scope_of[row.target] == scope]
             found.append(
                 Budget(
                     scope=scope,

@@ -16,7 +16,12 @@ from reconciler.planning.eligible import FINAL_ANSWERS, entry_of, option_of, pol
 from reconciler.planning.option import Option
 from reconciler.planning.placing import need_for, refine
 from reconciler.planning.scene import Scene, names_of
-from reconciler.planning.trust import distrust_of_names, distrust_of_repository, registry_organisation
+from reconciler.planning.trust import (
+    distrust_of_model,
+    distrust_of_names,
+    distrust_of_repository,
+    registry_organisation,
+)
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import assess, order_key
 
@@ -131,6 +136,8 @@ def _forbidden(scene: Scene, target: Target, candidate: Candidate, answer: Resol
     distrust = distrust_of_repository(
         scene.desired.pool, organisation=organisation, publisher=publisher
     ) or distrust_of_names(scene.desired.pool, names_of(candidate))
+    if distrust is None and answer is not None:
+        distrust = distrust_of_model(scene.desired.pool, candidate.model)
     return distrust.message if distrust else None
 
 

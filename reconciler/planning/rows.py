@@ -8,13 +8,10 @@ from reconciler.domain.desired import Slot, Target
 from reconciler.domain.plan import Action, Reason, Row, RowEvidence, Standing
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes, show_bytes
-from reconciler.planning.option import Option, Rejected
+from reconciler.planning.option import FORBIDDEN, Option, Rejected
 from reconciler.planning.room import Room
 from reconciler.planning.scene import Scene
 
-_POLICY = frozenset(
-    {"publisher-not-allowed", "packager-not-allowed", "family-not-allowed", "license-not-allowed", "never-listed"}
-)
 _NEAREST = (
     "no-room", "does-not-fit", "too-slow", "too-large", "unavailable", "context-too-long", "quant-not-accepted",
     "capability-unknown", "not-installable-here", "license-not-allowed", "family-not-allowed", "packager-not-allowed",
@@ -147,7 +144,7 @@ def unfilled_row(
     scene: Scene, address: str, slot: Slot, options: Sequence[Option], rejected: Sequence[Rejected], room: Room
 ) -> Row:
     """Why nothing fills a slot: the nearest miss, in words."""
-    only_policy = not options and all(one.reason in _POLICY for one in rejected)
+    only_policy = not options and all(one.reason in FORBIDDEN for one in rejected)
     target = slot.target or (scene.desired.targets[0].name if scene.desired.targets else "")
     row = target_row(
         address=address,
@@ -168,7 +165,7 @@ def _why_unfilled(scene: Scene, slot: Slot, options: Sequence[Option], rejected:
         return "no model is known: the catalogue is empty"
     if options:
         return f"{len(options)} candidates are eligible, but none has room in the budget or on the disk"
-    if rejected and all(one.reason in _POLICY for one in rejected):
+    if rejected and all(one.reason in FORBIDDEN for one in rejected):
         return "no known model is of an allowed publisher, family and licence"
     return f"no allowed model serves {slot.profile} within this slot's conditions on this machine"
 

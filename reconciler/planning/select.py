@@ -221,9 +221,8 @@ class _Choice:
 
     def _instead_of_ineligible(self, incumbent: Incumbent, best: Option | None) -> _Chosen:
         rejection = incumbent.rejection
-        if incumbent.goes_unasked(self.scene):
-            return _Chosen(best, "ineligible")
-        if best is not None and self._approved():
+        replaceable = incumbent.is_refused_by_the_file or self._approved()
+        if incumbent.is_forbidden or (best is not None and replaceable):
             return _Chosen(best, "ineligible")
         reason = rejection.message if rejection else ""
         instead = f"; {_label(best)} would replace it: {self._how_to_accept()}" if best else "; nothing else fits"

@@ -143,7 +143,7 @@ class TestIncumbent:
         want, seen, known = self.world(small=58, big=60)
         plan = make_plan(want, seen, known)
         assert not plan.changes
-        assert [row.reason for row in plan.held] in ([Reason.BELOW_THRESHOLD], [])
+        assert [row.reason for row in plan.held] == [Reason.BELOW_THRESHOLD]
 
     def test_a_clear_lead_needs_approval(self) -> None:
         want, seen, known = self.world(small=10, big=95, refresh=Refresh(proposal_threshold=1))
@@ -183,8 +183,10 @@ class TestIncumbent:
         plan = settled(want, seen, known)
         assert rows(plan.changes) == [("install", "ineligible", BIG), ("evict", "replaced", SMALL)]
 
-    def test_an_incumbent_that_the_world_made_ineligible_stays_until_accepted(self) -> None:
+    @pytest.mark.parametrize("applied", ["d1", None])
+    def test_an_incumbent_that_the_world_made_ineligible_stays_until_accepted(self, applied: str | None) -> None:
         want, seen, known = self.world(small=60, big=40)
+        known = known.model_copy(update={"applied_digest": applied})
         want = want.model_copy(update={"slots": (Slot(name="chat", capabilities=("tools",)),)})
         plan = make_plan(want, seen, known)
         assert not plan.changes
@@ -298,18 +300,34 @@ class TestOwnership:
         plan = make_plan(desired(), observation(two_models()), record(lost))
         assert not plan.changes
         assert any("orphaned" in warning for warning in plan.warnings)
+        assert [row.reason for row in plan.kept] == [Reason.ORPHANED]
 
     def test_disabled_changes_nothing_and_says_what_it_would(self) -> None:
         plan = settled(desired(CHAT, enabled=False), observation(two_models()), record())
         assert not plan.changes
         assert [row.reason for row in plan.held] == [Reason.DISABLED]
 
-    def test_a_shrunken_budget_makes_a_plan(self) -> None:
+    @pytest.mark.parametrize("gap", [False, True])
+    def test_a_shrunken_budget_makes_a_plan_that_breaks_nothing_without_a_gap(self, gap: bool) -> None:
         mine = artifact(f"{BIG}-GGUF", size=12 * GB)
         seen = observation(two_models(), observed(installed(mine)))
-        want = desired(CHAT, pool=pool(disk_budget=Bytes(6 * GB)))
+        want = desired(CHAT, pool=pool(disk_budget=Bytes(6 * GB), allow_gap=gap))
         plan = settled(want, seen, record(entry(mine, "slot/chat[0]", model_id=BIG)))
-        assert ("evict", "over-budget", BIG) in rows(plan.changes)
+        if gap:
+            assert rows(plan.changes) == [("evict", "replaced", BIG), ("install", "ineligible", SMALL)]
+            assert all(row.gap for row in plan.changes)
+        else:
+            assert not plan.changes
+            assert [row.reason for row in plan.blocked] == [Reason.NO_ROOM_TO_SWAP]
+            assert any("12.0 GB of ours stay" in warning for warning in plan.warnings)
+
+    def test_what_no_budget_holds_and_nothing_replaces_is_evicted_as_over_budget(self) -> None:
+        mine = artifact(f"{BIG}-GGUF", size=12 * GB)
+        seen = observation(two_models(), observed(installed(mine)))
+        want = desired(CHAT, pool=pool(disk_budget=Bytes(1 * GB)))
+        plan = settled(want, seen, record(entry(mine, "slot/chat[0]", model_id=BIG)))
+        assert rows(plan.changes) == [("evict", "over-budget", BIG)]
+        assert [refusal.rule for refusal in plan.refused] == ["fuses.allowEmpty"]
 
 
 class TestFuses:
@@ -385,6 +403,14 @@ class TestPins:
             plan = make_plan(want, observation(catalogue(), answers=(answer,)), record())
             assert bool(plan.changes) is allowed
             assert bool(plan.blocked) is not allowed
+
+    def test_a_pin_of_an_unknown_repository_meets_families_and_licences_too(self) -> None:
+        slot = Slot(name="chat", model="acme/new-GGUF", quant="Q8_0")
+        answer = Resolved(need=HubNeed(repo="acme/new-GGUF", quant="Q8_0"), artifact=artifact("acme/new-GGUF", "Q8_0"))
+        seen = observation(catalogue(), answers=(answer,))
+        for limits in ({"allowed_families": ("qwen3",)}, {"allowed_licenses": ("mit",)}):
+            plan = make_plan(desired(slot, pool=pool(**limits)), seen, record())
+            assert [row.reason for row in plan.blocked] == [Reason.NOT_ALLOWED]
 
     def test_a_pin_that_is_gone_is_blocked_and_says_so(self) -> None:
         gone = Unavailable(need=HubNeed(repo=f"{SMALL}-GGUF", quant="Q4_K_M"), code="gated", message="accept it first")

@@ -33,8 +33,6 @@ def drift_lines(drift: Iterable[Drift]) -> list[str]:
 def _happened(one: Drift) -> str:
     if one.kind == "missing":
         return "recorded, and not there any more"
-    if one.kind == "partial-left":
-        return "an unfinished download is left"
     return f"other content than recorded: {_shown('digest', one.before)} → {_shown('digest', one.after)}"
 
 
