@@ -102,6 +102,10 @@ class Target(Frozen):
     is_local: bool = True
     """On this host: takes the observed hardware and disk, and shares the pool's budget."""
 
+    def is_insecure(self, host: str) -> bool:
+        """Whether plain HTTP will do for this registry: only for the one that the file says it of."""
+        return self.insecure and self.registry in (None, host)
+
     @property
     def key(self) -> str:
         """What ownership is keyed by: runtime and normalised endpoint or directory."""

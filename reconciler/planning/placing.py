@@ -8,6 +8,7 @@ from reconciler.domain.artifact import HubArtifact, RegistryArtifact
 from reconciler.domain.catalog import Build
 from reconciler.domain.desired import Target
 from reconciler.domain.estimate import Candidate
+from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved
 from reconciler.formats.gguf_names import parse
 from reconciler.planning.trust import DEFAULT_REGISTRIES
@@ -57,9 +58,18 @@ def need_for(candidate: Candidate, target: Target, revision: str | None) -> HubN
     if target.runtime == "advisory":
         return None
     if target.runtime == "ollama" and (target.registry or is_tag(candidate)):
-        name = name_on(target, candidate)
-        return RegistryNeed(name=name, registry=target.registry, insecure=target.insecure)
+        return registry_need(target, name_on(target, candidate))
     return HubNeed(repo=candidate.repository.id, quant=candidate.quant, revision=revision)
+
+
+def registry_need(target: Target, name: str) -> RegistryNeed:
+    """The question about a name, put to the registry that Ollama will pull it from: the one in the name."""
+    try:
+        host = OllamaName.parse(name).host
+    except ValueError:  # whoever is asked refuses it
+        return RegistryNeed(name=name, registry=target.registry, insecure=target.insecure)
+    own = target.registry if host == target.registry else None
+    return RegistryNeed(name=name, registry=own, insecure=target.is_insecure(host))
 
 
 def refine(candidate: Candidate, answer: Resolved | None) -> Candidate:

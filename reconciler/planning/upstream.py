@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import DesiredState
-from reconciler.domain.observation import HubNeed, Need, RegistryNeed
+from reconciler.domain.observation import HubNeed, Need
 from reconciler.domain.record import Record
+from reconciler.planning.placing import registry_need
 
 
 def upstream_needs(desired: DesiredState, record: Record) -> tuple[Need, ...]:
@@ -20,5 +21,5 @@ def upstream_needs(desired: DesiredState, record: Record) -> tuple[Need, ...]:
         if isinstance(entry.artifact, HubArtifact):
             needs.append(HubNeed(repo=entry.artifact.repo, quant=entry.quant))
         elif entry.artifact is not None:
-            needs.append(RegistryNeed(name=entry.name, registry=target.registry, insecure=target.insecure))
+            needs.append(registry_need(target, entry.name))
     return tuple(dict.fromkeys(needs))

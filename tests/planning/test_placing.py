@@ -12,7 +12,7 @@ from reconciler.domain.desired import Pool, Target
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.units import Bytes
 from reconciler.planning.pins import stub_model
-from reconciler.planning.placing import name_on, need_for
+from reconciler.planning.placing import name_on, need_for, registry_need
 from reconciler.planning.trust import distrust_of_artifact
 
 REPO = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
@@ -69,3 +69,18 @@ def test_trust_reads_the_lower_case_of_the_targets_own_registry_as_the_file_spel
     assert refused("box.lan:5000", "google")
     assert refused("elsewhere:5000", "HuggingFaceTB")
     assert refused("hf.co", "HuggingFaceTB"), "where case is kept it counts"
+
+
+@pytest.mark.parametrize(
+    ("name", "registry", "insecure"),
+    [
+        ("qwen3:8b", None, False),
+        ("acme/house:1b", None, False),
+        ("box.lan:5000/acme/house:1b", "box.lan:5000", True),
+    ],
+)
+def test_a_tag_is_asked_about_where_it_will_be_pulled_from(name: str, registry: str | None, insecure: bool) -> None:
+    """Not at the target's own registry, where other content may stand under the same short name."""
+    target = Target(name="one", runtime="ollama", registry="box.lan:5000", insecure=True)
+    need = registry_need(target, name)
+    assert (need.name, need.registry, need.insecure) == (name, registry, insecure)

@@ -237,7 +237,8 @@ class Ollama:
         self, name: OllamaName, artifact: HubArtifact | RegistryArtifact, ledger: Ledger, progress: Progress
     ) -> None:
         pull = Pull(self._api, name.canonical, ledger, progress, clock=self._clock, patience=self._patience)
-        await pull.to_the_end(insecure=self._target.insecure, is_there=lambda: self._is_there(name, artifact))
+        insecure = self._target.is_insecure(name.host)
+        await pull.to_the_end(insecure=insecure, is_there=lambda: self._is_there(name, artifact))
 
     async def _verify(self, name: OllamaName, artifact: HubArtifact | RegistryArtifact, *, existed: bool) -> None:
         """Look at what stands under the name now. Other content that we brought there is taken away again."""
