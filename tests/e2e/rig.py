@@ -242,8 +242,12 @@ class Machine:
     def record(self, name: str = "lab") -> bytes:
         return (self.root / "state" / name / "record.json").read_bytes()
 
+    def entries(self, name: str = "lab") -> list[dict[str, Any]]:
+        """What the record says is ours."""
+        return list(json.loads(self.record(name))["entries"])
+
     def owned(self, name: str = "lab") -> set[str]:
-        return {entry["name"] for entry in json.loads(self.record(name))["entries"]}
+        return {entry["name"] for entry in self.entries(name)}
 
 
 class Running:
