@@ -219,8 +219,8 @@ figures depend on the machine and on what else it does, ratios less so, and noth
 
 * `plan`: a document with one `store` in sync, six publishers allowed, the shipped catalogue; `pinned` names its model,
   `ranked` asks for the best of a profile. The bare import is what three of our libraries cost before any line of ours.
-* `llmfit` is a native binary. Half its time is a goal for a slower machine than one on which it needs 0.3 s: about
-  0.15 s goes into loading pydantic, typer and asyncio. What remains to be saved is mostly there.
+* `llmfit` is a native binary. Where `plan` misses its goals, the time goes, in this order, into loading pydantic, typer
+  and asyncio, making our own values' classes, reading the shipped catalogue, and placing its benchmarks on one scale.
 * `whichllm` runs in an environment of its own, since it needs an older typer and click than ours.
 * Ranking: a seeded catalogue (`tests/ranking/generated.py`); the first 20 are found with the pruning of
   `ranking/rank.py`, which a property shows to equal the whole ranking. `scripts/bench_ranking.py` runs it alone.

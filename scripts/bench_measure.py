@@ -36,6 +36,7 @@ def side_by_side(
 ) -> dict[str, Cost]:
     """Every command once to warm up, then all of them in turn, ``runs`` times."""
     around = dict(os.environ) | dict(environment or {})
+    around.pop("PYTHONDONTWRITEBYTECODE", None)  # the warm-up leaves compiled modules, as any installation has them
     for command in commands.values():
         once(command, around)
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
