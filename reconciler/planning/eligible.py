@@ -111,9 +111,15 @@ def entry_of(scene: Scene, target: Target, candidate: Candidate) -> RecordEntry 
         if isinstance(entry.artifact, HubArtifact):
             if (entry.artifact.repo, entry.quant) == (candidate.repository.id, candidate.quant):
                 return entry
-        elif entry.name == name_on(target, candidate):
+        elif entry.name == name_on(target, candidate) or _stands_as(scene, target, entry, candidate):
             return entry
     return None
+
+
+def _stands_as(scene: Scene, target: Target, entry: RecordEntry, candidate: Candidate) -> bool:
+    """An adopted model has no artifact of ours: its place says which build it is."""
+    model = scene.installed(target.name, entry.name)
+    return model is not None and (model.repo, model.quant) == (candidate.repository.id, candidate.quant)
 
 
 def policy_rejection(scene: Scene, target: Target, candidate: Candidate) -> Rejected | None:

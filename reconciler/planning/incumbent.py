@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.domain.artifact import HubArtifact
-from reconciler.domain.catalog import Build, Repository
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.record import RecordEntry
 from reconciler.planning.eligible import option_of, requirement_of
 from reconciler.planning.option import BY_THE_FILE, FORBIDDEN, Option, Rejected
-from reconciler.planning.pins import stub_model
+from reconciler.planning.pins import recorded_candidate
 from reconciler.planning.scene import Scene
 from reconciler.ranking.rank import assess
 
@@ -52,7 +51,7 @@ def incumbent_of(
         if scene.installed(target.name, entry.name) is None:
             continue
         rejection = next((one for one in rejected if _is_of(entry, one, target)), None)
-        candidate = rejection.candidate if rejection else _recorded_candidate(scene, entry)
+        candidate = rejection.candidate if rejection else recorded_candidate(scene, entry)
         return Incumbent(entry, _forced(scene, slot, target, candidate), rejection)
     return None
 
@@ -62,13 +61,6 @@ def _is_of(entry: RecordEntry, rejected: Rejected, target: Target) -> bool:
     candidate = rejected.candidate
     same_build = (candidate.repository.id, candidate.quant) == (repo, entry.quant)
     return rejected.target == target and same_build
-
-
-def _recorded_candidate(scene: Scene, entry: RecordEntry) -> Candidate:
-    """A candidate from our record alone: no source knows the model any more, which is no reason to lose it."""
-    repo = entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else entry.model_id
-    model = scene.models.get(entry.model_id) or stub_model(entry.model_id)
-    return Candidate(model, Repository(repo, ()), Build(quant=entry.quant or "", bytes=entry.bytes, exact=True))
 
 
 def _forced(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option:

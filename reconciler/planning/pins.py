@@ -10,6 +10,7 @@ from reconciler.domain.desired import MIN_BITS_PER_WEIGHT, Slot, Target
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Resolved, Unavailable
+from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes
 from reconciler.formats.gguf_names import quant_of
 from reconciler.planning.eligible import FINAL_ANSWERS, entry_of, option_of, policy_rejection, requirement_of
@@ -39,9 +40,8 @@ class PinBlocked:
 
 def pin_option(scene: Scene, slot: Slot, target: Target) -> Option | PinBlocked:
     """The one option of a pin on one target. It need not fit or be the best: it is what the file asks for."""
-    meant = candidates_meant(scene, slot, target)
-    ours = tuple(candidate for candidate in meant if _fills(scene, slot, target, candidate))
-    verdicts = [_judge(scene, slot, target, candidate) for candidate in ours or meant]
+    candidates = _as_recorded(scene, slot, target) or candidates_meant(scene, slot, target)
+    verdicts = [_judge(scene, slot, target, candidate) for candidate in candidates]
     options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
     if options:
         return min(options, key=lambda option: _preference(slot, option))
@@ -75,13 +75,31 @@ def candidates_meant(scene: Scene, slot: Slot, target: Target) -> tuple[Candidat
         if name in (candidate.model.id, candidate.repository.id)
         and (not accepted or normalise(candidate.quant).canonical in accepted)
     )
-    return known or (() if name in scene.models and accepted else (_unknown_repository(scene, slot, target),))
+    return known or (() if name in scene.models and accepted else (_unknown_repository(slot),))
 
 
-def _fills(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> bool:
-    """Our record says that this build already fills the slot: a pin without a quant stays with the one it got."""
-    entry = entry_of(scene, target, candidate)
-    return entry is not None and any(address in entry.slots for address in slot.addresses)
+def _as_recorded(scene: Scene, slot: Slot, target: Target) -> tuple[Candidate, ...]:
+    """What our record says fills the pin, while it is what the pin means: a pin stays with the build it got.
+
+    Whatever the catalogue knows today: offline, or with another Hub, it may not know the repository at all.
+    """
+    accepted = {normalise(quant).canonical for quant in ((slot.quant,) if slot.quant else slot.quants)}
+    return tuple(
+        recorded_candidate(scene, entry)
+        for address in slot.addresses
+        for entry in scene.entries_by_slot.get(address, ())
+        if entry.target_key == target.key
+        and isinstance(entry.artifact, HubArtifact)
+        and slot.model in (entry.model_id, entry.artifact.repo)
+        and (not accepted or normalise(entry.quant or "").canonical in accepted)
+    )
+
+
+def recorded_candidate(scene: Scene, entry: RecordEntry) -> Candidate:
+    """A candidate from our record alone: no source may know the model any more, which is no reason to lose it."""
+    repo = entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else entry.model_id
+    model = scene.models.get(entry.model_id) or stub_model(entry.model_id)
+    return Candidate(model, Repository(repo, ()), Build(quant=entry.quant or "", bytes=entry.bytes, exact=True))
 
 
 def _preference(slot: Slot, option: Option) -> tuple[object, ...]:
@@ -153,26 +171,11 @@ def _named_by_answer(scene: Scene, candidate: Candidate, answer: Resolved | None
     return replace(candidate, build=replace(candidate.build, quant=quant), model=model)
 
 
-def _unknown_repository(scene: Scene, slot: Slot, target: Target) -> Candidate:
+def _unknown_repository(slot: Slot) -> Candidate:
     """A repository no catalogue knows: everything about it must be asked."""
     repo = slot.model or ""
-    recorded = next(
-        (
-            entry
-            for address in slot.addresses
-            for entry in scene.entries_by_slot.get(address, ())
-            if entry.target_key == target.key
-            and isinstance(entry.artifact, HubArtifact)
-            and entry.artifact.repo == repo
-            and (slot.quant is None or entry.quant == normalise(slot.quant).canonical)
-        ),
-        None,
-    )
-    quant = (recorded.quant if recorded else None) or (normalise(slot.quant).canonical if slot.quant else "")
-    size = recorded.bytes if recorded else Bytes(0)
-    identity = recorded.model_id if recorded else repo
-    model = scene.models.get(identity) or stub_model(identity)
-    return Candidate(model, Repository(repo, ()), Build(quant=quant, bytes=size, exact=False))
+    quant = normalise(slot.quant).canonical if slot.quant else ""
+    return Candidate(stub_model(repo), Repository(repo, ()), Build(quant=quant, bytes=Bytes(0), exact=False))
 
 
 def _tag_candidate(scene: Scene, target: Target, name: OllamaName) -> Candidate:

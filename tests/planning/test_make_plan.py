@@ -517,3 +517,23 @@ class TestOllamaLibrary:
         want, seen = self.world()
         plan = make_plan(want.model_copy(update={"pool": pool(packagers=())}), seen, record())
         assert plan.unfilled
+
+
+def test_a_pin_stays_with_the_build_it_got_though_the_catalogue_forgot_it() -> None:
+    """Offline, or with another Hub, the repository it came from may be unknown: that undoes no good apply."""
+    other = catalogue(model(SMALL, repos=("packer/coyote-GGUF",), quants=("Q4_K_M",)))
+    mine = artifact(f"{SMALL}-GGUF", "Q4_1")
+    want = desired(Slot(name="chat", model=SMALL, quants=("Q4_K_M", "Q4_1")), pool=pool(packagers=("packer",)))
+    seen = observation(other, observed(installed(mine, "Q4_1")), offline=True)
+    known = record(entry(mine, "slot/chat[0]", model_id=SMALL, quant="Q4_1"), applied_digest="d1")
+    plan = make_plan(want, seen, known)
+    assert plan.in_sync
+    assert rows(plan.kept) == [("keep", "in-sync", SMALL)]
+
+
+def test_an_adopted_model_is_known_by_its_place() -> None:
+    mine = artifact(f"{SMALL}-GGUF")
+    adopted = entry(mine, "slot/chat[0]", model_id=SMALL, artifact=None, adopted=True)
+    plan = make_plan(desired(CHAT), observation(two_models(60, 40), observed(installed(mine))), record(adopted))
+    assert rows(plan.kept) == [("keep", "in-sync", SMALL)]
+    assert not plan.changes
