@@ -40,7 +40,7 @@ async def verified_report(
     A run that had nothing to do looks no second time.
     """
     if not outcomes:
-        await books.replace(_kept_up(books.record, planned, planned.plan, done=True), event="noted")
+        await books.replace(_kept_up(books.record, planned, planned.plan, done=planned.plan.in_sync), event="noted")
         return Report(plan=planned.plan, verified=True, remaining=planned.plan)
     outcomes, observation, notes = await seen_again(
         planned, outcomes, books, runtimes=runtimes, world=world, options=options
@@ -54,7 +54,7 @@ async def verified_report(
         runtimes=runtimes,
         ask=options.ask,
     )
-    done = not remaining.changes and all(outcome.status == "done" for outcome in outcomes)
+    done = remaining.in_sync and all(outcome.status == "done" for outcome in outcomes)
     after = Planned(planned.desired, books.record, observation, remaining)
     await books.replace(_kept_up(books.record, after, remaining, done=done), event="noted")
     warnings = (*notes, *await _cleaned(remaining, observation.targets, books, runtimes))

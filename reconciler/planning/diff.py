@@ -147,6 +147,10 @@ def _owned(scene: Scene, rows: Diff, picks: tuple[Pick, ...], installed: Install
     if verdict == "other":
         _repair(scene, rows, picks, entry, Action.UPDATE)
         return
+    if entry.artifact is None and pick.slot.is_pin and _is_not_the_pin(scene, rows, option, installed):
+        message = "what was adopted is not what the pin names"
+        _fetched(scene, rows, _row(scene, picks, Action.UPDATE, Reason.DRIFTED, message), option)
+        return
     if pick.slot.is_pin and pick.slot.revision is not None and pick.slot.revision != entry.revision:
         if option.answer is None:
             rows.needs.extend(_open(scene, option.need))
@@ -160,6 +164,15 @@ def _owned(scene: Scene, rows: Diff, picks: tuple[Pick, ...], installed: Install
         message = "the source offers other content under this name; `update: follow` takes it"
         rows.held.append(_row(scene, picks, Action.KEEP, Reason.UPSTREAM_MOVED, message))
     rows.kept.append(_row(scene, picks, Action.KEEP, Reason.IN_SYNC))
+
+
+def _is_not_the_pin(scene: Scene, rows: Diff, option: Option, installed: Installed) -> bool:
+    """Whether an adopted model has other content than its pin resolves to; asks what is not known yet."""
+    rows.needs.extend(_open(scene, option.need))
+    verdict = as_wanted(scene, option.target.name, installed, option.answer)
+    if isinstance(verdict, DigestNeed):
+        rows.needs.append(verdict)
+    return verdict == "other"
 
 
 def _moved(entry: RecordEntry, answer: Resolved) -> bool:

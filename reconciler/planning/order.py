@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from reconciler.domain.observation import Installed
 from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.domain.units import Bytes, show_bytes
-from reconciler.planning.room import Place, budget_scope, min_free_bytes, owned_sizes
+from reconciler.planning.room import HOST, Place, budget_scope, min_free_bytes, owned_sizes
 from reconciler.planning.scene import Scene
 
 
@@ -152,7 +152,7 @@ class _Walk:
         swap = self._replaced_by(row) or row.action is Action.UPDATE
         missing = Bytes(self._lacking(row, self._spare(row)))
         reason = Reason.NO_ROOM_TO_SWAP if swap else Reason.NO_ROOM
-        message = f"{show_bytes(missing)} missing" + (" to hold the old and the new together" if swap else "")
+        message = self._what_is_short(row, missing) + (" to hold the old and the new together" if swap else "")
         evidence = row.evidence.model_copy(update={"missing_bytes": missing})
         self.blocked.append(
             row.model_copy(
@@ -168,6 +168,14 @@ class _Walk:
         for old in self._replaced_by(row):
             self.evictions.remove(old)
             self.kept.append(_stays(old, Reason.REPLACEMENT_BLOCKED, "its replacement has no room"))
+
+    def _what_is_short(self, row: Row, missing: int) -> str:
+        """Which limit to raise: the budget, or what is free on the disk."""
+        scope, device = self.disk.scope_of[row.target], self.disk.device_of.get(row.target)
+        over_budget = self.disk.used(scope) + row.bytes_down - self.disk.limits[scope]
+        over_disk = row.bytes_down - self.disk.free[device] if device is not None else 0
+        budget = "pool.diskBudget" if scope == HOST else f"the diskBudget of target {scope}"
+        return f"{show_bytes(missing)} missing {'on the disk' if over_disk > over_budget else f'in {budget}'}"
 
     def finish(self) -> None:
         """Evictions come last; under ``prune: pressure`` what no room was needed for stays."""

@@ -537,3 +537,22 @@ def test_an_adopted_model_is_known_by_its_place() -> None:
     plan = make_plan(desired(CHAT), observation(two_models(60, 40), observed(installed(mine))), record(adopted))
     assert rows(plan.kept) == [("keep", "in-sync", SMALL)]
     assert not plan.changes
+
+
+def test_an_adopted_model_that_is_not_what_its_pin_names_is_updated() -> None:
+    theirs = artifact(f"{SMALL}-GGUF", content="mine")
+    adopted = entry(theirs, "slot/chat[0]", model_id=SMALL, artifact=None, adopted=True)
+    pin = desired(Slot(name="chat", model=SMALL))
+    plan = settled(pin, observation(two_models(), observed(installed(theirs))), record(adopted))
+    assert rows(plan.changes) == [("update", "drifted", SMALL)]
+    assert make_plan(
+        desired(CHAT), observation(two_models(60, 40), observed(installed(theirs))), record(adopted)
+    ).in_sync
+
+
+def test_no_room_says_which_limit_is_short() -> None:
+    want = desired(Slot(name="chat", model=SMALL), pool=pool(disk_budget=Bytes(1 * GB)))
+    assert "4.0 GB missing in pool.diskBudget" in settled(want, observation(two_models()), record()).blocked[0].message
+    full = observation(two_models(), observed(free_gb=22))
+    plan = settled(desired(Slot(name="chat", model=SMALL)), full, record())
+    assert "3.0 GB missing on the disk" in plan.blocked[0].message
