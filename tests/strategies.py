@@ -84,7 +84,9 @@ def worlds(draw: st.DrawFn, *, prune: tuple[str, ...] = ("always", "pressure", "
             digest = "f" * 64 if owner == "changed" else files.digest
             found.append(installed(files, quant, stamp=stamp, digest=digest, loaded=owner == "loaded"))
         if owner != "foreign":
-            filled = draw(st.sampled_from([(), ("slot/a[0]",), ("slot/b[0]",), ("slot/old[0]",)]))
+            filled = draw(
+                st.sampled_from([(), ("slot/a[0]",), ("slot/b[0]",), ("slot/old[0]",), ("slot/a[0]", "slot/b[0]")])
+            )
             entries.append(entry(files, *filled, model_id=model_id, quant=quant))
     want = desired(
         *draw(slots()),

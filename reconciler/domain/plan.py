@@ -33,7 +33,7 @@ class Action(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why, from a closed list. Reasons explain; nothing branches on them."""
+    """Why, from a closed list. Reasons explain; no decision is taken by them."""
 
     # changes and kept
     MISSING = "missing"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.domain.plan import Plan, Reason
+from reconciler.domain.plan import Plan
 from reconciler.domain.record import Record
-
-_FILLS = frozenset({Reason.IN_SYNC, Reason.UNMANAGED_MATCH})
 
 
 def with_claims(record: Record, plan: Plan) -> Record:
@@ -14,7 +12,7 @@ def with_claims(record: Record, plan: Plan) -> Record:
     What fills slots claims exactly those. What only waits (an eviction of a busy model, a swap without room) keeps its
     claim unless another fills the slot, or the plan found that nothing does.
     """
-    filled = {(row.target_key, row.name): row.slots for row in plan.kept if row.reason in _FILLS}
+    filled = {(row.target_key, row.name): row.slots for row in plan.kept if row.slots}
     settled = {address for slots in filled.values() for address in slots}
     settled |= {address for row in plan.unfilled for address in row.slots}
     for entry in record.entries:

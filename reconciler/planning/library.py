@@ -8,9 +8,9 @@ from __future__ import annotations
 from reconciler.domain.catalog import Build, CatalogModel, Repository
 from reconciler.domain.desired import Target
 from reconciler.domain.estimate import Candidate
-from reconciler.domain.names import OllamaName
+from reconciler.domain.names import OLLAMA_LIBRARY, OllamaName
 from reconciler.planning.scene import Scene
-from reconciler.planning.trust import OLLAMA_LIBRARY, distrust_of_repository
+from reconciler.planning.trust import distrust_of_repository
 from reconciler.ranking.candidates import estimated_bytes
 
 DEFAULT_TAG_QUANT = "Q4_K_M"

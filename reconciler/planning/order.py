@@ -31,7 +31,7 @@ def order(scene: Scene, changes: Iterable[Row]) -> Ordered:
     rows = tuple(changes)
     disk = _Disk.of(scene)
     wanting = [row for row in rows if row.action in (Action.INSTALL, Action.UPDATE)]
-    coming = frozenset(address for row in wanting for address in row.slots)
+    coming = {address for row in wanting for address in row.slots}
     walk = _Walk(scene, disk, [row for row in rows if row.action is Action.EVICT], coming)
     walk.done.extend(row for row in rows if row.action is Action.FORGET)
     while wanting:
@@ -122,8 +122,8 @@ class _Walk:
     scene: Scene
     disk: _Disk
     evictions: list[Row]
-    coming: frozenset[str]
-    """Slot addresses that a download of this plan will fill."""
+    coming: set[str]
+    """Slot addresses that a download of this plan is still to fill."""
     done: list[Row] = field(default_factory=list)
     kept: list[Row] = field(default_factory=list)
     blocked: list[Row] = field(default_factory=list)
@@ -179,14 +179,12 @@ class _Walk:
 
     def finish(self) -> None:
         """Evictions come last; under ``prune: pressure`` what no room was needed for stays."""
-        for row in list(self.evictions):
-            needed = row.reason in (Reason.REPLACED, Reason.OVER_BUDGET)
-            if self.scene.desired.pool.prune == "pressure" and not needed and not self._over_budget(row):
-                self.kept.append(_stays(row, Reason.PRUNE_OFF, "prune: pressure, and no room is needed"))
-                continue
-            self.disk.drop(row)
-            self.done.append(row)
-        self.evictions.clear()
+        for row in sorted(self.evictions, key=lambda row: eviction_key(self.scene, row)):
+            if self.scene.desired.pool.prune == "pressure" and not self._over_budget(row):
+                spare = row.model_copy(update={"slots": ()})
+                self.kept.append(_stays(spare, Reason.PRUNE_OFF, "prune: pressure, and no room is needed"))
+            else:
+                self._evict(row)
 
     def _over_budget(self, row: Row) -> bool:
         scope = self.disk.scope_of[row.target]
@@ -194,17 +192,19 @@ class _Walk:
 
     def _commit(self, row: Row, victims: Sequence[Row], *, gap: bool = False) -> None:
         for victim in victims:
-            self.evictions.remove(victim)
-            self.disk.drop(victim)
-            self.done.append(
-                victim.model_copy(update={"gap": True}) if gap and victim.reason is Reason.REPLACED else victim
-            )
+            self._evict(victim.model_copy(update={"gap": True}) if gap and self._waits(victim) else victim)
         self.disk.add(row, self._resumed(row))
         self.done.append(row)
-        for old in self._replaced_by(row):
-            self.evictions.remove(old)
-            self.disk.drop(old)
-            self.done.append(old)
+        replaced = self._replaced_by(row)
+        self.coming -= set(row.slots)
+        for old in replaced:
+            if not self._waits(old) and self.scene.desired.pool.prune != "pressure":
+                self._evict(old)
+
+    def _evict(self, row: Row) -> None:
+        self.evictions = [other for other in self.evictions if (other.target, other.name) != (row.target, row.name)]
+        self.disk.drop(row)
+        self.done.append(row)
 
     def _lacking(self, row: Row, victims: Sequence[Row]) -> int:
         """What is missing once the victims are gone; a victim frees only the budget and the disk it is on."""
@@ -227,12 +227,12 @@ class _Walk:
         return sorted(useful, key=lambda victim: eviction_key(self.scene, victim))
 
     def _waits(self, victim: Row) -> bool:
-        """What is replaced by something yet to come stays until that is there; its successor may be there already."""
-        return victim.reason is Reason.REPLACED and bool(self.coming & set(victim.slots))
+        """It fills a slot that something yet to come will fill: it stays until all of that is there."""
+        return bool(self.coming & set(victim.slots))
 
     def _replaced_by(self, row: Row) -> list[Row]:
-        """Evictions whose slots this row now fills."""
-        return [old for old in self.evictions if old.reason is Reason.REPLACED and set(old.slots) & set(row.slots)]
+        """Evictions whose slots this row fills, wholly or in part."""
+        return [old for old in self.evictions if set(old.slots) & set(row.slots)]
 
     def _resumed(self, row: Row) -> int:
         """Bytes of an unfinished download of this very row that are on the disk already."""

@@ -8,7 +8,7 @@ from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.catalog import Architecture, Build, CatalogModel, Repository
 from reconciler.domain.desired import MIN_BITS_PER_WEIGHT, Slot, Target
 from reconciler.domain.estimate import Candidate
-from reconciler.domain.names import OllamaName
+from reconciler.domain.names import HUB_HOSTS, OllamaName, is_ollama_name
 from reconciler.domain.observation import Resolved, Unavailable
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes
@@ -25,8 +25,6 @@ from reconciler.planning.trust import (
 )
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import assess, order_key
-
-HUB_HOSTS = ("hf.co", "huggingface.co")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ def pin_option(scene: Scene, slot: Slot, target: Target) -> Option | PinBlocked:
 
 
 def _not_found(slot: Slot, target: Target) -> str:
-    if ":" in (slot.model or "") or "/" not in (slot.model or ""):
+    if is_ollama_name(slot.model or ""):
         return f"{slot.model} is an Ollama name, and target {target.name} is a {target.runtime}"
     return f"no build of {slot.model} is known at {slot.quant or ', '.join(slot.quants)}"
 
@@ -60,7 +58,7 @@ def _not_found(slot: Slot, target: Target) -> str:
 def candidates_meant(scene: Scene, slot: Slot, target: Target) -> tuple[Candidate, ...]:
     """What the pinned name can mean: a registry tag, a model of the catalogue, a repository, an unknown one."""
     name = slot.model or ""
-    if ":" in name or "/" not in name:
+    if is_ollama_name(name):
         if target.runtime != "ollama":
             return ()
         parsed = OllamaName.parse(name)

@@ -92,7 +92,10 @@ def option_row(
 def entry_row(
     target: Target, entry: RecordEntry, *, action: Action, reason: Reason, size: Bytes | None, message: str = ""
 ) -> Row:
-    """A row about something of ours that no slot asks for. ``size`` is what is there now; None: nothing is."""
+    """A row about something of ours that no slot asks for. ``size`` is what is there now; None: nothing is.
+
+    ``slots`` of an eviction are those it filled, so that it can wait for what takes its place.
+    """
     standing = Standing(
         name=entry.name, model_id=entry.model_id, quant=entry.quant, digest=entry.digest, bytes=size or Bytes(0)
     )
@@ -104,7 +107,7 @@ def entry_row(
         target=target.name,
         target_key=entry.target_key,
         name=entry.name,
-        slots=entry.slots,
+        slots=entry.slots if evicts else (),
         model_id=entry.model_id,
         quant=entry.quant,
         before=standing if size is not None else None,

@@ -13,12 +13,9 @@ from reconciler.domain.artifact import Artifact, HubArtifact
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.desired import Pool
 from reconciler.domain.families import family_matches, normalise_license
-from reconciler.domain.names import glob_matches
+from reconciler.domain.names import DEFAULT_HOST, HUB_HOSTS, OLLAMA_LIBRARY, glob_matches
 
-OLLAMA_LIBRARY = "ollama-library"
-"""The packager that stands for the Ollama library's own tags."""
-
-DEFAULT_REGISTRIES = ("registry.ollama.ai", "hf.co", "huggingface.co")
+DEFAULT_REGISTRIES = (DEFAULT_HOST, *HUB_HOSTS)
 
 PolicyReason = Literal[
     "publisher-not-allowed", "packager-not-allowed", "family-not-allowed", "license-not-allowed", "never-listed"
