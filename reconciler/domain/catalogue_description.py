@@ -9,6 +9,7 @@ from typing import Literal
 
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.document import Frozen
+from reconciler.domain.names import OLLAMA_LIBRARY
 
 
 class NamedCount(Frozen):
@@ -138,7 +139,7 @@ def _packagers(catalogue: Catalogue) -> tuple[PackagerSummary, ...]:
             if repository.organisation != model.publisher:
                 held[repository.organisation].append(model)
         if model.ollama_tag:
-            held["ollama-library"].append(model)
+            held[OLLAMA_LIBRARY].append(model)
     return tuple(
         PackagerSummary(
             name=name,

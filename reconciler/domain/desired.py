@@ -10,6 +10,7 @@ from typing import Literal
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import Profile
 from reconciler.domain.hardware import Platform
+from reconciler.domain.names import OLLAMA_LIBRARY
 from reconciler.domain.units import GB, GIB, Bytes
 
 RuntimeKind = Literal["store", "ollama", "advisory"]
@@ -36,7 +37,7 @@ class Pool(Frozen):
     min_free_disk: Bytes | None = None
     """None: the smaller of 20 GB and 10 % of the file system, known when it is observed."""
     allowed_orgs: tuple[str, ...] = ()
-    packagers: tuple[str, ...] = ("ollama-library",)
+    packagers: tuple[str, ...] = (OLLAMA_LIBRARY,)
     allowed_families: tuple[str, ...] = ()
     allowed_licenses: tuple[str, ...] = ()
     prune: Literal["always", "pressure", "never"] = "always"

@@ -34,6 +34,7 @@ from reconciler.domain.desired_scalars import (
 )
 from reconciler.domain.estimate import Profile
 from reconciler.domain.hardware import Platform
+from reconciler.domain.names import OLLAMA_LIBRARY
 
 API_VERSION = "localmodels.dev/v1alpha1"
 KIND = "LocalModels"
@@ -101,7 +102,7 @@ class Pool(Written):
     """Disk that stays free whatever the budget says. Without it: 20GB, or 10 % of a smaller file system."""
     allowed_orgs: list[Organisation] = []
     """Publishers that are trusted: organisations of the Hub, case as there. Empty: nothing may be installed."""
-    packagers: list[Organisation] = ["ollama-library"]
+    packagers: list[Organisation] = [OLLAMA_LIBRARY]
     """Who may re-package models of the allowed publishers, such as unsloth; ollama-library is Ollama's own library."""
     allowed_families: list[Line] = []
     """Families of models, such as qwen, qwen3 or llama-3. Empty: every family of the allowed publishers."""

@@ -19,12 +19,18 @@ from reconciler.domain.desired_document import (
     Target,
     TargetOverride,
 )
-from reconciler.domain.names import OllamaName, glob_matches, nearest, split_repo
+from reconciler.domain.names import (
+    DEFAULT_HOST,
+    HUB_HOSTS,
+    OLLAMA_LIBRARY,
+    OllamaName,
+    glob_matches,
+    is_ollama_name,
+    nearest,
+    split_repo,
+)
 from reconciler.domain.units import parse_duration
 
-OLLAMA_LIBRARY = "ollama-library"
-HUB_HOSTS = ("hf.co", "huggingface.co")
-LIBRARY_HOST = "registry.ollama.ai"
 HOUR_SECONDS = 3600.0
 
 Path = tuple[str | int, ...]
@@ -236,11 +242,6 @@ def _pin_rules(slot: Slot, model: str, settings: Settings) -> Iterator[Finding]:
         yield replace(finding, rests_on=(("pool",), ("targets",), ("installer",)))
 
 
-def is_ollama_name(model: str) -> bool:
-    """Whether a pin can only be meant for an Ollama: a tag, a bare name, or a host in front."""
-    return ":" in model or model.count("/") != 1
-
-
 def _organisation_of(model: str, settings: Settings) -> str:
     """Who packages what a pin names.
 
@@ -251,7 +252,7 @@ def _organisation_of(model: str, settings: Settings) -> str:
         return split_repo(model)[0]
     name = OllamaName.parse(model)
     registries = {target.registry for target in settings.targets or ()}
-    if name.host not in (LIBRARY_HOST, *HUB_HOSTS, *registries):
+    if name.host not in (DEFAULT_HOST, *HUB_HOSTS, *registries):
         return name.host
     return OLLAMA_LIBRARY if name.namespace == "library" else name.namespace
 

@@ -10,6 +10,11 @@ DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
+OLLAMA_LIBRARY = "ollama-library"
+"""The packager that stands for the Ollama library's own tags."""
+HUB_HOSTS = ("hf.co", "huggingface.co")
+"""The hosts an Ollama pulls repositories of the Hub from."""
+
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
@@ -81,6 +86,15 @@ class OllamaName:
     def same_as(self, other: OllamaName) -> bool:
         """Whether a server takes both for one model: it folds the case of every part."""
         return self.canonical.lower() == other.canonical.lower()
+
+
+def is_ollama_name(text: str) -> bool:
+    """Whether a text can only be meant for an Ollama: a tag, a bare name, or a host in front.
+
+    >>> is_ollama_name("qwen3"), is_ollama_name("hf.co/Qwen/Qwen3-8B-GGUF"), is_ollama_name("Qwen/Qwen3-8B-GGUF")
+    (True, True, False)
+    """
+    return ":" in text or text.count("/") != 1
 
 
 def _rule(what: str) -> str:

@@ -11,6 +11,7 @@ from reconciler.domain.desired import MIN_BITS_PER_WEIGHT, DesiredState, Pool, S
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import Assessment, Profile
 from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.names import OLLAMA_LIBRARY
 from reconciler.domain.observation import Observation, ObservedTarget
 from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record
@@ -21,7 +22,7 @@ from reconciler.errors import UsageError
 from reconciler.planning.eligible import consider, requirement_of
 from reconciler.planning.option import Option, Rejected
 from reconciler.planning.scene import Scene
-from reconciler.planning.trust import OLLAMA_LIBRARY, distrust_of_repository
+from reconciler.planning.trust import distrust_of_repository
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import assess, order_key

@@ -8,12 +8,19 @@ from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.catalog import Architecture, Build, CatalogModel, Repository
 from reconciler.domain.desired import MIN_BITS_PER_WEIGHT, Slot, Target
 from reconciler.domain.estimate import Candidate
-from reconciler.domain.names import HUB_HOSTS, OllamaName, is_ollama_name
+from reconciler.domain.names import DEFAULT_TAG, HUB_HOSTS, OllamaName, is_ollama_name
 from reconciler.domain.observation import Resolved, Unavailable
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes
 from reconciler.formats.gguf_names import quant_of
-from reconciler.planning.eligible import FINAL_ANSWERS, entry_of, option_of, policy_rejection, requirement_of
+from reconciler.planning.eligible import (
+    FINAL_ANSWERS,
+    candidates_for,
+    entry_of,
+    option_of,
+    policy_rejection,
+    requirement_of,
+)
 from reconciler.planning.option import Option
 from reconciler.planning.placing import need_for, refine
 from reconciler.planning.scene import Scene, names_of
@@ -64,12 +71,13 @@ def candidates_meant(scene: Scene, slot: Slot, target: Target) -> tuple[Candidat
         parsed = OllamaName.parse(name)
         if parsed.host not in HUB_HOSTS:
             return (_tag_candidate(scene, target, parsed),)
-        hub_slot = slot.model_copy(update={"model": f"{parsed.namespace}/{parsed.model}", "quant": parsed.tag})
+        quant = slot.quant if parsed.tag == DEFAULT_TAG else parsed.tag
+        hub_slot = slot.model_copy(update={"model": f"{parsed.namespace}/{parsed.model}", "quant": quant})
         return candidates_meant(scene, hub_slot, target)
     accepted = {normalise(quant).canonical for quant in ((slot.quant,) if slot.quant else slot.quants)}
     known = tuple(
         candidate
-        for candidate in scene.candidates
+        for candidate in candidates_for(scene, target)
         if name in (candidate.model.id, candidate.repository.id)
         and (not accepted or normalise(candidate.quant).canonical in accepted)
     )
@@ -111,11 +119,22 @@ def _preference(slot: Slot, option: Option) -> tuple[object, ...]:
         not option.assessment.fits,
         below_floor,
         option.installed is None,
+        not _is_plain(option.candidate),
         order_key(option.assessment),
     )
 
 
+def _is_plain(candidate: Candidate) -> bool:
+    """A repository named after its model alone; ``Qwen3-8B-128K-GGUF`` is another thing under one model's name."""
+    return candidate.repository.id.partition("/")[2].lower().removesuffix("-gguf") == (
+        candidate.model.id.partition("/")[2].lower()
+    )
+
+
 def _judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option | PinBlocked:
+    if slot.revision is not None and slot.model in scene.models and slot.model != candidate.repository.id:
+        message = f"a revision belongs to a repository: write model: {candidate.repository.id}, or leave revision out"
+        return PinBlocked(allowed=True, message=message)
     need = need_for(candidate, target, slot.revision)
     if need is not None and need.kind == "hub" and not candidate.quant:
         need = need.model_copy(update={"quant": slot.quant})

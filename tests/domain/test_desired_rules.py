@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler.domain.desired_document import Block, Long, Metadata, Plain, Settings
-from reconciler.domain.desired_rules import broken_rules, document_name, host_of, is_loopback, is_ollama_name
+from reconciler.domain.desired_rules import broken_rules, document_name, host_of, is_loopback
+from reconciler.domain.names import is_ollama_name
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from reconciler.domain.desired import Pool
+from reconciler.domain.names import OLLAMA_LIBRARY
 
-NOT_ON_THE_HUB = frozenset({"ollama-library"})
+NOT_ON_THE_HUB = frozenset({OLLAMA_LIBRARY})
 
 
 def organisations(pool: Pool) -> tuple[str, ...]:

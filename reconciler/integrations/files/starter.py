@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.desired import Pool
 from reconciler.domain.hardware import Hardware, HardwareReading
+from reconciler.domain.names import OLLAMA_LIBRARY
 from reconciler.domain.units import GB, GIB, Bytes, show_bytes
 
 PUBLISHERS = ("Qwen", "google", "mistralai", "ibm-granite", "nomic-ai")
-PACKAGERS = ("ggml-org", "unsloth", "bartowski", "lmstudio-community", "ollama-library")
-CHOSEN_PACKAGERS = ("ggml-org", "ollama-library")
+PACKAGERS = ("ggml-org", "unsloth", "bartowski", "lmstudio-community", OLLAMA_LIBRARY)
+CHOSEN_PACKAGERS = ("ggml-org", OLLAMA_LIBRARY)
 
 _SLOTS = (
     (0, "{name: chat, profile: general}"),
@@ -90,7 +91,7 @@ def opened_by(catalogue: Catalogue, packager: str, publishers: Iterable[str]) ->
 
 
 def _has_files_of(model: CatalogModel, packager: str) -> bool:
-    if packager == "ollama-library" and model.ollama_tag:
+    if packager == OLLAMA_LIBRARY and model.ollama_tag:
         return True
     return any(repository.organisation == packager for repository in model.repositories)
 

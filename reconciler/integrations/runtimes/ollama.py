@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.domain.artifact import HubArtifact, RegistryArtifact
 from reconciler.domain.desired import Target
-from reconciler.domain.names import DEFAULT_TAG, OllamaName
+from reconciler.domain.names import DEFAULT_TAG, HUB_HOSTS, OllamaName
 from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation, UnknownTarget
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
@@ -34,7 +34,6 @@ DEFAULT_ENDPOINT = "http://127.0.0.1:11434"
 _SHOWN_AT_ONCE = 4
 _SHOWN_AT_MOST = 64
 """Models asked about one by one in a look, where the server's directory cannot be read; the rest stays unknown."""
-_HUB_HOSTS = ("hf.co", "huggingface.co")
 
 
 class Ollama:
@@ -395,7 +394,7 @@ def _origin(name: str) -> tuple[str | None, str | None]:
         parsed = OllamaName.parse(name)
     except ValueError:
         return None, None
-    if parsed.host.lower() not in _HUB_HOSTS:
+    if parsed.host.lower() not in HUB_HOSTS:
         return None, None
     is_quant = parsed.tag != DEFAULT_TAG and not parsed.tag.lower().endswith(".gguf")
     return f"{parsed.namespace}/{parsed.model}", parsed.tag.upper() if is_quant else None
