@@ -13,6 +13,15 @@ from tests.doubles.ollama_model import tiny_gguf
 from tests.e2e.rig import SMOL_NAME, Machine, llama_server_command, packaged_model, tiny_name
 
 TINY_BYTES = 3_000_000
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is end to end, whoever writes it: ``-m "not e2e"`` starts none of it."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,6 @@ import pytest
 from reconciler.servers.mirror import Mirror
 from tests.e2e.rig import CHAT, SMOL_NAME, Machine, Running, Tap, sha256_of, tiny_name, tiny_slot
 
-pytestmark = pytest.mark.e2e
-
 SLOW = {"limits": {"downloadRate": "30MB"}}
 """The 98 MB model takes a little over three seconds."""
 

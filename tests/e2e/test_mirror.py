@@ -31,8 +31,6 @@ from tests.e2e.rig import SMOL_NAME as NAME
 from tests.e2e.rig import SMOL_REPO as REPO
 from tests.e2e.rig import fetch, free_port, missing, wait_for
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module")
 def mirror(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:

@@ -17,8 +17,6 @@ from tests.doubles.ollama_model import Packed, packed, tiny_gguf
 from tests.doubles.registry_front import RegistryFront
 from tests.e2e.rig import CHAT, DEAD, SMOL_REPO, Machine
 
-pytestmark = pytest.mark.e2e
-
 RANKED = {"name": "chat", "profile": "general", "quants": ["Q4_1"]}
 
 

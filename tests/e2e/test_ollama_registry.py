@@ -23,8 +23,6 @@ from tests.doubles.ollama_model import packed, tiny_gguf
 from tests.doubles.ollama_rig import Heard, QuickClock, install_row
 from tests.doubles.registry_front import RegistryFront
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module")
 def model():

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.doubles.ollama_model import tiny_gguf
 from tests.e2e.rig import Machine, tiny_name, tiny_slot
-
-pytestmark = pytest.mark.e2e
 
 
 def foreign(machine: Machine, name: str = "somebody/else/own.gguf") -> Path:

@@ -7,11 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.rig import CHECKOUT, COMMAND_SECONDS, DEAD, Machine, sha256_of
-
-pytestmark = pytest.mark.e2e
 
 
 def test_it_runs_to_the_end_from_a_wheel_through_our_own_mirror(machine: Machine, model: Path, tmp_path: Path) -> None:

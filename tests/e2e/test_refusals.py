@@ -11,8 +11,6 @@ import pytest
 
 from tests.e2e.rig import DEAD, Machine, sha256_of, tiny_name, tiny_slot
 
-pytestmark = pytest.mark.e2e
-
 
 def untouched(machine: Machine) -> bool:
     return not machine.store.exists() or machine.names() == []

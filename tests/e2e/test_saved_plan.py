@@ -10,8 +10,6 @@ import pytest
 
 from tests.e2e.rig import DEAD, Machine, tiny_name, tiny_slot
 
-pytestmark = pytest.mark.e2e
-
 
 def saved(machine: Machine, *words: str) -> Path:
     path = machine.root / "plan.json"

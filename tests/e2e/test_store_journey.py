@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from reconciler.servers.mirror import Mirror
 from tests.doubles.ollama_model import tiny_gguf
 from tests.e2e.rig import (
@@ -24,8 +22,6 @@ from tests.e2e.rig import (
     tiny_slot,
     wait_for,
 )  # fmt: skip
-
-pytestmark = pytest.mark.e2e
 
 
 def test_a_real_model_arrives_verified_and_then_it_is_in_sync(real_machine: Machine, model: Path) -> None:

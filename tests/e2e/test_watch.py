@@ -7,12 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from reconciler.servers.mirror import Mirror
 from tests.e2e.rig import CHAT, SMOL_NAME, Machine, sha256_of, tiny_name, tiny_slot
-
-pytestmark = pytest.mark.e2e
 
 
 def passed(*, why: str) -> Callable[[dict[str, Any]], bool]:
