@@ -29,9 +29,11 @@ def exit_code_of_report(report: Report) -> int:
 
 
 def exit_code_of_plan(plan: Plan, *, detailed: bool) -> int:
-    """0, or with ``--detailed-exitcode`` 2 when apply would change something; 4 when it would be refused."""
+    """0, or with ``--detailed-exitcode``: 2 apply would change something · 4 it would be refused, or could not help."""
     if not detailed:
         return DONE
     if plan.refused:
         return REFUSED
-    return PENDING if plan.changes else DONE
+    if plan.changes:
+        return PENDING
+    return REFUSED if plan.blocked or plan.unfilled else DONE

@@ -60,3 +60,17 @@ def test_a_plan_says_pending_only_when_asked() -> None:
     assert exit_code_of_plan(plan(), detailed=True) == 0
     refused = Refusal(rule="fuses.maxEvictions", limit=1, value=2, message="too many")
     assert exit_code_of_plan(plan(changes=(row(),), refused=(refused,)), detailed=True) == 4
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (plan(blocked=(row(Reason.NO_ROOM),)), 4),
+        (plan(unfilled=(row(Reason.NOTHING_FITS),)), 4),
+        (plan(changes=(row(),), unfilled=(row(Reason.NOTHING_FITS),)), 2),
+        (plan(held=(row(),), deferred=(row(),)), 0),
+    ],
+)
+def test_a_plan_that_cannot_meet_everything_is_noticed(found: Plan, code: int) -> None:
+    assert exit_code_of_plan(found, detailed=True) == code
+    assert exit_code_of_plan(found, detailed=False) == 0

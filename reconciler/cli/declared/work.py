@@ -25,7 +25,9 @@ SavedObservation = Annotated[
 Detailed = Annotated[
     bool,
     typer.Option(
-        "--detailed-exitcode", envvar="LOCALMODELS_DETAILED_EXITCODE", help="Exit 2 when something would change."
+        "--detailed-exitcode",
+        envvar="LOCALMODELS_DETAILED_EXITCODE",
+        help="Exit 2 when something would change, 4 when it would be refused or nothing can fill a slot.",
     ),
 ]
 SavedPlan = Annotated[
