@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from reconciler import __version__
 from reconciler.cli.outcome import SCHEMA_VERSION, error_document
@@ -16,19 +16,9 @@ from reconciler.domain.plan import Action, Plan, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import Bytes, show_bytes, show_duration
 from reconciler.errors import ReconcilerError
-from reconciler.ports import Reporter
 
 SECONDS_BETWEEN_LINES = 3.0
 GO_ON = "what was fetched so far is kept, and the next apply goes on from there"
-
-
-class CommandReporter(Reporter, Protocol):
-    """A reporter that can also tell of an error that ended the run."""
-
-    def failed(self, error: ReconcilerError) -> None: ...
-
-    def stopped(self) -> None:
-        """A signal ended the run."""
 
 
 class Silent:

@@ -24,7 +24,6 @@ from reconciler import __version__
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.ports import Clock
 
-Transport = httpx.AsyncBaseTransport
 MockTransport = httpx.MockTransport
 Request = httpx.Request
 Response = httpx.Response

@@ -68,10 +68,6 @@ class Option:
         return self.artifact.bytes if self.artifact else self.candidate.bytes
 
     @property
-    def is_exact(self) -> bool:
-        return self.installed is not None or self.artifact is not None
-
-    @property
     def variant(self) -> tuple[str, str]:
         return self.candidate.model.id, self.candidate.quant
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 def visible_positions(identities: Sequence[tuple[str, ...]], listed: str | None) -> tuple[int, ...]:
@@ -43,8 +43,3 @@ def _position(identities: Sequence[tuple[str, ...]], entry: str) -> int | None:
         return None
     hits = [at for at, names in enumerate(identities) if any(n.lower().startswith(entry.lower()) for n in names if n)]
     return hits[0] if len(hits) == 1 else None
-
-
-def first_set(environment: Mapping[str, str], names: Sequence[str]) -> str | None:
-    """The value of the first of these variables that is set, even if to nothing."""
-    return next((environment[name] for name in names if name in environment), None)
