@@ -111,7 +111,8 @@ def _advice(scene: Scene, picks: tuple[Pick, ...]) -> Row:
     program = option.target.program or "llama-server"
     row = _row(scene, picks, Action.KEEP, Reason.NO_API, f"target {option.target.name} is driven by hand")
     candidate = option.candidate
-    command = command_for(program, candidate.repository.id, candidate.quant or None, option.context)
+    quant = candidate.quant if candidate.repository.format == "gguf" else ""
+    command = command_for(program, candidate.repository.id, quant or None, option.context)
     return row.model_copy(update={"command": command})
 
 

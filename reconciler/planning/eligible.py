@@ -13,6 +13,7 @@ from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import show_bytes
 from reconciler.planning.library import library_candidates
 from reconciler.planning.option import Option, Rejected, RejectionReason
+from reconciler.planning.originals import originals, serves_originals
 from reconciler.planning.placing import name_on, need_for, refine
 from reconciler.planning.scene import Scene, names_of
 from reconciler.planning.trust import distrust_of_model, distrust_of_names, distrust_of_repository
@@ -40,12 +41,17 @@ def requirement_of(slot: Slot, model: CatalogModel) -> Requirement:
 
 def consider(scene: Scene, slot: Slot, target: Target) -> Considered:
     """All candidates of the catalogue for a ranked slot on one target."""
-    verdicts = [
-        judge(scene, slot, target, candidate) for candidate in (*scene.candidates, *library_candidates(scene, target))
-    ]
+    verdicts = [judge(scene, slot, target, candidate) for candidate in candidates_for(scene, target)]
     options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
     options.sort(key=lambda option: order_key(option.assessment))
     return Considered(tuple(options), tuple(verdict for verdict in verdicts if isinstance(verdict, Rejected)))
+
+
+def candidates_for(scene: Scene, target: Target) -> tuple[Candidate, ...]:
+    """What a kind of target can hold at all: GGUF files, tags of the Ollama library, or a publisher's own weights."""
+    if serves_originals(target):
+        return originals(scene.observation.catalogue.models)
+    return (*scene.candidates, *library_candidates(scene, target))
 
 
 def judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option | Rejected:
@@ -135,6 +141,7 @@ def policy_rejection(scene: Scene, target: Target, candidate: Candidate) -> Reje
 
 def _not_installable(target: Target, candidate: Candidate) -> Rejected | None:
     readable = ("gguf", "ollama") if target.runtime == "ollama" else ("gguf",)
+    readable = ("safetensors",) if serves_originals(target) else readable
     if candidate.repository.format not in readable:
         message = f"{candidate.repository.format} files cannot be installed on {target.runtime}"
     elif target.runtime == "ollama" and candidate.build.sharded:

@@ -13,7 +13,7 @@ from reconciler.planning.room import Room
 from reconciler.planning.scene import Scene
 
 _NEAREST = (
-    "no-room", "does-not-fit", "too-slow", "too-large", "unavailable", "context-too-long", "quant-not-accepted",
+    "no-room", "too-slow", "does-not-fit", "too-large", "unavailable", "context-too-long", "quant-not-accepted",
     "capability-unknown", "not-installable-here", "license-not-allowed", "family-not-allowed", "packager-not-allowed",
     "never-listed", "publisher-not-allowed",
 )  # fmt: skip
@@ -186,8 +186,11 @@ def _nearest(options: Sequence[Option], rejected: Sequence[Rejected], room: Room
         return None, None
 
     def distance(one: Rejected) -> tuple[object, ...]:
-        memory = one.assessment.memory.total_bytes if one.assessment else 0
-        return (_NEAREST.index(one.reason), memory, one.candidate.key)
+        short = 0.0
+        if one.assessment is not None:
+            slow = one.reason == "too-slow"
+            short = -one.assessment.speed.tokens_per_second if slow else one.assessment.memory.total_bytes
+        return (_NEAREST.index(one.reason), short, one.candidate.key)
 
     best = min(misses, key=distance)
     return f"{best.candidate.model.id} at {best.candidate.quant}: {best.message}", None

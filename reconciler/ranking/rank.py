@@ -20,7 +20,7 @@ __all__ = ["EvidenceIndex", "OrderKey", "assess", "order_key", "rank"]
 
 _MOST_KEPT = 64
 
-OrderKey = tuple[bool, float, float, bool, int, int, str]
+OrderKey = tuple[bool, float, float, bool, int, int, int, str]
 
 
 def assess(
@@ -154,7 +154,7 @@ def _knows_weights(candidate: Candidate) -> bool:
 
 def order_key(assessment: Assessment) -> OrderKey:
     """What the ranking sorts by, ascending: what fits first, then score, then tokens a second, both descending; the
-    publisher's own repository before packagers; popularity; the smaller file; the candidate's key.
+    publisher's own repository before packagers; popularity; the smaller file; the plainer name; the candidate's key.
 
     The score is rounded to 0.01 and the speed to two digits, so that the last megabyte of two files of one quant does
     not put a packager before the publisher.
@@ -167,6 +167,7 @@ def order_key(assessment: Assessment) -> OrderKey:
         candidate.repository.organisation.lower() != candidate.model.publisher.lower(),
         -(candidate.model.downloads + 50 * candidate.model.likes),
         candidate.build.bytes,
+        len(candidate.repository.id),
         candidate.key,
     )
 

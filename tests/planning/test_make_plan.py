@@ -556,3 +556,27 @@ def test_no_room_says_which_limit_is_short() -> None:
     full = observation(two_models(), observed(free_gb=22))
     plan = settled(desired(Slot(name="chat", model=SMALL)), full, record())
     assert "3.0 GB missing on the disk" in plan.blocked[0].message
+
+
+def test_vllm_is_advised_of_the_publishers_own_weights() -> None:
+    by_hand = target("gpu", path=None, runtime="advisory", program="vllm")
+    plan = make_plan(desired(CHAT, targets=(by_hand,)), observation(two_models(), observed(name="gpu")), record())
+    assert plan.blocked[0].reason is Reason.NO_API
+    assert plan.blocked[0].command == f"vllm serve {SMALL} --max-model-len 4096"
+
+
+def test_a_revision_of_a_model_that_many_repositories_hold_means_nothing() -> None:
+    plan = make_plan(desired(Slot(name="chat", model=SMALL, revision="main")), observation(two_models()), record())
+    assert "a revision belongs to a repository" in plan.blocked[0].message
+
+
+def test_a_pin_prefers_the_repository_named_after_its_model() -> None:
+    known = catalogue(model(SMALL, repos=("acme/coyote-8b-instruct-128k-GGUF", f"{SMALL}-GGUF")))
+    plan = make_plan(desired(Slot(name="chat", model=SMALL)), observation(known), record())
+    assert plan.needs == (HubNeed(repo=f"{SMALL}-GGUF", quant="Q4_K_M"),)
+
+
+def test_the_nearest_miss_of_a_slot_that_wants_speed_is_the_fastest() -> None:
+    want = desired(Slot(name="chat", min_tokens_per_second=100_000))
+    plan = make_plan(want, observation(two_models()), record())
+    assert "tokens a second" in (plan.unfilled[0].evidence.nearest or "")
