@@ -47,7 +47,9 @@ class Finding:
     first: Path | None = None
     """The other place it collides with, where there is one."""
     rests_on: tuple[Path, ...] = ()
-    """Other places of the settings it was judged by: while one of them is broken, the finding may be wrong."""
+    """What else it was judged by, beside ``path``: while one of them is broken, the finding may be wrong."""
+    elsewhere: tuple[Path, ...] = ()
+    """The same for other parts of the file, from the settings down."""
 
 
 def broken_rules(settings: Settings) -> Iterator[Finding]:
@@ -56,11 +58,11 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
     yield from _names_are_unique("targets", [target.name for target in settings.targets or ()])
     for index, target in enumerate(settings.targets or ()):
         for finding in _target_rules(target):
-            yield _below(finding, "targets", index, rests_on="runtime")
+            yield _below(finding, "targets", index)
     yield from _places_are_apart(settings.targets or [])
     for index, slot in enumerate(settings.slots or ()):
         for finding in _slot_rules(slot, settings):
-            yield _below(finding, "slots", index, rests_on="model")
+            yield _below(finding, "slots", index)
     yield from _installer_rules(settings)
     yield from _refresh_rules(settings)
     if settings.hardware and settings.hardware.override:
@@ -68,9 +70,9 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
             yield _below(finding, "hardware", "override")
 
 
-def _below(finding: Finding, *outer: str | int, rests_on: str | None = None) -> Finding:
-    also: tuple[Path, ...] = ((*outer, rests_on),) if rests_on else ()
-    return replace(finding, path=(*outer, *finding.path), rests_on=(*finding.rests_on, *also))
+def _below(finding: Finding, *outer: str | int) -> Finding:
+    rests_on = tuple((*outer, *path) for path in finding.rests_on)
+    return replace(finding, path=(*outer, *finding.path), rests_on=rests_on)
 
 
 def _names_are_unique(where: str, names: list[str]) -> Iterator[Finding]:
@@ -114,11 +116,11 @@ def _target_rules(target: Target) -> Iterator[Finding]:
     for key, runtimes in _TAKES.items():
         if key in target.model_fields_set and target.runtime not in runtimes:
             allowed = " or ".join(runtimes)
-            yield Finding((key,), f"found on a target with 'runtime: {target.runtime}'; allowed: with {allowed}")
+            message = f"found on a target with 'runtime: {target.runtime}'; allowed: with {allowed}"
+            yield Finding((key,), message, rests_on=(("runtime",),))
     if target.insecure and target.registry is None and target.runtime == "ollama":
-        yield Finding(
-            ("insecure",), "found without 'registry'; allowed: together with it", "add the registry it is about"
-        )
+        message = "found without 'registry'; allowed: together with it"
+        yield Finding(("insecure",), message, "add the registry it is about", rests_on=(("registry",),))
     yield from _machine_of_target(target)
 
 
@@ -132,28 +134,30 @@ def _machine_of_target(target: Target) -> Iterator[Finding]:
     if target.endpoint is None or is_loopback(target.endpoint):
         if machine is not None:
             message = "found on a target of this host; allowed: on a target elsewhere"
-            yield Finding(
-                ("hardware",), message, "to describe this host, write it as 'hardware: {override: …}' at the top"
-            )
+            hint = "to describe this host, write it as 'hardware: {override: …}' at the top"
+            yield Finding(("hardware",), message, hint, rests_on=(("endpoint",),))
         return
     where = f"{target.endpoint} is not on this host"
     if machine is None:
         line = "hardware: {platform: nvidia, vramGb: 24, bandwidthGbps: 1008}"
-        yield Finding((), f"{where}, so its machine cannot be observed; 'hardware' is missing", f"add '{line}'")
+        message = f"{where}, so its machine cannot be observed; 'hardware' is missing"
+        yield Finding((), message, f"add '{line}'", rests_on=(("hardware",),))
     if target.disk_budget is None and target.disk_budget_gb is None:
         message = f"{where}, so its disk cannot be observed; 'diskBudget' is missing"
-        yield Finding((), message, "add 'diskBudget: 500GB'")
+        yield Finding((), message, "add 'diskBudget: 500GB'", rests_on=(("diskBudget",), ("diskBudgetGb",)))
 
 
 def _machine_rules(machine: HardwareOverride) -> Iterator[Finding]:
     if machine.platform == "cpu":
         if not (machine.ram_gb or machine.vram_gb):
-            yield Finding((), "a machine without accelerator needs 'ramGb'", "add 'ramGb: 32'")
+            message = "a machine without accelerator needs 'ramGb'"
+            yield Finding((), message, "add 'ramGb: 32'", rests_on=(("platform",), ("ramGb",), ("vramGb",)))
     elif not machine.vram_gb:
         found = "found 0" if machine.vram_gb == 0 else "'vramGb' is missing"
         at = ("vramGb",) if machine.vram_gb == 0 else ()
         hint = "add 'vramGb: 24', or write 'platform: cpu'"
-        yield Finding(at, f"{found}; allowed: more than 0 on platform {machine.platform}", hint)
+        message = f"{found}; allowed: more than 0 on platform {machine.platform}"
+        yield Finding(at, message, hint, rests_on=(("platform",), ("vramGb",)))
 
 
 def _places_are_apart(targets: list[Target]) -> Iterator[Finding]:
@@ -166,7 +170,8 @@ def _places_are_apart(targets: list[Target]) -> Iterator[Finding]:
         if first != index:
             other = targets[first].name
             message = f"found the same place as target {other!r}; allowed: each place once"
-            yield Finding(("targets", index), message, "remove one of the two", ("targets", first))
+            rests_on = tuple(("targets", one, key) for one in (first, index) for key in ("runtime", "path", "endpoint"))
+            yield Finding(("targets", index), message, "remove one of the two", ("targets", first), rests_on)
 
 
 def _place_of(target: Target) -> str:
@@ -175,17 +180,20 @@ def _place_of(target: Target) -> str:
     return (target.endpoint or "http://127.0.0.1:11434").rstrip("/").lower().replace("//localhost", "//127.0.0.1")
 
 
+_BACKEND: tuple[Path, ...] = (("installer", "backend"),)
+
+
 def _installer_rules(settings: Settings) -> Iterator[Finding]:
     installer = settings.installer
     if installer is None or installer.ollama_endpoint is None:
         return
     at: Path = ("installer", "ollamaEndpoint")
     if installer.backend != "ollama":
-        yield Finding(at, f"found with 'backend: {installer.backend}'; allowed: with ollama")
+        yield Finding(at, f"found with 'backend: {installer.backend}'; allowed: with ollama", rests_on=_BACKEND)
     elif not is_loopback(installer.ollama_endpoint) and not (settings.hardware and settings.hardware.override):
         message = f"{installer.ollama_endpoint} is not on this host, so its machine cannot be observed"
         hint = "write it under 'targets' with 'hardware' and 'diskBudget', or add 'hardware: {override: …}'"
-        yield Finding(at, message, hint)
+        yield Finding(at, message, hint, rests_on=(*_BACKEND, ("hardware", "override")))
 
 
 def _refresh_rules(settings: Settings) -> Iterator[Finding]:
@@ -213,9 +221,11 @@ def _slot_rules(slot: Slot, settings: Settings) -> Iterator[Finding]:
 
 def _ranked_rules(slot: Slot) -> Iterator[Finding]:
     if slot.quant is not None:
-        yield Finding(("quant",), "found without 'model'; allowed: on a pin", f"write 'quants: [{slot.quant}]'")
+        message, hint = "found without 'model'; allowed: on a pin", f"write 'quants: [{slot.quant}]'"
+        yield Finding(("quant",), message, hint, rests_on=(("model",),))
     if slot.revision is not None:
-        yield Finding(("revision",), "found without 'model'; allowed: on a pin", "add 'model', or remove it")
+        message, hint = "found without 'model'; allowed: on a pin", "add 'model', or remove it"
+        yield Finding(("revision",), message, hint, rests_on=(("model",),))
 
 
 def _pin_rules(slot: Slot, model: str, settings: Settings) -> Iterator[Finding]:
@@ -233,13 +243,25 @@ def _pin_rules(slot: Slot, model: str, settings: Settings) -> Iterator[Finding]:
         yield Finding(("model",), str(error), "write org/name, or an Ollama name such as qwen3:8b")
         return
     pool = settings.pool or Pool()
-    findings = (
-        *_pin_is_allowed(model, organisation, pool),
-        *_pin_is_not_forbidden(slot, model, pool),
-        *_pin_has_a_home(slot, model, settings),
-    )
-    for finding in findings:
-        yield replace(finding, rests_on=(("pool",), ("targets",), ("installer",)))
+    trusted: tuple[Path, ...] = (("pool", "allowedOrgs"), ("pool", "packagers"), *_registries(model, settings))
+    for finding in _pin_is_allowed(model, organisation, pool):
+        yield replace(finding, elsewhere=trusted)
+    yield from _pin_is_not_forbidden(slot, model, pool)
+    yield from _pin_has_a_home(slot, model, settings)
+
+
+def _registries(model: str, settings: Settings) -> tuple[Path, ...]:
+    """Where the file may say that the host of an Ollama name is a registry."""
+    if not is_ollama_name(model) or OllamaName.parse(model).host in (DEFAULT_HOST, *HUB_HOSTS):
+        return ()
+    return _of_each_target(settings, "registry")
+
+
+def _of_each_target(settings: Settings, key: str) -> tuple[Path, ...]:
+    """One key of every target; all of ``targets`` where there is none, for it may have been refused whole."""
+    if settings.targets is None:
+        return (("targets",),)
+    return tuple(("targets", index, key) for index in range(len(settings.targets)))
 
 
 def _organisation_of(model: str, settings: Settings) -> str:
@@ -291,13 +313,14 @@ def _pin_has_a_home(slot: Slot, model: str, settings: Settings) -> Iterator[Find
     """An Ollama name needs an Ollama: a store takes files of Hub repositories."""
     if not is_ollama_name(model) or settings.installer is not None:
         return
-    wanted = [target for target in settings.targets or () if slot.target in (None, target.name)]
-    if wanted and any(target.runtime != "store" for target in wanted):
+    targets = settings.targets or []
+    wanted = [index for index, target in enumerate(targets) if slot.target in (None, target.name)]
+    if any(targets[index].runtime != "store" for index in wanted) or (targets and not wanted):
         return
-    if settings.targets and not wanted:
-        return
+    judged_by: tuple[Path, ...] = tuple(("targets", index, "runtime") for index in wanted) or (("targets",),)
     message = f"found {model}, an Ollama name, but no target of this slot is an Ollama; a store takes org/name"
-    yield Finding(("model",), message, "add a target with 'runtime: ollama', or pin a Hub repository")
+    hint = "add a target with 'runtime: ollama', or pin a Hub repository"
+    yield Finding(("model",), message, hint, elsewhere=(*judged_by, ("installer",)))
 
 
 def _target_exists(slot: Slot, settings: Settings) -> Iterator[Finding]:
@@ -308,7 +331,8 @@ def _target_exists(slot: Slot, settings: Settings) -> Iterator[Finding]:
         near = nearest(slot.target, names, 1)
         hint = f"did you mean {near[0]}?" if near else "add the target, or leave 'target' out"
         message = f"found {slot.target!r}; allowed: {', '.join(dict.fromkeys(names))}"
-        yield Finding(("target",), message, hint, rests_on=(("targets",), ("installer",)))
+        installer: Path = ("installer", "backend") if settings.installer else ("installer",)
+        yield Finding(("target",), message, hint, elsewhere=(*_of_each_target(settings, "name"), installer))
 
 
 def implied_target_name(settings: Settings) -> str:

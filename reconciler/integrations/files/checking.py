@@ -47,6 +47,7 @@ def _every_problem(loaded: Loaded, form: Form, error: ValidationError) -> list[P
     words = Words(loaded, generate_schema(), form.__name__)
     problems: list[Problem] = []
     refused: list[KeyPath] = list(loaded.refused)
+    misspelt: list[KeyPath] = []
     root, left, document = copy.deepcopy(loaded.root), error, None
     while document is None:
         before = len(refused)
@@ -55,6 +56,7 @@ def _every_problem(loaded: Loaded, form: Form, error: ValidationError) -> list[P
             if not any(_within(path, other) for other in refused[:before]):
                 problems.append(words.of_pydantic(complaint))
             refused.append(path)
+            misspelt += words.meant_by(complaint)
             _take_out(root, path, is_missing=complaint["type"] == "missing", number=len(refused))
         try:
             document = form.model_validate(root)
@@ -62,7 +64,7 @@ def _every_problem(loaded: Loaded, form: Form, error: ValidationError) -> list[P
             left = again
             if len(refused) > 10_000:
                 return problems
-    problems += _rule_problems(loaded, document, refused)
+    problems += _rule_problems(loaded, document, [*refused, *misspelt])
     return problems + _schema_problems(loaded, form, refused)
 
 
@@ -92,8 +94,12 @@ def _rule_problems(loaded: Loaded, document: Document, refused: Iterable[KeyPath
 
 
 def _is_doubtful(finding: Finding, top: KeyPath, refused: tuple[KeyPath, ...]) -> bool:
-    grounds = [finding.path, *finding.rests_on, *([finding.first] if finding.first else [])]
-    return any(_related((*top, *ground), path) for ground in grounds for path in refused)
+    places = [(*top, *place) for place in (finding.path, finding.first) if place is not None]
+    grounds = [(*top, *ground) for ground in (*finding.rests_on, *finding.elsewhere)]
+    return any(
+        any(_within(place, path) for place in places) or any(_related(ground, path) for ground in grounds)
+        for path in refused
+    )
 
 
 def _told(loaded: Loaded, top: KeyPath, finding: Finding) -> Problem:

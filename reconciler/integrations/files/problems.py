@@ -70,6 +70,13 @@ class Words:
         hint = f"did you mean '{near[0]}'?" if near else self._home_of(key, path)
         return self.at(path, f"unknown key; allowed here: {', '.join(allowed)}", hint, of_key=True)
 
+    def meant_by(self, error: Mapping[str, Any]) -> list[KeyPath]:
+        """The key that an unknown one was most likely meant to be: what it says is not known then."""
+        if error["type"] != "extra_forbidden":
+            return []
+        *outer, key = without_tags(error["loc"])
+        return [(*outer, near) for near in nearest(str(key), self._keys(tuple(outer)), 1)]
+
     def _is_ours(self, path: KeyPath) -> bool:
         return len(path) == 2 if path[-1] == "harnessFit" else "slots" in path
 

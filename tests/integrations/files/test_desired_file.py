@@ -50,6 +50,41 @@ def test_rules_between_keys_are_told_together_too(snapshot: SnapshotAssertion) -
     assert render_problems(caught.value) == snapshot
 
 
+def test_a_wrong_value_hides_no_mistake_elsewhere() -> None:
+    told = refused(
+        block(
+            "pool: {diskBudget: oops, allowedOrgs: [Qwen]}\n"
+            "slots:\n  - {name: a, model: evil/foo-GGUF}\n  - {name: b, target: nowhere}\n"
+            "targets:\n  - {name: local, insecure: maybe}"
+        )
+    )
+    assert [line.split(": ")[1] for line in told.splitlines() if line.startswith(SOURCE)] == [
+        "localModels.pool.diskBudget", "localModels.slots[0].model", "localModels.slots[1].target",
+        "localModels.targets[0].insecure",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "pool: {allowedOrgs: Qwen}\nslots: [{name: a, model: Qwen/X}]",
+        "pool: {allowdOrgs: [Qwen]}\nslots: [{name: a, model: Qwen/X}]",
+        "slots: [{name: a, target: big}]\ntargets: [{name: 5}]",
+        "slots: [{name: a, target: big}]\ntargets: big",
+        "pool: {allowedOrgs: [Qwen]}\nslots: [{name: a, model: 'qwen3:8b'}]\ntargets: [{name: t, runtime: olama}]",
+        "slots: [{name: a, model: 'r:1/me/x:y'}]\ntargets: [{name: t, runtime: ollama, registry: 'http://r:1'}]\npool: {allowedOrgs: [me]}",
+        "targets: [{name: t, runtime: ollama, registry: 'http://r:5000', insecure: true}]",
+        "targets: [{name: t, runtime: ollama, endpoint: big, hardware: {platform: nvidia, vramGb: 8}}]",
+        "targets: [{name: t, path: 5}, {name: u}]",
+        "targets: [{name: t, endpoint: 'http://big', runtime: vllm, diskBudget: 1GB, hardware: 24}]",
+        "hardware: {override: {platform: nvidia, vramGb: much}}",
+    ],
+)
+def test_what_rests_on_a_wrong_value_is_not_told_as_wrong_too(inner: str) -> None:
+    told = [line for line in refused(block(inner)).splitlines() if line.startswith(SOURCE)]
+    assert len(told) == 1, told
+
+
 def test_broken_yaml_is_told_in_words(snapshot: SnapshotAssertion) -> None:
     texts = {
         "empty": "# nothing\n", "list": "- a\n", "tab": "localModels:\n\tenabled: true\n", "colon": "localModels: a: b\n",
