@@ -69,6 +69,8 @@ class Problem:
     """Counted from 1."""
     hint: str | None = None
     """The nearest key, or the line to write instead."""
+    file: str | None = None
+    """The file it is in, where one error is about several."""
 
 
 class DesiredStateError(ReconcilerError):

@@ -88,6 +88,7 @@ def error_document(error: ReconcilerError) -> dict[str, Any]:
                 "line": problem.line,
                 "column": problem.column,
                 "hint": problem.hint,
+                "file": problem.file or error.file,
             }
             for problem in error.problems
         ]

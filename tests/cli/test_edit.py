@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -117,6 +118,32 @@ def test_validate_of_a_valid_file(here: Line) -> None:
     found = here("validate", "--json").data
     assert (found["name"], found["slots"], found["targets"]) == ("pooled", ["chat", "small"], ["s"])
     assert "is valid: pooled, 2 slots, 1 target" in here("validate").out
+
+
+def test_validate_takes_several_files_as_a_hook_gives_them(here: Line) -> None:
+    here.write("localModels: {slots: [{name: a}], targets: [{name: t}]}\n", "b.yaml")
+    both = here("validate", "localmodels.yaml", "b.yaml")
+    assert both.code == 0
+    assert "pooled, 2 slots, 1 target\n" in both.out
+    assert "default, 1 slot, 1 target\n" in both.out
+    assert [one["name"] for one in here("validate", "-f", "b.yaml", "localmodels.yaml", "--json").data["files"]] == [
+        "default",
+        "pooled",
+    ]
+
+
+def test_validate_tells_the_problems_of_all_files(here: Line) -> None:
+    here.write("localModels: {poool: {}, approval: maybe}\n", "b.yaml")
+    here.write("localModels: {interval: never}\n", "c.yaml")
+    told = here("validate", "b.yaml", "localmodels.yaml", "c.yaml", "gone.yaml")
+    assert told.code == 1
+    assert "localmodels.yaml is valid" in told.out
+    assert told.err.startswith("3 of 4 files not valid: 4 problems\n")
+    assert all(place in told.err for place in ("b.yaml:1:15: ", "c.yaml:1:25: ", "gone.yaml does not exist"))
+    wrong = here("validate", "b.yaml", "localmodels.yaml", "c.yaml", "--json")
+    assert wrong.code == 1
+    problems = wrong.error["details"]["problems"]
+    assert [Path(problem["file"]).name for problem in problems] == ["b.yaml", "b.yaml", "c.yaml"]
 
 
 def test_a_family_that_matches_nothing_is_a_warning_with_the_nearest(here: Line) -> None:

@@ -30,6 +30,10 @@ Detailed = Annotated[
         help="Exit 2 when something would change, 4 when it would be refused or nothing can fill a slot.",
     ),
 ]
+ManyFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE", help="Files to check, all in one run; with -f, that one too."),
+]
 SavedPlan = Annotated[
     Path | None,
     typer.Argument(metavar="[PLAN]", help="A plan saved with plan --out: run exactly as it is, or refused."),
@@ -58,13 +62,19 @@ def init(
     return write_starter(out, force=force, machine=hardware, as_json=json)
 
 
-def validate(file: options.File = None, json: options.Json = False) -> int:
+def validate(
+    context: typer.Context, files: ManyFiles = None, file: options.File = None, json: options.Json = False
+) -> int:
     """Check the file, offline: every problem with its line.
 
-    Nothing else happens.
+    Nothing else happens. Exits 1 when one of several files is not valid.
     """
-    from reconciler.cli.commands.validate import validate_file
+    from reconciler.cli.commands.validate import validate_file, validate_files
 
+    if files:
+        source = context.get_parameter_source("file")
+        is_written = source is not None and source.name == "COMMANDLINE"
+        return validate_files([file, *files] if file and is_written else files, as_json=json)
     return validate_file(file, as_json=json)
 
 

@@ -247,6 +247,7 @@ def value_at(root: object, path: KeyPath) -> object:
 
 def render_problem(problem: Problem, file: str) -> str:
     """One problem as a line that editors and people can jump to, its hint on a second one."""
+    file = problem.file or file
     place = f"{file}:{problem.line}:{problem.column}" if problem.line else file
     text = f"{place}: {problem.path}: {problem.message}" if problem.path else f"{place}: {problem.message}"
     return f"{text}\n    hint: {problem.hint}" if problem.hint else text
