@@ -67,6 +67,7 @@ def _orphans(scene: Scene) -> list[Row]:
     message = "its target left the file: `destroy` or `disown` settles it"
     return [
         entry_row(
+            scene,
             Target(name=entry.target_name),
             entry,
             action=Action.KEEP,
@@ -227,11 +228,13 @@ def _undesired(scene: Scene, rows: Diff, selection: Selection, target: Target, e
     """Something of ours that no pick stands on."""
     installed = scene.installed(target.name, entry.name)
     if installed is None:
-        rows.changes.append(entry_row(target, entry, action=Action.FORGET, reason=Reason.GONE, size=None))
+        rows.changes.append(entry_row(scene, target, entry, action=Action.FORGET, reason=Reason.GONE, size=None))
         return
 
     def keep(reason: Reason, message: str, where: list[Row]) -> None:
-        where.append(entry_row(target, entry, action=Action.KEEP, reason=reason, size=installed.bytes, message=message))
+        where.append(
+            entry_row(scene, target, entry, action=Action.KEEP, reason=reason, size=installed.bytes, message=message)
+        )
 
     stuck = {address for row in selection.blocked for address in row.slots}
     pattern = keep_pattern_for(scene.desired.pool, _names(entry))
@@ -246,7 +249,7 @@ def _undesired(scene: Scene, rows: Diff, selection: Selection, target: Target, e
         keep(Reason.IN_USE, f"{why}; in use now, so the eviction waits", rows.deferred)
     else:
         rows.changes.append(
-            entry_row(target, entry, action=Action.EVICT, reason=reason, size=installed.bytes, message=why)
+            entry_row(scene, target, entry, action=Action.EVICT, reason=reason, size=installed.bytes, message=why)
         )
 
 

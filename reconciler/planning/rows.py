@@ -90,7 +90,14 @@ def option_row(
 
 
 def entry_row(
-    target: Target, entry: RecordEntry, *, action: Action, reason: Reason, size: Bytes | None, message: str = ""
+    scene: Scene,
+    target: Target,
+    entry: RecordEntry,
+    *,
+    action: Action,
+    reason: Reason,
+    size: Bytes | None,
+    message: str = "",
 ) -> Row:
     """A row about something of ours that no slot asks for. ``size`` is what is there now; None: nothing is.
 
@@ -100,8 +107,9 @@ def entry_row(
         name=entry.name, model_id=entry.model_id, quant=entry.quant, digest=entry.digest, bytes=size or Bytes(0)
     )
     evicts = action is Action.EVICT
+    filled = [address for address in entry.slots if address in scene.addresses]
     return Row(
-        address=entry.slots[0] if entry.slots else f"target/{target.name}/{entry.name}",
+        address=next(iter(filled), f"target/{target.name}/{entry.name}"),
         action=action,
         reason=reason,
         target=target.name,

@@ -40,6 +40,11 @@ class Scene:
         return {target.name: target for target in self.desired.targets}
 
     @cached_property
+    def addresses(self) -> frozenset[str]:
+        """Every slot address of the file."""
+        return frozenset(address for slot in self.desired.slots for address in slot.addresses)
+
+    @cached_property
     def observed(self) -> Mapping[str, ObservedTarget]:
         """Targets of the file that answered, by name."""
         return {

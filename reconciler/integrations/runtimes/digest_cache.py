@@ -22,8 +22,8 @@ BLOCK_BYTES = 4 * 2**20
 
 
 def stamp_of(there: os.stat_result) -> str:
-    """Opaque; equal stamps mean the content was not touched."""
-    return f"{there.st_size}:{there.st_mtime_ns}:{there.st_ino}"
+    """Opaque; equal stamps mean the content was not touched. The change time tells of an mtime that was put back."""
+    return f"{there.st_size}:{there.st_mtime_ns}:{there.st_ctime_ns}:{there.st_ino}"
 
 
 class DigestCache:

@@ -16,6 +16,7 @@ from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarg
 from reconciler.domain.plan import Action
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutOfSpace, Refused, UsageError
+from reconciler.integrations.runtimes.digest_cache import stamp_of
 from reconciler.integrations.runtimes.partials import Partial, Wanted
 from reconciler.integrations.runtimes.store import Store
 from tests.fakes import FixedClock
@@ -119,7 +120,7 @@ async def test_sees_models_with_repo_quant_and_shards(tmp_path: Path) -> None:
     assert (sharded.bytes, sharded.quant, len(sharded.files)) == (150_000, "Q4_K_M", 3)
     assert sharded.digest is None
     status = (w.root / NAME).stat()
-    assert tiny.stamp == f"5:{status.st_mtime_ns}:{status.st_ino}"
+    assert tiny.stamp == f"5:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
 
 
 async def test_a_shard_set_with_holes_is_a_note_not_a_model(tmp_path: Path) -> None:
@@ -463,3 +464,13 @@ def test_the_layout_is_what_an_artifact_says(tmp_path: Path) -> None:
     artifact = row(SHARDS).artifact
     assert isinstance(artifact, HubArtifact)
     assert row(SHARDS).name == f"{artifact.repo}/{artifact.files[0].path}"
+
+
+def test_an_edit_whose_time_was_put_back_changes_the_stamp(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"first")
+    before = file.stat()
+    file.write_bytes(b"other")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+    assert stamp_of(file.stat()) != stamp_of(before)
