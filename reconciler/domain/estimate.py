@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+from pydantic.alias_generators import to_camel
 
 from reconciler.domain.catalog import Build, CatalogModel, Evidence, Repository
 from reconciler.domain.hardware import Confidence
@@ -84,7 +87,9 @@ class SpeedEstimate:
 
 @dataclass(frozen=True, slots=True)
 class EvidencePart:
-    """One observation as it entered the quality of one candidate."""
+    """One observation as it entered the quality of one candidate. Keys are camelCase where it crosses to JSON."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
     benchmark: str
     source: str
@@ -101,6 +106,8 @@ class EvidencePart:
     source_weight: float
     weight: float
     """Product of the three."""
+    share: float = 1.0
+    """How much the benchmark says about the profile, 0 to 1; the modes of one benchmark divide it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,18 @@ class QualityEstimate:
     """1 means the quant costs nothing."""
     multiplier: float = 1.0
     """What the confidence in the evidence leaves of the score, 0.6 to 1; ``Assessment.score`` has it applied."""
+    covered: float = 1.0
+    """Share of the profile that ``parts`` measure of this very model, 0 to 1; the rest is inherited."""
+    measured_score: float | None = None
+    """Mean of the parts by weight × share, at the reference quant; None where nothing of it was measured."""
+    inherited_score: float | None = None
+    """What stands for the rest, at the reference quant; None where everything was measured."""
+    inherited_from: tuple[str, ...] = ()
+    """Models that lend it, the nearest first; none: it rests on size and date."""
+    judged_as: Profile | None = None
+    """The profile whose benchmarks stand in, where nobody measured the asked one."""
+    reference_quant_factor: float = 1.0
+    """``score`` is (covered × measured + rest × inherited) × ``quant_factor`` / this, 100 at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from reconciler.domain.catalog import CatalogModel, Evidence
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.document import Frozen
-from reconciler.domain.estimate import Assessment, Candidate, Profile
+from reconciler.domain.estimate import Assessment, Candidate, EvidencePart, Profile
 from reconciler.domain.hardware import Confidence, HardwareReading
 from reconciler.domain.names import nearest, squash
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.engine.suggest import assessed, nearness
 from reconciler.errors import UsageError
 from reconciler.planning.eligible import judge, requirement_of
-from reconciler.planning.option import Option, Rejected
+from reconciler.planning.option import Option, Rejected, RejectionReason
 from reconciler.planning.scene import Scene
 from reconciler.planning.trust import distrust_of_repository
 from reconciler.ranking.profiles import PROFILE_LINES
@@ -53,21 +53,6 @@ class SpeedParts(Frozen):
     basis: Literal["measured", "estimated"]
 
 
-class QualityPart(Frozen):
-    """One observation that counts, with its source and date."""
-
-    benchmark: str
-    source: str
-    observed_at: str
-    value: float
-    normalised: float
-    evidence: Evidence
-    evidence_weight: float
-    recency_weight: float
-    source_weight: float
-    weight: float
-
-
 class QualityParts(Frozen):
     """Quality for the profile, 0 to 100, and the observations behind it."""
 
@@ -78,7 +63,18 @@ class QualityParts(Frozen):
     confidence: Confidence
     quant_factor: float
     multiplier: float
-    parts: tuple[QualityPart, ...]
+    parts: tuple[EvidencePart, ...]
+    covered: float = 1.0
+    """Share of the profile that ``parts`` measure of this very model, 0 to 1; the rest is inherited."""
+    measured_score: float | None = None
+    """Mean of the parts by weight × share, at the reference quant."""
+    inherited_score: float | None = None
+    inherited_from: tuple[str, ...] = ()
+    """Models that lend it, the nearest first; none: it rests on size and date."""
+    judged_as: Profile | None = None
+    """The profile whose benchmarks stand in, where nobody measured the asked one."""
+    reference_quant_factor: float = 1.0
+    """``score`` is (covered × measured + rest × inherited) × ``quant_factor`` / this, 100 at most."""
 
 
 class CapabilityClaim(Frozen):
@@ -342,7 +338,9 @@ def _remedies(
     pool = scene.desired.pool.model_copy(update={"allowed_orgs": (*scene.desired.pool.allowed_orgs, model.publisher)})
     if distrust_of_repository(pool, organisation=organisation, publisher=model.publisher) is not None:
         yield f"{'add' if trusted else 'and add'} {organisation} to pool.packagers: it packages these files"
-    yield from _by_reason(slot, rejected)
+    remedy = REMEDIES[rejected.reason]
+    if remedy is not None:
+        yield remedy(slot, rejected)
     other = next((one for one in ranked if isinstance(one, Option)), None)
     if other is not None:
         found = other.candidate
@@ -358,20 +356,38 @@ def _memory_of(option: Option) -> str:
     return show_bytes(option.assessment.memory.total_bytes)
 
 
-def _by_reason(slot: Slot, rejected: Rejected) -> Iterable[str]:
-    model = rejected.candidate.model
-    if rejected.reason == "family-not-allowed":
-        yield f"allow its family: localmodels pool allow-family {model.lineage}{model.generation}"
-    elif rejected.reason == "license-not-allowed":
-        yield f"add {model.license or 'nothing: its licence is not known'} to pool.allowedLicenses"
-    elif rejected.reason == "never-listed":
-        yield "take the pattern out of pool.never"
-    elif rejected.reason == "wrong-line":
-        serves = [profile for profile, lines in PROFILE_LINES.items() if model.line in lines]
-        yield f"ask with --profile {' or '.join(serves)}" if serves else f"no profile is served by a {model.line} model"
-    elif rejected.reason == "quant-below-floor":
-        yield f"name it in the slot to accept it all the same: quants: [{rejected.candidate.quant}]"
-    elif rejected.reason == "context-too-long":
-        yield f"its own context ends at {model.context_length} tokens; {slot.context} are asked"
-    elif rejected.reason == "not-installable-here":
-        yield "a target of runtime store can hold it"
+def _other_profile(_: Slot, rejected: Rejected) -> str:
+    line = rejected.candidate.model.line
+    serves = [profile for profile, lines in PROFILE_LINES.items() if line in lines]
+    return f"ask with --profile {' or '.join(serves)}" if serves else f"no profile is served by a {line} model"
+
+
+def _named_quant(_: Slot, rejected: Rejected) -> str:
+    return f"name it in the slot to accept it all the same: quants: [{rejected.candidate.quant}]"
+
+
+REMEDIES: Mapping[RejectionReason, Callable[[Slot, Rejected], str] | None] = {
+    "publisher-not-allowed": None,  # these two depend on the pool: said for every candidate it does not trust
+    "packager-not-allowed": None,
+    "family-not-allowed": lambda _, one: (
+        f"allow its family: localmodels pool allow-family {one.candidate.model.lineage}{one.candidate.model.generation}"
+    ),
+    "license-not-allowed": lambda _, one: (
+        f"add {one.candidate.model.license or 'nothing: its licence is not known'} to pool.allowedLicenses"
+    ),
+    "never-listed": lambda _, __: "take the pattern out of pool.never",
+    "wrong-line": _other_profile,
+    "capability-unknown": lambda _, __: "no source says that it can do this: take it out of the slot's capabilities",
+    "context-too-long": lambda slot, one: (
+        f"its own context ends at {one.candidate.model.context_length} tokens; {slot.context} are asked"
+    ),
+    "not-installable-here": lambda _, __: "a target of runtime store can hold it",
+    "quant-below-floor": _named_quant,
+    "quant-not-accepted": _named_quant,
+    "too-large": lambda _, __: "a smaller quant may be within the size that the slot allows, or allow more",
+    "does-not-fit": None,  # said with the context at which it would fit
+    "too-slow": lambda _, __: "lower the speed that the slot asks for, or ask for less context",
+    "no-room": lambda _, __: "make room: raise pool.diskBudget, or evict what is not needed",
+    "unavailable": lambda _, __: "try again when its source answers, or take another repository of the same model",
+}
+"""What would lift each rejection; None: it is said from the numbers, whatever the reason."""

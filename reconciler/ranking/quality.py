@@ -42,6 +42,12 @@ class ModelQuality:
     confidence: Confidence
     multiplier: float
     parts: tuple[EvidencePart, ...]
+    covered: float = 1.0
+    """Share of the profile that the model's own observations measure; the rest is inherited."""
+    measured_score: float | None = None
+    inherited_score: float | None = None
+    inherited_from: tuple[str, ...] = ()
+    judged_as: Profile | None = None
 
     def at(self, quant: Quant) -> QualityEstimate:
         """The quality at one quant: what it keeps, relative to the reference, of score and interval alike."""
@@ -50,7 +56,8 @@ class ModelQuality:
         half = _Z80 * self.deviation * max(1.0, 2.0 - kept)
         return QualityEstimate(
             score, max(0.0, score - half), min(100.0, score + half), self.evidence, self.confidence, self.parts,
-            quant.quality_factor, self.multiplier,
+            quant.quality_factor, self.multiplier, self.covered, self.measured_score, self.inherited_score,
+            self.inherited_from, self.judged_as, _REFERENCE.quality_factor,
         )  # fmt: skip
 
     def score_at(self, quant: Quant) -> float:
@@ -158,7 +165,7 @@ class EvidenceIndex:
         deviation = math.hypot(_DEVIATION_ALONE / math.sqrt(1.0 + merged.weight), merged.spread / math.sqrt(2 * boards))
         measured = ModelQuality(
             merged.score, deviation, weakest(part.evidence for part in parts), merged.confidence, merged.multiplier,
-            tuple(parts),
+            tuple(parts), measured_score=merged.score,
         )  # fmt: skip
         covered = math.fsum(shares)
         return measured if covered >= 1.0 else _completed(measured, covered, self._inherited(model, profile))
@@ -180,10 +187,16 @@ class EvidenceIndex:
         modes: dict[Group, int] = {}
         for observation, _, _ in relevant:
             modes[group_of(observation)] = modes.get(group_of(observation), 0) + 1
-        parts = [self._part(observation, scale, model.id, quant) for observation, scale, _ in relevant]
-        return parts, [share / modes[group_of(observation)] for observation, _, share in relevant]
+        shares = [share / modes[group_of(observation)] for observation, _, share in relevant]
+        parts = [
+            self._part(observation, scale, model.id, quant, share)
+            for (observation, scale, _), share in zip(relevant, shares, strict=True)
+        ]
+        return parts, shares
 
-    def _part(self, observation: BenchmarkObservation, scale: Scale, model: str, quant: str | None) -> EvidencePart:
+    def _part(
+        self, observation: BenchmarkObservation, scale: Scale, model: str, quant: str | None, share: float
+    ) -> EvidencePart:
         graded = grade_observation(observation, model, quant)
         age = recency(observation.observed_at, self.today)
         trust = source_weight(observation.source)
@@ -193,7 +206,7 @@ class EvidenceIndex:
         return EvidencePart(
             observation.benchmark, observation.source, observation.observed_at.isoformat(), observation.value,
             min(100.0, value), graded, combined_weight(graded, 1.0, 1.0), age.weight, trust,
-            combined_weight(graded, age.weight, trust),
+            combined_weight(graded, age.weight, trust), share,
         )  # fmt: skip
 
     def _known(self, model: CatalogModel, profile: Profile) -> _Known | None:
@@ -217,7 +230,7 @@ class EvidenceIndex:
         weights: list[float] = []
         gaps: list[float] = []
         grades: list[tuple[float, bool]] = []
-        parts: list[tuple[float, tuple[EvidencePart, ...]]] = []
+        parts: list[tuple[float, str, tuple[EvidencePart, ...]]] = []
         for sibling in self._lineages.get((model.publisher, model.lineage), ()):
             known = None if sibling.id == model.id else self._known(sibling, profile)
             if known is None:
@@ -226,18 +239,22 @@ class EvidenceIndex:
             weights.append(closeness * known.weight)
             gaps.append(known.gap)
             grades.append((closeness, family_root(sibling.id) == family_root(model.id)))
-            parts.append((closeness, known.parts))
+            parts.append((closeness, sibling.id, known.parts))
         total = math.fsum(weights)
         if total <= 0:
             return _unknown(model, self.today)
         gap = math.fsum(weight * value for weight, value in zip(weights, gaps, strict=True)) / total
         nearest, is_base = max(grades)
         evidence: Evidence = "base" if is_base else "interpolated"
-        shown = [part for _, of_sibling in sorted(parts, key=lambda p: -p[0]) for part in of_sibling][:_SHOWN_PARTS]
+        parts.sort(key=lambda p: -p[0])
+        shown = [part for _, _, of_sibling in parts for part in of_sibling][:_SHOWN_PARTS]
         score = min(97.0, max(1.0, expected(model) + gap * nearest))
         graded = tuple(_regraded(part, evidence) for part in shown)
         deviation = _DEVIATION_INHERITED + (_DEVIATION_UNKNOWN - _DEVIATION_INHERITED) * (1.0 - nearest)
-        return ModelQuality(score, deviation, evidence, "low", 0.6 + 0.15 * nearest, graded)
+        lenders = tuple(name for _, name, _ in parts)
+        return ModelQuality(
+            score, deviation, evidence, "low", 0.6 + 0.15 * nearest, graded, 0.0, None, score, lenders
+        )  # fmt: skip
 
 
 def _closeness(model: CatalogModel, sibling: CatalogModel) -> float:
@@ -253,7 +270,7 @@ def _regraded(part: EvidencePart, evidence: Evidence) -> EvidencePart:
     weight = combined_weight(evidence, part.recency_weight, part.source_weight)
     return EvidencePart(
         part.benchmark, part.source, part.observed_at, part.value, part.normalised, evidence,
-        combined_weight(evidence, 1.0, 1.0), part.recency_weight, part.source_weight, weight,
+        combined_weight(evidence, 1.0, 1.0), part.recency_weight, part.source_weight, weight, part.share,
     )  # fmt: skip
 
 
@@ -269,7 +286,8 @@ def _completed(measured: ModelQuality, covered: float, inherited: ModelQuality) 
         covered * measured.score + rest * inherited.score,
         math.hypot(covered * measured.deviation, rest * inherited.deviation),
         measured.evidence if covered >= 0.5 else inherited.evidence, confidence,
-        covered * measured.multiplier + rest * inherited.multiplier, measured.parts,
+        covered * measured.multiplier + rest * inherited.multiplier, measured.parts, covered, measured.score,
+        inherited.score, inherited.inherited_from,
     )  # fmt: skip
 
 
@@ -278,7 +296,8 @@ def _standing_in(general: ModelQuality) -> ModelQuality:
     confidence: Confidence = "medium" if general.confidence == "high" else general.confidence
     return ModelQuality(
         general.score, general.deviation * 1.5, general.evidence, confidence,
-        min(general.multiplier, _FALLBACK_CEILING), general.parts,
+        min(general.multiplier, _FALLBACK_CEILING), general.parts, general.covered, general.measured_score,
+        general.inherited_score, general.inherited_from, "general",
     )  # fmt: skip
 
 
@@ -287,4 +306,5 @@ def _unknown(model: CatalogModel, today: date) -> ModelQuality:
     score = expected(model) - POINTS / 2
     if model.released is None or model.released > today:
         score -= POINTS / 2
-    return ModelQuality(max(1.0, score), _DEVIATION_UNKNOWN, "interpolated", "low", 0.6, ())
+    score = max(1.0, score)
+    return ModelQuality(score, _DEVIATION_UNKNOWN, "interpolated", "low", 0.6, (), 0.0, None, score)

@@ -13,6 +13,7 @@ from reconciler.cli.views.plan import plan_markdown, plan_text
 from reconciler.cli.views.report import report_text
 from reconciler.cli.views.suggest import suggestions_text
 from reconciler.domain.catalogue_description import describe
+from reconciler.domain.estimate import EvidencePart
 from reconciler.domain.hardware import HardwareReading
 from reconciler.domain.plan import (
     Action,
@@ -32,7 +33,6 @@ from reconciler.engine.explain import (
     CapabilityClaim,
     Explanation,
     MemoryParts,
-    QualityPart,
     QualityParts,
     Sibling,
     SpeedParts,
@@ -177,7 +177,7 @@ def test_suggestions(snapshot: object) -> None:
 
 
 def explanation(**changes: object) -> Explanation:
-    part = QualityPart(
+    part = EvidencePart(
         benchmark="livebench_coding", source="livebench.ai", observed_at="2026-06-25", value=61.2, normalised=70.4,
         evidence="direct", evidence_weight=1.0, recency_weight=0.8, source_weight=0.9, weight=0.72,
     )  # fmt: skip
@@ -198,7 +198,8 @@ def explanation(**changes: object) -> Explanation:
                          bytes_per_token=Bytes(5 * GB), effective_bandwidth_gbps=800.0, backend="cuda",
                          basis="estimated"),
         quality=QualityParts(score=60.8, low=52.0, high=70.0, evidence="direct", confidence="medium",
-                             quant_factor=0.985, multiplier=0.9, parts=(part,)),
+                             quant_factor=0.985, multiplier=0.9, parts=(part,), covered=0.6, measured_score=70.4,
+                             inherited_score=48.5, inherited_from=("Qwen/Qwen3-14B",), reference_quant_factor=0.99),
         siblings=(sibling, sibling.model_copy(update={"quant": "Q4_K_M", "eligible": True, "reason": None})),
         catalogue_date="2026-11-22", catalogue_origin="bundled",
     )  # fmt: skip
@@ -213,7 +214,9 @@ def test_explanation_of_a_rejected_one(snapshot: object) -> None:
     rejected = explanation(
         eligible=False, fits=False, reason="does-not-fit", message="needs 30.0 GB at 32768 tokens, 24.0 GB usable",
         remedies=("it fits at 16384 tokens, not at 32768", "Q4_K_M of Qwen/Qwen3-8B-GGUF is eligible"),
-        quality=explanation().quality.model_copy(update={"parts": ()}), siblings=(),
+        quality=explanation().quality.model_copy(
+            update={"parts": (), "covered": 0.0, "measured_score": None, "inherited_score": 60.8}
+        ), siblings=(),
     )  # fmt: skip
     assert explanation_text(rejected) == snapshot
 

@@ -2,6 +2,8 @@ from datetime import date, timedelta
 
 import pytest
 
+from reconciler.domain.estimate import PROFILES
+from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.ranking.quality import EvidenceIndex
 from reconciler.ranking.quants import normalise
 from tests.ranking.made import SEED_DAY, catalogue, model, observation, seed
@@ -150,3 +152,31 @@ def test_the_day_is_the_observations_not_the_snapshots():
 def test_an_empty_catalogue_has_no_evidence():
     assert EvidenceIndex.of(catalogue(), SEED_DAY).is_empty
     assert EvidenceIndex.of(seed(), SEED_DAY).observations("qwen/qwen3-32b")[0].value == 64.2
+
+
+def test_the_parts_of_every_real_quality_recombine_to_it():
+    known = load_bundled()
+    index, quant = EvidenceIndex.of(known, known.generated_at), normalise("Q6_K")
+    mixed = 0
+    for of in known.models:
+        for profile in PROFILES:
+            found = index.quality(of, profile, "Q6_K").at(quant)
+            score = 0.0
+            if found.measured_score is not None:
+                weights = [part.weight * part.share for part in found.parts]
+                values = [max(0.0, part.normalised) for part in found.parts]
+                mean = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+                assert mean == pytest.approx(found.measured_score)
+                score += found.covered * mean
+            score += (1.0 - found.covered) * (found.inherited_score or 0.0)
+            score *= found.quant_factor / found.reference_quant_factor
+            assert min(100.0, score) == pytest.approx(found.score, abs=1e-6), (of.id, profile)
+            mixed += 0.0 < found.covered < 1.0
+    assert mixed
+
+
+def test_what_is_inherited_names_its_lender():
+    small = quality(A8, observation(A32.id, 70.0))
+    assert (small.covered, small.inherited_from, small.inherited_score) == (0.0, (A32.id,), small.score)
+    assert quality(OTHER).inherited_from == ()
+    assert quality(A8, observation(A8.id, 70.0)).inherited_score is None

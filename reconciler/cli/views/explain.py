@@ -10,6 +10,7 @@ from reconciler.domain.units import show_bytes
 from reconciler.engine.explain import Explanation, MemoryParts, QualityParts, Sibling, SpeedParts
 
 _MOST_SIBLINGS = 12
+_MOST_LENDERS = 3
 _BASIS = {
     "architecture": "from the model's real dimensions",
     "seed-formula": "approximated: its dimensions are not known",
@@ -101,21 +102,38 @@ def _quality(quality: QualityParts) -> list[list[str]]:
     return [
         ["quality", f"{quality.score:.1f}", (f"{quality.low:.0f} to {quality.high:.0f}, {quality.evidence} evidence, "
          f"{quality.confidence} confidence")],
-        ["quant factor", f"{quality.quant_factor:.3f}", "what the quant leaves of it"],
+        *_shares(quality),
+        ["quant factor", f"{quality.quant_factor:.3f}", (f"what the quant leaves of it; "
+         f"{quality.reference_quant_factor:.3f} is the reference")],
         ["multiplier", f"{quality.multiplier:.2f}", "what the confidence in the evidence leaves of the score"],
     ]  # fmt: skip
+
+
+def _shares(quality: QualityParts) -> list[list[str]]:
+    """What was measured and what was inherited, each with its share: together they are the quality."""
+    rows = []
+    if quality.measured_score is not None:
+        stands_in = f", by the benchmarks of {quality.judged_as}" if quality.judged_as else ""
+        rows.append(["measured", f"{quality.measured_score:.1f}", f"counts {quality.covered:.1%}{stands_in}"])
+    if quality.inherited_score is not None:
+        whence = ", ".join(quality.inherited_from[:_MOST_LENDERS]) or "its size and date"
+        left = len(quality.inherited_from) - _MOST_LENDERS
+        more = f" and {left} more" if left > 0 else ""
+        share = f"counts {1 - quality.covered:.1%}, from {whence}{more}"
+        rows.append(["inherited", f"{quality.inherited_score:.1f}", share])
+    return rows
 
 
 def _evidence(quality: QualityParts) -> list[str]:
     if not quality.parts:
         return ["  nobody measured it: taken from its relatives and its size"]
-    head = ["benchmark", "value", "of 100", "evidence", "weight", "date", "source"]
+    head = ["benchmark", "value", "of 100", "evidence", "weight", "share", "date", "source"]
     rows = [
-        [part.benchmark, f"{part.value:g}", f"{part.normalised:.1f}", part.evidence, f"{part.weight:.2f}",
-         part.observed_at, part.source]
+        [part.benchmark, f"{part.value:g}", f"{part.normalised:.1f}", part.evidence,
+         f"{part.weight:.3f}", f"{part.share:.2f}", part.observed_at, part.source]
         for part in quality.parts
     ]  # fmt: skip
-    first, *rest = columns([head, *rows], right=frozenset({1, 2, 4}))
+    first, *rest = columns([head, *rows], right=frozenset({1, 2, 4, 5}))
     return [paint(first, "dim"), *rest]
 
 
