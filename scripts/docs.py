@@ -83,6 +83,7 @@ PLACES = (
     ("SecretReference", "hub.tokenFrom"),
     ("HardwareOverride", "hardware.override"),
     ("Limits", "limits"),
+    ("HarnessFit", "harnessFit"),
     ("Long", "the Kubernetes form"),
     ("Metadata", "metadata"),
 )
@@ -124,7 +125,7 @@ def _type(schema: dict[str, Any], entry: dict[str, Any]) -> str:
     if "$ref" in entry:
         return "mapping"
     if "const" in entry:
-        return f"`{entry['const']}`"
+        return f"`{entry['const'] if isinstance(entry['const'], str) else json.dumps(entry['const'])}`"
     if "enum" in entry:
         return ", ".join(f"`{choice}`" for choice in entry["enum"])
     if "anyOf" in entry or "oneOf" in entry:

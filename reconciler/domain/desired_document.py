@@ -89,6 +89,13 @@ def _no_adapters(value: object) -> object:
     return value
 
 
+def _no_harness_fit(value: object) -> object:
+    if value is True:
+        hint = "write 'enabled: false', or leave harnessFit out"
+        raise PydanticCustomError("not_built", "{what}", {"what": "harnessFit", "hint": hint})
+    return value
+
+
 class Pool(Written):
     """The disk models may take, and whom to trust."""
 
@@ -253,7 +260,7 @@ class Refresh(Written):
     """Random spread of the interval, so that machines do not ask all at once. Without it: 10m."""
     jitter_ms: Given[Count] = None
     """The same in milliseconds. One of the two at most."""
-    proposal_threshold: Annotated[float, Field(ge=0, le=100)] = 5.0
+    proposal_threshold: Annotated[float, Field(ge=0)] = 5.0
     """Points by which a challenger must beat the model that fills a slot."""
 
 
@@ -287,6 +294,21 @@ class Limits(Written):
     """Connections per download."""
 
 
+class HarnessFit(Written):
+    """Not supported yet: taken while it is off, so that a file that says so can be read."""
+
+    enabled: Annotated[bool, BeforeValidator(_no_harness_fit), Field(json_schema_extra={"const": False})] = False
+    """false; true is not supported yet."""
+    top_n: Given[Annotated[int, Field(ge=1, le=10**15), INTEGRAL]] = None
+    """Not used yet."""
+    cadence_ms: Given[Annotated[int, Field(ge=1, le=10**15), INTEGRAL]] = None
+    """Not used yet."""
+    cache_ttl_ms: Given[Annotated[int, Field(ge=1, le=10**15), INTEGRAL]] = None
+    """Not used yet."""
+    task_ids: Given[list[Line]] = None
+    """Not used yet."""
+
+
 class Settings(Written):
     """What this machine should hold, and on what terms."""
 
@@ -318,6 +340,8 @@ class Settings(Written):
     """The machine, where detection must not decide."""
     limits: Given[Limits] = None
     """How hard downloads may pull."""
+    harness_fit: Given[HarnessFit] = None
+    """Not supported yet; taken while it is off."""
 
 
 class Block(Settings):

@@ -242,6 +242,8 @@ def _policy_notices(settings: written.Settings) -> tuple[str, ...]:
             "pool.allowedOrgs is empty, so nothing may be installed; "
             "'localmodels suggest' says what each publisher would open"
         )
+    if settings.harness_fit is not None:
+        notices.append("harnessFit is off and not supported yet; it changes nothing")
     refresh = settings.refresh or written.Refresh()
     wanted, used = _seconds(refresh.jitter, refresh.jitter_ms, 600.0), _refresh(refresh).jitter_seconds
     if used < wanted and refresh.model_fields_set & {"jitter", "jitter_ms"}:

@@ -144,8 +144,11 @@ def nearest(word: str, words: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     plain = squash(word)
     scored = []
     for other in sorted(set(words)):
-        ratio = SequenceMatcher(None, plain, squash(other)).ratio()
-        if ratio >= 0.6:
+        near = squash(other)
+        ratio = SequenceMatcher(None, plain, near).ratio()
+        # of three letters, one that differs is another word (tpu, cpu); two that changed places are a slip (evn, env)
+        least = 0.6 if min(len(plain), len(near)) > 3 or sorted(plain) == sorted(near) else 0.7
+        if ratio >= least:
             scored.append((-ratio, other))
     return tuple(other for _, other in sorted(scored)[:limit])
 

@@ -105,6 +105,8 @@ def test_the_nearest_words_come_best_first() -> None:
     assert nearest("diskbudgt", ["allowedOrgs", "diskBudget", "diskBudgetGb"]) == ("diskBudget", "diskBudgetGb")
     assert nearest("zzz", ["diskBudget"]) == ()
     assert nearest("allowed_orgs", ["allowedOrgs"], limit=1) == ("allowedOrgs",)
+    assert nearest("tpu", ["cpu", "nvidia"]) == ()
+    assert nearest("evn", ["env", "file"]) == ("env",)
 
 
 def test_a_repository_has_an_organisation_and_a_name() -> None:

@@ -18,7 +18,7 @@ from reconciler.integrations.files.yaml_positions import KeyPath, Loaded, show_p
 
 _SECRET_PATHS = ("tokenFrom", "env", "file", "token")
 _SECRET_LOOK = re.compile(r"hf_[A-Za-z0-9]{6,}|sk-[A-Za-z0-9]{6,}|//[^/\s]*@")
-_NOT_BUILT = {"harnessFit": "leave it out", "alias": "leave it out; call the model by its own name"}
+_NOT_BUILT = {"alias": "leave it out; call the model by its own name"}
 _FORM_TAGS = {"wrapped", "plain"}
 
 
@@ -78,7 +78,7 @@ class Words:
         return [(*outer, near) for near in nearest(str(key), self._keys(tuple(outer)), 1)]
 
     def _is_ours(self, path: KeyPath) -> bool:
-        return len(path) == 2 if path[-1] == "harnessFit" else "slots" in path
+        return "slots" in path
 
     def _home_of(self, key: str, path: KeyPath) -> str | None:
         """Where a key that stands in the wrong place belongs."""
@@ -172,11 +172,12 @@ def _shape_hint(pattern: str, path: KeyPath, value: object) -> str | None:
 
 def allowed_words(part: Mapping[str, Any], keys: Iterable[str] = ()) -> str:
     """What a part of the schema allows, in words."""
+    kind = part.get("type")
     if "enum" in part or "const" in part:
-        return ", ".join(str(value) for value in part.get("enum", [part.get("const")]))
+        words = [str(value) for value in part.get("enum", [part.get("const")])]
+        return ", ".join(word.lower() if kind == "boolean" else word for word in words)
     if "pattern" in part:
         return _SHAPES.get(part["pattern"], "text of another form")
-    kind = part.get("type")
     if kind in ("integer", "number"):
         return _range_words("a whole number" if kind == "integer" else "a number", part)
     if kind == "array":

@@ -162,6 +162,8 @@ class _Reader:
         self._loaded = loaded
         self._events = events
         self._anchors: dict[str, tuple[Any, int, bool]] = {}
+        self._nested_told: set[str] = set()
+        self._holds_refused = False
         self._count = 0
         self._holds_alias = False
 
@@ -195,6 +197,7 @@ class _Reader:
             return self._alias(event, path)
         before = self._count
         outer, self._holds_alias = self._holds_alias, False
+        outer_refused, self._holds_refused = self._holds_refused, False
         place = _place(event)
         if isinstance(event, yaml.ScalarEvent):
             self._loaded.values[path] = Place(place.line, place.column, event.value)
@@ -204,7 +207,11 @@ class _Reader:
             value = self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
         if event.anchor:
             self._anchors[event.anchor] = (value, self._count - before + 1, self._holds_alias)
+            self._nested_told.discard(event.anchor)
+            if self._holds_refused:
+                self._nested_told.add(event.anchor)
         self._holds_alias = self._holds_alias or outer
+        self._holds_refused = self._holds_refused or outer_refused
         return value
 
     def _bound(self, event: Any, path: KeyPath, more: int) -> None:
@@ -232,11 +239,20 @@ class _Reader:
             return None
         value, size, nested = self._anchors[event.anchor]
         if nested:
-            message = f"found *{event.anchor}, which holds an alias itself; an alias may stand for plain values only"
-            self._loaded.refuse(path, place, message, "write the values out")
+            self._refuse_nested(event.anchor, path, place)
             return None
         self._bound(event, path, size)
         return value
+
+    def _refuse_nested(self, anchor: str, path: KeyPath, place: Place) -> None:
+        """Told once for a chain of anchors: what is built on a refused one goes with it."""
+        self._holds_refused = True
+        if anchor in self._nested_told:
+            self._loaded.refused.append(path)
+            return
+        self._nested_told.add(anchor)
+        message = f"found *{anchor}, which holds an alias itself; an alias may stand for plain values only"
+        self._loaded.refuse(path, place, message, "write the values out")
 
     def _scalar(self, event: Any, path: KeyPath) -> Any:
         if event.tag or event.style:

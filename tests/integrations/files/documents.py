@@ -28,6 +28,7 @@ FULL: dict[str, Any] = {
         "hub": {"endpoint": "https://huggingface.co", "tokenFrom": {"env": "HF_TOKEN"}},
         "hardware": {"override": {"platform": "nvidia", "vramGb": 24, "bandwidthGbps": 1008, "gpuName": "A B", "gpuCount": 2}},
         "limits": {"downloadRate": "20MB", "concurrentDownloads": 4},
+        "harnessFit": {"enabled": False, "topN": 3, "cadenceMs": 604_800_000, "cacheTtlMs": 2_592_000_000, "taskIds": ["a"]},
     }
 }  # fmt: skip
 
@@ -40,7 +41,7 @@ LONG: dict[str, Any] = {
 SEED: dict[str, Any] = {
     "localModels": {
         "pool": {"diskBudgetGb": 100}, "installer": {"backend": "ollama", "ollamaEndpoint": "http://localhost:11434"},
-        "refresh": {"intervalMs": 3_600_000},
+        "refresh": {"intervalMs": 3_600_000, "proposalThreshold": 250}, "harnessFit": {"enabled": False},
     }
 }  # fmt: skip
 

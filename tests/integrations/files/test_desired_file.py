@@ -105,10 +105,15 @@ def test_bytes_that_are_not_text_are_refused_with_their_place() -> None:
 
 def test_an_alias_bomb_is_refused_quickly() -> None:
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
-    assert "holds an alias itself" in refused("\n".join(lines))
+    assert refused("\n".join(lines)).count("holds an alias itself") == 1
     wide = "a: &a [" + "x, " * 5000 + "x]\nb: [" + "*a, " * 50 + "*a]"
     assert "aliases written out" in refused(wide)
     assert "nested deeper" in refused("a: " + "[" * 200 + "]" * 200)
+
+
+def test_every_anchor_that_holds_an_alias_is_told() -> None:
+    told = refused(block("pool: {keep: &a [x]}\nslots: [&b [*a], &c [*a]]\ntargets: [*b, *c, *b]"))
+    assert told.count("holds an alias itself") == 2
 
 
 def test_plain_aliases_mean_what_they_stand_for() -> None:
@@ -166,6 +171,18 @@ def test_the_jitter_never_brings_a_refresh_below_an_hour() -> None:
     told = read(block("refresh: {interval: 90m, jitter: 45m}"))
     assert told.refresh.jitter_seconds == 1800
     assert any("refresh.jitter is cut from 45m to 30m" in notice for notice in told.notices)
+
+
+def test_a_harness_fit_that_is_off_is_read_and_said(snapshot: SnapshotAssertion) -> None:
+    assert any("harnessFit" in notice for notice in read(block("harnessFit: {enabled: false, topN: 3}")).notices)
+    assert any("harnessFit" in notice for notice in read(block("harnessFit: {}")).notices)
+    assert not any("harnessFit" in notice for notice in read("localModels: {}").notices)
+    assert [refused(block(f"harnessFit: {{enabled: {value}}}")) for value in ("true", "no", "1")] == snapshot
+
+
+def test_any_threshold_from_0_up_is_taken() -> None:
+    assert read(block("refresh: {proposalThreshold: 1000.5}")).refresh.proposal_threshold == 1000.5
+    assert "0 at least" in refused(block("refresh: {proposalThreshold: -1}"))
 
 
 def test_the_long_form_means_the_same() -> None:
