@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.errors import (
     DesiredStateError,
+    OutsideError,
     PlanningError,
     ReconcilerError,
     RecordLocked,
@@ -93,6 +94,23 @@ def error_document(error: ReconcilerError) -> dict[str, Any]:
             for problem in error.problems
         ]
     return {"code": error.code, "message": error.message, "hint": error.hint, "details": details}
+
+
+def unknown_targets(found: Iterable[tuple[str, str, str | None]]) -> OutsideError | None:
+    """The error of a look that did not see every target; what was seen stands beside it.
+
+    Args:
+        found: name, reason and hint of each target that did not answer.
+    """
+    missed = list(found)
+    if not missed:
+        return None
+    return OutsideError(
+        "; ".join(f"target {name} is unknown: {reason}" for name, reason, _ in missed),
+        code="target-unknown",
+        hint=next((hint for _, _, hint in missed if hint), None),
+        details={"targets": [name for name, _, _ in missed]},
+    )
 
 
 def is_set(text: str | None) -> bool:

@@ -100,9 +100,14 @@ def refuse_if_stale(document: SavedPlan, desired: DesiredState, now: Fingerprint
 
 def moved_since(document: SavedPlan, desired: DesiredState, now: Fingerprint) -> tuple[str, ...]:
     """What is not as it was, in sentences; empty when the plan still holds."""
-    then = document.plan.fingerprint
+    then, own = document.plan.fingerprint, document.desired
     moved = []
-    if then.desired != now.desired or document.desired != desired:
+    if (own.name, own.source) != (desired.name, desired.source):
+        moved.append(
+            f"it is a plan of another document: {own.name!r} ({own.source}), and this is {desired.name!r} "
+            f"({desired.source})"
+        )
+    elif then.desired != now.desired or document.desired != desired:
         moved.append("the desired state's file was edited")
     if then.record_generation != now.record_generation:
         moved.append(f"the record went from generation {then.record_generation} to {now.record_generation}")

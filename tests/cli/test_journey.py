@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,20 @@ def test_a_saved_plan_runs_exactly_or_not_at_all(here: Line) -> None:
     assert "not what its own observation leads to" in tampered.err
 
 
+def test_a_saved_plan_finds_its_own_file(here: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert here("plan", "--out", "plan.json").code == 0
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / "localmodels.yaml").write_text((here.folder / "localmodels.yaml").read_text().replace("tiny\n", "b\n", 1))
+    saved = str(here.folder / "plan.json")
+    other = here("apply", saved, "-f", str(beside / "localmodels.yaml"), "--json")
+    assert other.code == 6
+    assert "it is a plan of another document: 'tiny'" in other.events[-1]["error"]["message"]
+    monkeypatch.chdir(beside)
+    assert here("apply", saved).code == 0
+    assert (here.folder / "models" / NAME).exists()
+
+
 def test_an_observation_is_planned_from_elsewhere(applied: Line) -> None:
     assert applied("observe", "--out", "seen.json").code == 0
     elsewhere = applied.folder / "checkout"
@@ -182,7 +197,15 @@ def test_a_target_that_is_down(line: Line) -> None:
     assert line("plan", "--offline").code == 1
     status = line("status", "--json")
     assert status.code == 1
-    assert status.data["targets"][0]["state"] == "unknown"
+    assert status.error["code"] == "target-unknown"
+    assert status.envelope["data"]["targets"][0]["state"] == "unknown"
+    plan = line("plan", "--offline", "--json")
+    assert (plan.code, plan.error["details"]) == (1, {"targets": ["o"]})
+    assert plan.envelope["data"]["formatVersion"]
+    assert line("plan", "--offline", "--detailed-exitcode").code == 1
+    seen = line("observe", "--offline", "--out", "seen.json", "--json")
+    assert (seen.code, seen.error["code"]) == (1, "target-unknown")
+    assert seen.envelope["data"]["unknownTargets"] == ["o"]
     assert line("apply", "--yes", "--offline").code == 1
 
 

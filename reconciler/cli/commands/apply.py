@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.cli.asking import agreed
@@ -70,7 +70,6 @@ def run_apply(arguments: ApplyArguments) -> int:
 
 
 async def _report(arguments: ApplyArguments, wiring: Wiring, reporter: Reporter) -> Report | None:
-    world = wiring.world(reporter)
     options = Options(
         freshness=freshness_of(offline=arguments.offline, refresh=arguments.refresh),
         ask=not arguments.offline,
@@ -82,6 +81,7 @@ async def _report(arguments: ApplyArguments, wiring: Wiring, reporter: Reporter)
         from reconciler.engine.saved_plan import apply_saved, parse
 
         document = parse(_content(arguments.saved))
+        wiring = _beside_its_file(wiring, document.desired.source)
         overridden = Options(
             freshness=options.freshness,
             ask=options.ask,
@@ -89,7 +89,7 @@ async def _report(arguments: ApplyArguments, wiring: Wiring, reporter: Reporter)
             take_over=options.take_over,
             lock_timeout_seconds=options.lock_timeout_seconds,
         )
-        return await apply_saved(world, document, overridden)
+        return await apply_saved(wiring.world(reporter), document, overridden)
     declined = []
 
     async def confirm(planned: Planned) -> bool:
@@ -97,8 +97,14 @@ async def _report(arguments: ApplyArguments, wiring: Wiring, reporter: Reporter)
         declined.extend([] if agreed else [planned])
         return agreed
 
-    report = await reconcile(world, options, confirm=confirm)
+    report = await reconcile(wiring.world(reporter), options, confirm=confirm)
     return None if declined else report
+
+
+def _beside_its_file(wiring: Wiring, source: str) -> Wiring:
+    """A saved plan is of one file: that one is read wherever the command is run, unless another is named."""
+    named = wiring.file is not None or bool(wiring.environment.get("LOCALMODELS_FILE"))
+    return wiring if named or not Path(source).is_file() else replace(wiring, file=Path(source))
 
 
 async def _agreed(planned: Planned, arguments: ApplyArguments) -> bool:

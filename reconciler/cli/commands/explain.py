@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.commands.plan import freshness_of
-from reconciler.cli.commands.suggest import EVERYBODY
-from reconciler.cli.outcome import print_json
+from reconciler.cli.commands.suggest import EVERYBODY, show_with_notes, wiring_for
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
 from reconciler.cli.views.explain import explanation_text
-from reconciler.cli.wiring import Wiring, checked_machine
+from reconciler.cli.wiring import Wiring
 from reconciler.domain.estimate import Profile
 from reconciler.engine.explain import Explanation, explain
 from reconciler.engine.suggest import Question, scene_for
@@ -34,15 +32,8 @@ class ExplainArguments:
 
 def show_explanation(arguments: ExplainArguments) -> int:
     """Print the explanation. A rejected candidate is an answer, not a failure."""
-    wiring = Wiring(file=arguments.file)
-    wiring = Wiring(file=arguments.file, machine=checked_machine(arguments.machine, wiring.clock))
-    found = run_to_end(_found(arguments, wiring))
-    if arguments.as_json:
-        print_json(found.model_dump(mode="json", by_alias=True), warnings=found.notes)
-    else:
-        sys.stdout.write(explanation_text(found) + "\n")
-        sys.stderr.write("".join(f"note: {note}\n" for note in found.notes))
-    return 0
+    found = run_to_end(_found(arguments, wiring_for(arguments.file, arguments.machine)))
+    return show_with_notes(found, explanation_text(found), as_json=arguments.as_json)
 
 
 async def _found(arguments: ExplainArguments, wiring: Wiring) -> Explanation:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from reconciler.cli.commands.plan import freshness_of
-from reconciler.cli.outcome import print_json
+from reconciler.cli.outcome import print_json, unknown_targets
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
 from reconciler.cli.wiring import Wiring
@@ -47,15 +47,16 @@ def save_observation(file: Path | None, out: Path, *, offline: bool, refresh: bo
         sys.stdout.write(text)
         return 0
     write_text(out, text, what="the observation", option="--out")
-    unknown = [target.name for target in planned.observation.targets if isinstance(target, UnknownTarget)]
+    unknown = [target for target in planned.observation.targets if isinstance(target, UnknownTarget)]
     _tell(out, len(text), unknown, as_json=as_json)
     return 1 if unknown else 0
 
 
-def _tell(out: Path, size: int, unknown: list[str], *, as_json: bool) -> None:
-    warnings = [f"target {name} did not answer: it is unknown in this observation" for name in unknown]
+def _tell(out: Path, size: int, unknown: list[UnknownTarget], *, as_json: bool) -> None:
+    warnings = [f"target {one.name} did not answer: it is unknown in this observation" for one in unknown]
     if as_json:
-        print_json({"file": str(out), "unknownTargets": unknown}, warnings=warnings)
+        error = unknown_targets((one.name, one.reason, one.hint) for one in unknown)
+        print_json({"file": str(out), "unknownTargets": [one.name for one in unknown]}, error=error, warnings=warnings)
         return
     sys.stdout.write(f"{out} ({show_bytes(size)}): plan with it anywhere: localmodels plan --observation {out}\n")
     sys.stderr.write("".join(f"warning: {warning}\n" for warning in warnings))

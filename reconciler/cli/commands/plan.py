@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.cli.outcome import print_json
+from reconciler.cli.outcome import print_json, unknown_targets
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
 from reconciler.cli.views.plan import plan_markdown, plan_text
@@ -15,8 +15,9 @@ from reconciler.cli.writing import write_text
 from reconciler.domain.observation import Observation, UnknownTarget
 from reconciler.domain.plan import Overrides, Plan
 from reconciler.engine.reconcile import plan_once
+from reconciler.engine.verdict import FAILED, exit_code_of_plan
 from reconciler.engine.world import Freshness, Options, Planned
-from reconciler.errors import UsageError
+from reconciler.errors import ReconcilerError, UsageError
 from reconciler.planning.make_plan import make_plan
 
 
@@ -58,8 +59,9 @@ def show_plan(arguments: PlanArguments) -> int:
     found = run_to_end(_planned(arguments, wiring))
     if arguments.out is not None:
         _save(found, arguments.out)
-    _show(found.plan, arguments, source=found.desired.source)
-    return _exit_code(found, detailed=arguments.detailed)
+    unknown = _unknown(found)
+    _show(found.plan, arguments, source=found.desired.source, error=unknown)
+    return FAILED if unknown else exit_code_of_plan(found.plan, detailed=arguments.detailed)
 
 
 async def _planned(arguments: PlanArguments, wiring: Wiring) -> Planned:
@@ -102,18 +104,19 @@ def _save(found: Planned, path: Path) -> None:
     write_text(path, text_of(saved(found)), what="the plan", option="--out")
 
 
-def _show(plan: Plan, arguments: PlanArguments, *, source: str) -> None:
+def _show(plan: Plan, arguments: PlanArguments, *, source: str, error: ReconcilerError | None) -> None:
     if arguments.as_json:
-        print_json(plan.model_dump(mode="json", by_alias=True), warnings=plan.warnings)
+        print_json(plan.model_dump(mode="json", by_alias=True), error=error, warnings=plan.warnings)
     elif arguments.as_markdown:
         sys.stdout.write(plan_markdown(plan) + "\n")
     else:
         sys.stdout.write(plan_text(plan, source=source) + "\n")
 
 
-def _exit_code(found: Planned, *, detailed: bool) -> int:
-    from reconciler.engine.verdict import FAILED, exit_code_of_plan
-
+def _unknown(found: Planned) -> ReconcilerError | None:
     names = {target.name for target in found.desired.targets}
-    unknown = any(isinstance(one, UnknownTarget) and one.name in names for one in found.observation.targets)
-    return FAILED if unknown else exit_code_of_plan(found.plan, detailed=detailed)
+    return unknown_targets(
+        (one.name, one.reason, one.hint)
+        for one in found.observation.targets
+        if isinstance(one, UnknownTarget) and one.name in names
+    )

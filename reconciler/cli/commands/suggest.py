@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.outcome import print_json
@@ -14,6 +15,9 @@ from reconciler.cli.views.suggest import suggestions_text
 from reconciler.cli.wiring import Wiring, checked_machine
 from reconciler.domain.estimate import Profile
 from reconciler.engine.suggest import Question, Suggestions, scene_for, suggestions
+
+if TYPE_CHECKING:
+    from reconciler.engine.explain import Explanation
 
 EVERYBODY = "everybody"
 NO_FILE = (
@@ -39,13 +43,22 @@ class SuggestArguments:
 
 def show_suggestions(arguments: SuggestArguments) -> int:
     """Print the ranking."""
-    wiring = Wiring(file=arguments.file)
-    wiring = Wiring(file=arguments.file, machine=checked_machine(arguments.machine, wiring.clock))
-    found = run_to_end(_found(arguments, wiring))
-    if arguments.as_json:
+    found = run_to_end(_found(arguments, wiring_for(arguments.file, arguments.machine)))
+    return show_with_notes(found, suggestions_text(found), as_json=arguments.as_json)
+
+
+def wiring_for(file: Path | None, machine: str | None) -> Wiring:
+    """The wiring of a look at this machine, or at a simulated one."""
+    wiring = Wiring(file=file)
+    return replace(wiring, machine=checked_machine(machine, wiring.clock))
+
+
+def show_with_notes(found: Suggestions | Explanation, text: str, *, as_json: bool) -> int:
+    """An answer of the ranking: its notes go to stderr, or into the envelope's warnings."""
+    if as_json:
         print_json(found.model_dump(mode="json", by_alias=True), warnings=found.notes)
     else:
-        sys.stdout.write(suggestions_text(found) + "\n")
+        sys.stdout.write(text + "\n")
         sys.stderr.write("".join(f"note: {note}\n" for note in found.notes))
     return 0
 
