@@ -14,8 +14,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given in (["--version"], ["-V"]):
         from reconciler import __version__
 
-        print(f"localmodels {__version__}")  # noqa: T201 - this is what was asked for
-        return 0
+        try:
+            print(f"localmodels {__version__}", flush=True)  # noqa: T201 - this is what was asked for
+        except OSError:
+            pass  # the whole command line, asked the same, says why
+        else:
+            return 0
     _start_lightly()
     from reconciler.cli.run import run
 

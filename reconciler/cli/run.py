@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.now import CLOCK
-from reconciler.cli.outcome import exit_code_of, is_set, print_failure_line, show_error, unexpected
+from reconciler.cli.outcome import EXIT_FAILED, exit_code_of, is_set, print_failure_line, show_error, unexpected
+from reconciler.cli.streams import OutputLost, safe_streams, silence_output
 from reconciler.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
@@ -29,15 +30,25 @@ def run(arguments: Sequence[str], *, clock: Clock | None = None) -> int:
     """
     held = CLOCK.set(clock)
     try:
-        return _outcome(list(arguments))
+        with safe_streams():
+            return _answered(list(arguments))
+    finally:
+        CLOCK.reset(held)
+
+
+def _answered(arguments: list[str]) -> int:
+    try:
+        return _outcome(arguments)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - nobody reads any more; stay silent at exit
+        silence_output()
         return EXIT_PIPE_CLOSED
+    except OutputLost as error:
+        silence_output()
+        sys.stderr.write(f"error: the output cannot be written: {error}\n")
+        return EXIT_FAILED
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return EXIT_INTERRUPTED
-    finally:
-        CLOCK.reset(held)
 
 
 def _outcome(arguments: list[str]) -> int:
@@ -45,12 +56,14 @@ def _outcome(arguments: list[str]) -> int:
         result = _invoke(arguments or ["--help"])
     except ReconcilerError as error:
         _show(error, arguments)
+        sys.stdout.flush()
         return exit_code_of(error)
-    except (BrokenPipeError, KeyboardInterrupt):
+    except (BrokenPipeError, KeyboardInterrupt, OutputLost):
         raise
     except Exception as error:  # noqa: BLE001 - a defect of ours: a person gets a sentence, the traceback on request
         defect = unexpected(error)
         _show(defect, arguments)
+        sys.stdout.flush()
         return exit_code_of(defect)
     sys.stdout.flush()
     return result if isinstance(result, int) else 0

@@ -1,0 +1,79 @@
+"""Streams that are closed or full, in a process of its own: an answer and an exit code, a traceback never."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FILE = """
+localModels:
+  name: streams
+  pool: {allowedOrgs: [Qwen], packagers: [ggml-org]}
+  slots: [{name: chat, profile: general}]
+  targets: [{name: s, runtime: store, path: ./models}]
+  hardware: {override: {platform: nvidia, vramGb: 24, bandwidthGbps: 1008, ramGb: 64}}
+"""
+LOST = "error: the output cannot be written: No space left on device\n"
+COMMANDS = (
+    "plan --offline", "plan --offline --json", "apply --yes --json --offline", "validate", "schema", "status --json",
+    "--version", "--help", "plan --no-such-option --json",
+)  # fmt: skip
+full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs the program with streams as a shell redirects them."""
+
+    folder: Path
+
+    def __call__(self, words: str, redirected: str) -> subprocess.CompletedProcess[str]:
+        (self.folder / "localmodels.yaml").write_text(FILE)
+        environment = {f"LOCALMODELS_{kind}_DIR": str(self.folder / kind) for kind in ("STATE", "CACHE", "DATA")}
+        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+        script = f'exec "$0" -m reconciler {words} {redirected}'
+        return subprocess.run(
+            ["/bin/sh", "-c", script, sys.executable],
+            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@full
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_full_output_is_one_sentence(shell: Shell, words: str) -> None:
+    done = shell(words, ">/dev/full")
+    assert (done.returncode, done.stderr) == (1, LOST)
+
+
+def test_a_closed_output_leads_nowhere(shell: Shell) -> None:
+    done = shell("plan --offline", ">&-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shell("plan --no-such-option --json", ">&-").returncode == 64
+
+
+def test_a_closed_input_has_nobody_to_be_asked(shell: Shell) -> None:
+    done = shell("apply --offline", "<&-")
+    assert done.returncode != 0
+    assert "NoneType" not in done.stderr
+    adopted = shell.folder / "models" / "Qwen" / "Qwen3-0.6B-GGUF"
+    assert not adopted.exists()
+
+
+def test_what_cannot_be_said_on_the_side_changes_no_answer(shell: Shell) -> None:
+    assert shell("plan --offline", "2>&-").stdout.endswith(".\n")
+    assert shell("plan --no-such-option", "2>&-").returncode == 64
+    assert shell("validate", "<&- >&- 2>&-").returncode == 0
+
+
+def test_a_reader_who_leaves_ends_the_run_in_silence(shell: Shell) -> None:
+    done = shell("schema", "| true")
+    assert (done.returncode, done.stderr) == (0, "")
