@@ -41,7 +41,7 @@ def validate_files(files: Sequence[Path], *, as_json: bool) -> int:
         sys.stdout.write("".join(_lines(desired) for desired in valid))
         sys.stdout.flush()
     if wrong:
-        raise _together(wrong, len(wrong) + len(valid))
+        raise wrong[0] if len(wrong) + len(valid) == 1 else _together(wrong, len(wrong) + len(valid))
     if as_json:
         notices = [f"{desired.source}: {notice}" for desired in valid for notice in desired.notices]
         print_json({"files": [_declared(desired) for desired in valid]}, warnings=notices)
