@@ -170,6 +170,8 @@ def test_added_observations_count_in_every_later_ranking(line: Line) -> None:
     assert "ours" in {part["source"] for part in after["quality"]["parts"]}
     again = line("catalog", "refresh", "--benchmarks", "ours.json")
     assert "0 of them new; 1 of yours" in again.err
+    assert again.out.startswith("Changed: nothing.")
+    assert len(again.out.splitlines()) == 3
 
 
 def test_observations_that_are_wrong_are_refused_whole(line: Line) -> None:

@@ -171,8 +171,9 @@ def test_a_target_that_is_down_is_unknown_and_nothing_is_forgotten(
         ours = lab.entries()
     write(CHAT, target=target)
     down = lab.plan("--detailed-exitcode", expect=1)
-    assert down.rows() == []
-    assert {row["reason"] for row in down.data["blocked"]} == {"target-unknown"}
+    assert down.error["code"] == "target-unknown"
+    assert down.envelope["data"]["changes"] == []
+    assert {row["reason"] for row in down.envelope["data"]["blocked"]} == {"target-unknown"}
     assert lab.apply(expect=1).text
     assert lab.entries() == ours, "nothing is pruned on the word of a server that says nothing"
     assert lab.run("status", expect=1).out

@@ -8,7 +8,7 @@ from pathlib import Path
 from reconciler.cli.benchmarks import added_observations, keep_observations
 from reconciler.cli.outcome import print_json
 from reconciler.cli.running import run_to_end
-from reconciler.cli.views.catalog import catalogue_text
+from reconciler.cli.views.catalog import catalogue_text, refresh_text
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.catalogue_description import describe
@@ -25,14 +25,16 @@ def show_catalogue(file: Path | None, *, as_json: bool) -> int:
 
 
 def refresh_catalogue(file: Path | None, *, benchmarks: str | None, offline: bool, as_json: bool) -> int:
-    """Bring in what is new, then print the catalogue."""
+    """Bring in what is new, then say what that was; with ``--json`` the whole catalogue."""
     wiring = Wiring(file=file)
     if offline and benchmarks is None:
         raise UsageError("a refresh asks the Hub, and --offline forbids it", hint="leave out one of them")
+    before = run_to_end(_catalogue(Wiring(file=file), "offline"))
     if benchmarks is not None:
         run_to_end(_add(wiring, benchmarks, offline=offline))
         offline = True
-    return _show(wiring, run_to_end(_catalogue(wiring, "offline" if offline else "refresh")), as_json=as_json)
+    after = run_to_end(_catalogue(wiring, "offline" if offline else "refresh"))
+    return _show(wiring, after, as_json=as_json, before=before)
 
 
 async def _add(wiring: Wiring, source: str, *, offline: bool) -> None:
@@ -55,13 +57,18 @@ async def _catalogue(wiring: Wiring, freshness: Freshness) -> Catalogue:
     return await wiring.catalog(desired).candidates(desired, freshness=freshness)
 
 
-def _show(wiring: Wiring, catalogue: Catalogue, *, as_json: bool) -> int:
-    description = describe(catalogue, wiring.clock.now().date())
+def _show(wiring: Wiring, catalogue: Catalogue, *, as_json: bool, before: Catalogue | None = None) -> int:
+    today = wiring.clock.now().date()
+    description = describe(catalogue, today)
     added = len(added_observations(wiring.places.data))
     if as_json:
         data = {**description.model_dump(mode="json", by_alias=True), "addedObservations": added}
         print_json(data, warnings=description.notes)
     else:
-        sys.stdout.write(catalogue_text(description, added=added) + "\n")
+        if before is None:
+            text = catalogue_text(description, added=added)
+        else:
+            text = refresh_text(describe(before, today), description, added=added)
+        sys.stdout.write(text + "\n")
         sys.stderr.write("".join(f"note: {note}\n" for note in description.notes))
     return 0

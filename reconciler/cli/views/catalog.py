@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.cli.views.table import columns, paint
+from reconciler.cli.views.words import counted
 from reconciler.domain.catalogue_description import CatalogueDescription
 
 _ORIGINS = {
@@ -22,7 +23,7 @@ def catalogue_text(found: CatalogueDescription, *, added: int) -> str:
         added: how many observations this machine's people added.
     """
     lines = [
-        paint(f"Catalogue of {found.generated_at.isoformat()}, {_days(found.age_days)} old", "bold"),
+        paint(f"Catalogue of {found.generated_at.isoformat()}, {counted(found.age_days, 'day')} old", "bold"),
         *columns(_counts(found, added)),
         "",
         "Families",
@@ -37,11 +38,32 @@ def catalogue_text(found: CatalogueDescription, *, added: int) -> str:
         "Sources",
         *columns([[source.title, source.collected.isoformat(), source.license] for source in found.sources]),
     ]
-    return "\n".join([*lines, "", f"{found.models} models of {len(found.publishers)} publishers."])
+    return "\n".join(
+        [*lines, "", f"{counted(found.models, 'model')} of {counted(len(found.publishers), 'publisher')}."]
+    )
 
 
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
+def refresh_text(before: CatalogueDescription, after: CatalogueDescription, *, added: int) -> str:
+    """What a refresh brought, in a few lines; ``catalog`` shows the whole.
+
+    Args:
+        before: the catalogue as it stood.
+        after: the catalogue now.
+        added: how many observations this machine's people added.
+    """
+    counts = (("model", before.models, after.models), ("build", before.builds, after.builds),
+              ("observation", before.observations, after.observations))  # fmt: skip
+    changes = [
+        f"{now - was:+d} {noun if abs(now - was) == 1 else noun + 's'}" for noun, was, now in counts if now != was
+    ]
+    age = counted(after.age_days, "day")
+    return "\n".join([
+        f"Changed: {', '.join(changes) or 'nothing'}.",
+        f"Catalogue of {after.generated_at.isoformat()}, {age} old, from {_ORIGINS[after.origin]}"
+        + (f"; {counted(added, 'observation')} added here." if added else "."),
+        (f"{counted(after.models, 'model')} of {counted(len(after.publishers), 'publisher')}: "
+        "localmodels catalog shows them."),
+    ])  # fmt: skip
 
 
 def _counts(found: CatalogueDescription, added: int) -> list[list[str]]:
@@ -62,12 +84,16 @@ def _families(found: CatalogueDescription) -> list[list[str]]:
 
 def _packagers(found: CatalogueDescription) -> list[list[str]]:
     largest = sorted(found.packagers, key=lambda one: (-one.models, one.name))
-    rows = [[one.name, f"{one.models} models of {len(one.publishers)} publishers"] for one in largest[:_MOST_PACKAGERS]]
+    rows = [
+        [one.name, f"{counted(one.models, 'model')} of {counted(len(one.publishers), 'publisher')}"]
+        for one in largest[:_MOST_PACKAGERS]
+    ]
     left = len(largest) - _MOST_PACKAGERS
     return [*rows, [f"and {left} more", "--json has all"]] if left > 0 else rows
 
 
 def _benchmarks(found: CatalogueDescription) -> list[list[str]]:
     return [
-        [one.name, f"{one.observations}", f"{one.models} models", one.newest.isoformat()] for one in found.benchmarks
+        [one.name, f"{one.observations}", counted(one.models, "model"), one.newest.isoformat()]
+        for one in found.benchmarks
     ]

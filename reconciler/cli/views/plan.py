@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from reconciler.cli.views.difference import standing_lines
 from reconciler.cli.views.table import columns, paint
+from reconciler.cli.views.words import counted
 from reconciler.domain.plan import Action, Budget, Plan, Row, Summary
 from reconciler.domain.units import show_bytes
 
@@ -37,7 +38,7 @@ def plan_text(plan: Plan, *, source: str = "") -> str:
     lines += [paint(f"refused: {refusal.message}; {refusal.hint}", "red") for refusal in plan.refused]
     lines += [paint(f"warning: {warning}", "yellow") for warning in plan.warnings]
     if plan.needs:
-        lines.append(f"{len(plan.needs)} question(s) open: this plan cannot be applied yet")
+        lines.append(f"{counted(len(plan.needs), 'question')} open: this plan cannot be applied yet")
     return "\n".join([*lines, summary_line(plan)])
 
 
@@ -45,7 +46,20 @@ def summary_line(plan: Plan) -> str:
     """The last line: what would happen, in one breath."""
     if plan.in_sync and not (plan.held or plan.deferred):
         return f"In sync: {plan.summary.kept} kept."
-    return f"Plan: {summary_words(plan.summary, approximate=any(not row.resolved for row in plan.changes))}."
+    words = summary_words(plan.summary, approximate=any(not row.resolved for row in plan.changes))
+    return f"Plan: {words}{_obstacle(plan)}."
+
+
+def _obstacle(plan: Plan) -> str:
+    """Why the changes cannot be applied as they stand; nothing where they can, or where there are none."""
+    unresolved = sum(not row.resolved for row in plan.changes)
+    if plan.applicable or not plan.changes:
+        return ""
+    if plan.refused:
+        return "; cannot be applied: refused"
+    if unresolved:
+        return f"; cannot be applied yet: the files of {counted(unresolved, 'change')} are not known"
+    return f"; cannot be applied yet: {counted(len(plan.needs), 'question')} open"
 
 
 def summary_words(summary: Summary, *, approximate: bool = False) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from reconciler.cli.views.difference import drift_lines
 from reconciler.cli.views.plan import used_line
 from reconciler.cli.views.table import columns, paint
+from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes, show_duration
 from reconciler.engine.status import Status, StatusModel, StatusTarget
 
@@ -68,6 +69,9 @@ def _last_line(status: Status, now: datetime) -> str:
     applied = f"last install {_ago(status.last_applied_at, now)}" if status.last_applied_at else "nothing applied yet"
     if status.in_sync:
         return f"In sync; {applied}."
-    waiting = "1 change" if status.pending == 1 else f"{status.pending} changes"
-    waiting = f"{waiting} pending: see plan" if status.pending else "not everything can be met: see plan"
+    waiting = (
+        f"{counted(status.pending, 'change')} pending: see plan"
+        if status.pending
+        else "not everything can be met: see plan"
+    )
     return f"Not in sync: {waiting}; {applied}."

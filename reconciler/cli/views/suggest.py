@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from reconciler.cli.views.hardware import machine_line
 from reconciler.cli.views.table import columns, paint
+from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes
 from reconciler.engine.suggest import PackagerOpening, Suggestion, Suggestions
 
@@ -69,7 +70,7 @@ def _packagers(found: Suggestions) -> list[str]:
 
 
 def _opening(one: PackagerOpening) -> str:
-    words = "1 model" if one.models == 1 else f"{one.models} models"
+    words = counted(one.models, "model")
     return f"{words} of the publishers you allow" + (f", {one.only_here} of them only there" if one.only_here else "")
 
 
@@ -81,4 +82,5 @@ def _last_line(found: Suggestions) -> str:
     shown = f"{len(found.rows)} of {found.eligible}" if len(found.rows) < found.eligible else f"{found.eligible}"
     kind = {"bundled": "shipped snapshot", "fallback": "empty fallback", "live": "Hub", "cached": "Hub, cached"}
     source = kind.get(found.catalogue_origin, found.catalogue_origin)
-    return f"{shown} models; catalogue of {found.catalogue_date} ({source})."
+    noun = "model" if shown == "1" else "models"
+    return f"{shown} {noun}; catalogue of {found.catalogue_date} ({source})."
