@@ -22,12 +22,14 @@ from reconciler.errors import (
 
 SCHEMA_VERSION = "1"
 REFUSED_CODES = frozenset({"refused-by-guard", "disabled", "not-allowed"})
+EDIT_REFUSED = "edit-refused"
+"""An edit that the command line asks for would make a valid file invalid: wrong usage, with the file's problems."""
 EXIT_FAILED, EXIT_REFUSED, EXIT_LOCKED, EXIT_STALE, EXIT_USAGE = 1, 4, 5, 6, 64
 
 
 def exit_code_of(error: ReconcilerError) -> int:
     """The exit code an error ends the run with."""
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError) or error.code == EDIT_REFUSED:
         return EXIT_USAGE
     if isinstance(error, RecordLocked):
         return EXIT_LOCKED

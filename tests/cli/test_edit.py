@@ -73,11 +73,27 @@ def test_pool_edits_keep_comments_and_show_the_difference(here: Line, snapshot: 
 
 
 def test_an_edit_that_would_break_the_file_is_refused(here: Line) -> None:
-    refused = here("install", "google/gemma-3-4b-it-GGUF", "--json")
-    assert (refused.code, refused.error["code"]) == (1, "desired-state-invalid")
-    assert refused.error["details"]["problems"]
+    for words in (
+        ("install", "google/gemma-3-4b-it-GGUF"),
+        ("install", "Qwen/Qwen3-8B-GGUF", "--target", "nope"),
+        ("pool", "set-budget", "0GB"),
+        ("pool", "allow-org", "a/b"),
+    ):
+        refused = here(*words, "--json")
+        assert (refused.code, refused.error["code"]) == (64, "edit-refused")
+        assert refused.error["details"]["problems"]
+        text = here(*words).err
+        assert text.startswith("this edit would make ")
+        assert "localmodels.yaml invalid, so nothing was written:\n" in text
+        assert "is not valid" not in text
     assert (here.folder / "localmodels.yaml").read_text() == FILE
     assert here("pool", "set-budget", "80").code == 64
+
+
+def test_a_file_that_is_wrong_already_is_not_blamed_on_the_edit(here: Line) -> None:
+    here.write(FILE.replace("50GB", "none"))
+    refused = here("pool", "allow-org", "google", "--json")
+    assert (refused.code, refused.error["code"]) == (1, "desired-state-invalid")
 
 
 def test_evict_of_a_ranked_pick_forbids_it(here: Line) -> None:

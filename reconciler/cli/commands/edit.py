@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from reconciler.cli.outcome import print_json
+from reconciler.cli.outcome import EDIT_REFUSED, print_json
 from reconciler.cli.views.table import paint
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.families import family_warnings
 from reconciler.errors import DesiredStateError, UsageError
 from reconciler.integrations.files import edit
-from reconciler.integrations.files.desired_file import read_content
+from reconciler.integrations.files.desired_file import read_content, read_desired
 
 Change = Callable[[str], str]
 
@@ -45,13 +46,13 @@ def edited(wiring: Wiring, change: Change, *, as_json: bool) -> int:
     """Change the file, show the difference, and say what to do next.
 
     Raises:
-        DesiredStateError: the file as it would be is not valid; it stays as it was.
+        DesiredStateError: the file is not valid; or, code ``edit-refused``, it would not be. It stays as it was.
     """
     path = wiring.path
     before = _text(path)
     after = change(before)
     difference = edit.unified_diff(before, after, path.name)
-    warnings = _saved(wiring, path, after) if after != before else ()
+    warnings = _saved(wiring, path, before, after) if after != before else ()
     if as_json:
         print_json({"file": str(path), "changed": after != before, "diff": difference}, warnings=warnings)
     elif after == before:
@@ -63,10 +64,26 @@ def edited(wiring: Wiring, change: Change, *, as_json: bool) -> int:
     return 0
 
 
-def _saved(wiring: Wiring, path: Path, after: str) -> tuple[str, ...]:
+def _saved(wiring: Wiring, path: Path, before: str, after: str) -> tuple[str, ...]:
     """What a person should know of the file as it is now."""
-    desired = edit.save(path, after, environment=wiring.environment)
+    try:
+        desired = edit.save(path, after, environment=wiring.environment)
+    except DesiredStateError as error:
+        if not error.problems:
+            raise
+        read_desired(before, source=str(path.absolute()), environment=wiring.environment)  # that one's own come first
+        raise _refused(path, error) from None
     return (*desired.notices, *family_warnings(desired, wiring.bundled.models))
+
+
+def _refused(path: Path, error: DesiredStateError) -> DesiredStateError:
+    """The problems of a file that was never written: without lines, which would be another file's."""
+    return DesiredStateError(
+        f"this edit would make {path} invalid, so nothing was written:",
+        code=EDIT_REFUSED,
+        file=error.file,
+        problems=tuple(replace(problem, line=None, column=None) for problem in error.problems),
+    )
 
 
 def _text(path: Path) -> str:
