@@ -11,6 +11,7 @@ from datetime import datetime
 
 from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
 from reconciler.domain.record import Intent, Record
+from reconciler.domain.units import show_bytes
 from reconciler.engine.bookkeeping import entry_of
 from reconciler.engine.look import by_key, find, has_its_size, holds, is_recorded
 from reconciler.engine.world import Runtimes, unheard
@@ -66,7 +67,7 @@ async def _after_install(
     if found is None:
         if intent.name in target.partial_names:
             return record, ""
-        return settled, f"the install of {intent.name} on {target.name} left nothing behind"
+        return settled, f"the install of {intent.name} on {target.name} {_remains(target)}"
     before = record.entry(intent.target_key, intent.name)
     if before is not None and intent.action == "update" and is_recorded(before, found):
         return settled, f"the update of {intent.name} on {target.name} did not happen; the old content stands"
@@ -77,6 +78,13 @@ async def _after_install(
         return settled, f"{intent.name} on {target.name} is not what was being installed; it is left alone"
     known = found if found.digest else found.model_copy(update={"digest": digest})
     return settled.with_entry(entry_of(intent, known, now)), f"{intent.name} on {target.name} had arrived whole"
+
+
+def _remains(target: ObservedTarget) -> str:
+    """What an install that never happened left: some targets count unfinished downloads without naming them."""
+    if not target.partial_bytes or target.partial_names:
+        return "left nothing behind"
+    return f"did not finish; {show_bytes(target.partial_bytes)} of unfinished downloads are kept there for resuming"
 
 
 async def _content(intent: Intent, found: Installed, runtimes: Runtimes) -> str | None:

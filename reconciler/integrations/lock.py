@@ -66,7 +66,7 @@ async def _acquire(lock: FileLock, path: Path, clock: Clock, timeout_seconds: fl
         except OSError as error:
             raise RecordError(
                 f"cannot write the lock {path}: {error.strerror or error}",
-                hint="give the state directory to this user, or point XDG_STATE_HOME elsewhere",
+                hint="give the state directory to this user, or point LOCALMODELS_STATE_DIR elsewhere",
             ) from error
         else:
             return

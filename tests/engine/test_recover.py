@@ -83,6 +83,14 @@ async def test_an_unfinished_download_stays_ours() -> None:
     assert (await after(intent(), partial=name_of(ALPHA))).intents
 
 
+async def test_what_is_kept_without_a_name_is_not_called_nothing() -> None:
+    begun = intent(target=OLLAMA)
+    seen = ObservedTarget(name="local", key=begun.target_key, partial_bytes=Bytes(5_000_000))
+    found = await recover(Record(name="default", intents=(begun,)), (seen,), {}, now=FAKE_NOW)
+    (note,) = found.notes
+    assert note.endswith("did not finish; 5.0 MB of unfinished downloads are kept there for resuming")
+
+
 async def test_other_content_under_the_name_is_left_alone() -> None:
     found = await after(intent(), foreign(ALPHA, "other"))
     assert found.entries == found.intents == ()

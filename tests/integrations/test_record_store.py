@@ -101,7 +101,7 @@ async def test_a_read_only_folder_is_a_clear_error(tmp_path: Path) -> None:
             await found.save(FULL)
     finally:
         found.path.parent.chmod(0o700)
-    assert "XDG_STATE_HOME" in (caught.value.hint or "")
+    assert "LOCALMODELS_STATE_DIR" in (caught.value.hint or "")
     assert await found.load() == FULL
 
 
