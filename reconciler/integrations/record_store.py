@@ -176,7 +176,7 @@ def _unreadable(message: str, aside: Path) -> RecordUnreadable:
 def _unwritable(what: str, path: Path, error: OSError) -> RecordError:
     return RecordError(
         f"cannot {what} the record at {path}: {error.strerror or error}",
-        hint="give the state directory to this user and free some space on it, or point LOCALMODELS_STATE_DIR elsewhere",
+        hint="give the state directory to this user and free some space on it, or set LOCALMODELS_STATE_DIR to another",
         details={"path": str(path)},
     )
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from reconciler.cli.outcome import print_json, unknown_targets
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
+from reconciler.cli.views.hardware import elsewhere_line
 from reconciler.cli.views.plan import plan_markdown, plan_text
 from reconciler.cli.wiring import Wiring, checked_machine
 from reconciler.cli.writing import write_text
 from reconciler.domain.observation import Observation, UnknownTarget
-from reconciler.domain.plan import Overrides, Plan
+from reconciler.domain.plan import Overrides
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.verdict import FAILED, exit_code_of_plan
 from reconciler.engine.world import Freshness, Options, Planned
@@ -60,7 +61,7 @@ def show_plan(arguments: PlanArguments) -> int:
     if arguments.out is not None:
         _save(found, arguments.out)
     unknown = _unknown(found)
-    _show(found.plan, arguments, source=found.desired.source, error=unknown)
+    _show(found, arguments, error=unknown)
     return FAILED if unknown else exit_code_of_plan(found.plan, detailed=arguments.detailed)
 
 
@@ -104,13 +105,15 @@ def _save(found: Planned, path: Path) -> None:
     write_text(path, text_of(saved(found)), what="the plan", option="--out")
 
 
-def _show(plan: Plan, arguments: PlanArguments, *, source: str, error: ReconcilerError | None) -> None:
+def _show(found: Planned, arguments: PlanArguments, *, error: ReconcilerError | None) -> None:
+    plan = found.plan
     if arguments.as_json:
         print_json(plan.model_dump(mode="json", by_alias=True), error=error, warnings=plan.warnings)
     elif arguments.as_markdown:
         sys.stdout.write(plan_markdown(plan) + "\n")
     else:
-        sys.stdout.write(plan_text(plan, source=source) + "\n")
+        machine = elsewhere_line(found.observation.hardware, observed=arguments.observation is not None)
+        sys.stdout.write(plan_text(plan, source=found.desired.source, machine=machine) + "\n")
 
 
 def _unknown(found: Planned) -> ReconcilerError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.cli.views.table import columns, paint
-from reconciler.domain.hardware import Device, Hardware, HardwareReading
+from reconciler.domain.hardware import Device, Hardware, HardwareReading, HardwareWarning
 from reconciler.domain.units import show_bytes
 
 _SOURCES = {"override": "as the file describes it", "simulated": "simulated", "cache": "seen within the day"}
@@ -14,6 +14,21 @@ def machine_line(reading: HardwareReading) -> str:
     machine = reading.hardware
     names = _grouped(machine.devices) or f"{machine.cpu_name}, {machine.cpu_count} processors"
     return f"on {names}: {show_bytes(machine.capacity_bytes)} usable for one model ({_how(reading)})"
+
+
+def elsewhere_line(reading: HardwareReading, *, observed: bool) -> str:
+    """Which machine a plan is for, where it is not the one it was made on.
+
+    Args:
+        reading: the machine.
+        observed: it comes from a saved observation.
+    """
+    if reading.source != "simulated" and not observed:
+        return ""
+    machine = reading.hardware
+    names = _grouped(machine.devices) or machine.cpu_name
+    which = "a simulated" if reading.source == "simulated" else "the observed"
+    return f"for {which} machine: {names}, {show_bytes(machine.capacity_bytes)} usable"
 
 
 def _how(reading: HardwareReading) -> str:
@@ -39,7 +54,7 @@ def hardware_text(reading: HardwareReading) -> str:
         ["known from", f"{_how(reading)}, {machine.detected_at:%Y-%m-%d}"],
     ]
     lines = columns(rows, indent="")
-    return "\n".join([*lines, *(_warning(one.code, one.message) for one in reading.warnings)])
+    return "\n".join([*lines, *(_warning(one) for one in reading.warnings if not _is_absence(one))])
 
 
 def _device(device: Device) -> list[list[str]]:
@@ -55,5 +70,13 @@ def _memory(machine: Hardware) -> str:
     return f"{show_bytes(machine.ram_bytes)}{free}{reserve}, {machine.ram_bandwidth_gbps:.0f} GB/s"
 
 
-def _warning(code: str, message: str) -> str:
-    return paint(f"warning: {message} ({code})", "yellow")
+def _is_absence(warning: HardwareWarning) -> bool:
+    """A machine without the program has no such card: nothing a person could mend."""
+    return warning.cause == "nvidia-smi is not installed"
+
+
+def _warning(warning: HardwareWarning) -> str:
+    cause = f": {warning.cause}" if warning.cause else ""
+    return paint(
+        f"warning: {warning.message.removesuffix('.') if cause else warning.message}{cause} ({warning.code})", "yellow"
+    )

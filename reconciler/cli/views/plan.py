@@ -19,9 +19,15 @@ _COLOUR = {
 }
 
 
-def plan_text(plan: Plan, *, source: str = "") -> str:
-    """The whole plan. Sizes in GB (10⁹); ``≈`` marks a size that nobody stated exactly."""
-    lines = [paint(f"Plan for {plan.name}{f' ({source})' if source else ''}", "bold")]
+def plan_text(plan: Plan, *, source: str = "", machine: str = "") -> str:
+    """The whole plan. Sizes in GB (10⁹); ``≈`` marks a size that nobody stated exactly.
+
+    Args:
+        plan: to show.
+        source: the file it is of.
+        machine: a line on the machine it is for, where that is another one than this.
+    """
+    lines = [paint(f"Plan for {plan.name}{f' ({source})' if source else ''}", "bold"), *([machine] if machine else [])]
     for title, rows in (
         ("", plan.changes),
         ("Held back", plan.held),
@@ -151,6 +157,7 @@ def _free_disk(budget: Budget) -> str:
 def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
     """For a pull request: summary first, sections dropped whole beyond ``limit`` characters, a marker to update by."""
     head = [f"<!-- localmodels-plan:{plan.name} -->", f"### localmodels: {plan.name}", "", f"**{summary_line(plan)}**"]
+    head += ["", *(f"- {_escaped(budget_line(budget))}" for budget in plan.budgets)] if plan.budgets else []
     head += ["", *(f"- refused: {_escaped(refusal.message)}" for refusal in plan.refused)] if plan.refused else []
     text, left_out = "\n".join(head), 0
     for section in _sections(plan):
