@@ -21,7 +21,7 @@ from reconciler.errors import (
 )
 
 SCHEMA_VERSION = "1"
-REFUSED_CODES = frozenset({"refused-by-guard", "disabled", "not-allowed"})
+REFUSED_CODES = frozenset({"refused-by-guard", "disabled", "not-allowed", "slot-unfilled"})
 EDIT_REFUSED = "edit-refused"
 """An edit that the command line asks for would make a valid file invalid: wrong usage, with the file's problems."""
 EXIT_FAILED, EXIT_REFUSED, EXIT_LOCKED, EXIT_STALE, EXIT_USAGE = 1, 4, 5, 6, 64

@@ -33,6 +33,8 @@ class Filling(Frozen):
     model_id: str | None = None
     quant: str | None = None
     ours: bool = False
+    drift: str | None = None
+    """What is wrong with it, where it is not what was installed."""
 
 
 async def fillings(world: World, slot: str, options: Options) -> tuple[Filling, ...]:
@@ -102,7 +104,13 @@ def _described(planned: Planned, address: str, target: Target, seen: ObservedTar
         model_id=entry.model_id if entry else (row.model_id if row else model.repo),
         quant=entry.quant if entry else model.quant,
         ours=entry is not None,
+        drift=_drift(planned.plan, target.name, model.name),
     )
+
+
+def _drift(plan: Plan, target: str, name: str) -> str | None:
+    changed = any(one.kind == "content-changed" and (one.target, one.name) == (target, name) for one in plan.drift)
+    return "is not what was installed: its content changed" if changed else None
 
 
 def _context(slot: Slot, row: Row | None, model: Installed, seen: ObservedTarget) -> int:

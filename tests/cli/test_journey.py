@@ -45,7 +45,8 @@ def test_plan_apply_in_sync(here: Line) -> None:
     assert planned.code == 0
     assert [row["action"] for row in planned.data["changes"]] == ["install"]
     assert here("plan", "--detailed-exitcode").code == 2
-    assert here("which", "chat", "--json").error["code"] == "slot-unfilled"
+    unfilled = here("which", "chat", "--json")
+    assert (unfilled.code, unfilled.error["code"]) == (4, "slot-unfilled")
     done = here("apply", "--yes")
     assert done.code == 0
     assert "Done: 1 of 1 steps" in done.out
@@ -76,6 +77,11 @@ def test_which_says_where_a_program_finds_the_model(applied: Line) -> None:
     assert (found["target"], found["model"], found["context"], found["ours"]) == ("files", NAME, 2048, True)
     text = applied("which", "slot/chat[0]")
     assert f"path     {applied.folder}/models/{NAME}" in text.out
+    assert applied("which", "chat", "--path").out == f"{applied.folder}/models/{NAME}\n"
+    (applied.folder / "models" / NAME).write_bytes(b"other")
+    changed = applied("which", "chat", "--path")
+    assert (changed.code, changed.out) == (4, f"{applied.folder}/models/{NAME}\n")
+    assert "is not what was installed" in changed.err
     unknown = applied("which", "chatt")
     assert unknown.code == 64
     assert "did you mean chat?" in unknown.err

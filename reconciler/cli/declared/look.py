@@ -92,11 +92,17 @@ def which(
     slot: Annotated[str, typer.Argument(help="A slot's name, or its address slot/NAME[i].")],
     file: options.File = None,
     json: options.Json = False,
+    path: Annotated[
+        bool, typer.Option("--path", envvar="LOCALMODELS_PATH", help="Only the path, or the URL of a server.")
+    ] = False,
 ) -> int:
-    """Show what fills a slot: target, URL or path, name, context."""
+    """Show what fills a slot: target, URL or path, name, context.
+
+    Exits 4 when what stands there is not what was installed, or is not there any more.
+    """
     from reconciler.cli.commands.which import show_which
 
-    return show_which(slot, file, as_json=json)
+    return show_which(slot, file, as_json=json, only_path=path)
 
 
 def hardware(
