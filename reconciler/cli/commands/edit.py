@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.cli.outcome import EDIT_REFUSED, print_json
+from reconciler.cli.outcome import print_json
 from reconciler.cli.views.table import paint
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.families import family_warnings
@@ -80,7 +80,7 @@ def _refused(path: Path, error: DesiredStateError) -> DesiredStateError:
     """The problems of a file that was never written: without lines, which would be another file's."""
     return DesiredStateError(
         f"this edit would make {path} invalid, so nothing was written:",
-        code=EDIT_REFUSED,
+        code="edit-refused",
         file=error.file,
         problems=tuple(replace(problem, line=None, column=None) for problem in error.problems),
     )
