@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import DesiredStateError
@@ -71,6 +71,7 @@ def test_paths_are_shown_as_people_write_them() -> None:
 @given(mutated(), st.sampled_from([None, False, True]))
 def test_what_a_dumper_writes_is_read_back(root: dict[str, Any], flow: bool | None) -> None:
     text = yaml.safe_dump(root, default_flow_style=flow, allow_unicode=True, width=60)
+    assume(yaml.safe_load(text) == root)  # the dumper writes a bare next-line character that its own reader folds
     loaded = load_yaml(text)
     if not loaded.problems:
         assert loaded.root == root
