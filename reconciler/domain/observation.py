@@ -11,6 +11,7 @@ from reconciler.domain.artifact import Artifact
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.document import Frozen
 from reconciler.domain.hardware import Hardware, HardwareReading
+from reconciler.domain.measurement import Measurement
 from reconciler.domain.units import Bytes
 
 
@@ -169,6 +170,8 @@ class Observation(Frozen):
     targets: tuple[TargetObservation, ...]
     catalogue: Catalogue
     answers: tuple[Answer, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    """Of this machine, by ``localmodels measure``."""
     offline: bool = False
     """Needs could not be asked: what is not known stays ``resolved: false``."""
     warnings: tuple[str, ...] = ()

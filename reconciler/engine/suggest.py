@@ -25,7 +25,7 @@ from reconciler.planning.scene import Scene
 from reconciler.planning.trust import distrust_of_repository
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
-from reconciler.ranking.rank import assess, order_key
+from reconciler.ranking.rank import order_key
 
 
 class Suggestion(Frozen):
@@ -204,8 +204,7 @@ def assessed(scene: Scene, slot: Slot, target: Target, verdict: Option | Rejecte
     if verdict.assessment is not None:
         return verdict.assessment
     candidate = verdict.candidate
-    requirement = requirement_of(slot, candidate.model)
-    return assess(candidate, requirement, scene.hardware(target), scene.evidence, scene.today)
+    return scene.assess(candidate, requirement_of(slot, candidate.model), target)
 
 
 def suggestion_of(assessment: Assessment, verdict: Rejected | None) -> Suggestion:

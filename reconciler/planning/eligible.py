@@ -19,7 +19,7 @@ from reconciler.planning.scene import Scene, names_of
 from reconciler.planning.trust import distrust_of_model, distrust_of_names, distrust_of_repository
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
-from reconciler.ranking.rank import assess, order_key
+from reconciler.ranking.rank import order_key
 
 FINAL_ANSWERS = frozenset({"not-found", "unauthorised", "gated", "not-installable", "corrupt"})
 """Answers that make a candidate give way to the runner-up. An outage does not: it must never change a pick."""
@@ -69,9 +69,7 @@ def judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Opt
     refused = _not_installable(target, refined) or _wrong_purpose(slot, target, refined)
     if refused is not None:
         return refused
-    assessment = assess(
-        refined, requirement_of(slot, refined.model), scene.hardware(target), scene.evidence, scene.today
-    )
+    assessment = scene.assess(refined, requirement_of(slot, refined.model), target)
     refused = _wrong_numbers(scene, slot, target, assessment)
     return refused or option_of(scene, slot, target, assessment, need=need, answer=resolved)
 

@@ -13,7 +13,6 @@ from reconciler.planning.eligible import option_of, requirement_of
 from reconciler.planning.option import BY_THE_FILE, FORBIDDEN, Option, Rejected
 from reconciler.planning.pins import recorded_candidate
 from reconciler.planning.scene import Scene
-from reconciler.ranking.rank import assess
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,5 @@ def _is_of(entry: RecordEntry, rejected: Rejected, target: Target) -> bool:
 
 
 def _forced(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option:
-    requirement = requirement_of(slot, candidate.model)
-    assessment = assess(candidate, requirement, scene.hardware(target), scene.evidence, scene.today)
+    assessment = scene.assess(candidate, requirement_of(slot, candidate.model), target)
     return option_of(scene, slot, target, assessment, need=None, answer=None)

@@ -31,7 +31,7 @@ from reconciler.planning.trust import (
     registry_organisation,
 )
 from reconciler.ranking.quants import normalise
-from reconciler.ranking.rank import assess, order_key
+from reconciler.ranking.rank import order_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,7 @@ def _judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Op
         return PinBlocked(
             allowed=True, message=f"{refined.repository.id} at {refined.quant} is sharded; Ollama pulls none"
         )
-    assessment = assess(
-        refined, requirement_of(slot, refined.model), scene.hardware(target), scene.evidence, scene.today
-    )
+    assessment = scene.assess(refined, requirement_of(slot, refined.model), target)
     return option_of(scene, slot, target, assessment, need=need, answer=resolved)
 
 

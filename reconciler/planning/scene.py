@@ -12,14 +12,15 @@ from functools import cached_property
 
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.desired import DesiredState, Target
-from reconciler.domain.estimate import Candidate
+from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.hardware import Hardware
 from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Installed, Observation, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record, RecordEntry
+from reconciler.ranking.calibration import Calibration
 from reconciler.ranking.candidates import candidates
-from reconciler.ranking.rank import EvidenceIndex
+from reconciler.ranking.rank import EvidenceIndex, assess
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,15 @@ class Scene:
         if observed is not None and observed.hardware is not None:
             return observed.hardware
         return self.observation.hardware.hardware
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        return Calibration(self.observation.measurements)
+
+    def assess(self, candidate: Candidate, requirement: Requirement, target: Target) -> Assessment:
+        """The numbers of a candidate on the machine a target runs models on."""
+        hardware = self.hardware(target)
+        return assess(candidate, requirement, hardware, self.evidence, self.today, calibration=self.calibration)
 
     @cached_property
     def _installed(self) -> Mapping[str, Mapping[str, Installed]]:

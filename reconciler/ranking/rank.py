@@ -9,6 +9,7 @@ from heapq import heappush, heappushpop
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.hardware import Hardware
+from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.memory import MemoryModel, memory_model
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quality import EvidenceIndex, ModelQuality
@@ -24,7 +25,13 @@ OrderKey = tuple[bool, float, float, bool, int, int, int, str]
 
 
 def assess(
-    candidate: Candidate, requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex, today: date
+    candidate: Candidate,
+    requirement: Requirement,
+    hardware: Hardware,
+    evidence: EvidenceIndex,
+    today: date,
+    *,
+    calibration: Calibration = UNCALIBRATED,
 ) -> Assessment:
     """Memory, speed, quality and score of one candidate. Pure and total.
 
@@ -34,10 +41,11 @@ def assess(
         hardware: the machine it would run on.
         evidence: built from the catalogue for the same day.
         today: the observation's day; observations age against it.
+        calibration: what was measured on this machine.
     """
     if evidence.today != today:
         evidence = evidence.on(today)
-    return _shared(requirement, hardware, evidence).assess(candidate)
+    return _shared(requirement, hardware, evidence, calibration).assess(candidate)
 
 
 class _OfModel:
@@ -72,10 +80,13 @@ class _OfModel:
 class _Shared:
     """One requirement on one machine, with what the candidates assessed so far share."""
 
-    def __init__(self, requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex) -> None:
+    def __init__(
+        self, requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex, calibration: Calibration
+    ) -> None:
         self.requirement = requirement
         self.hardware = hardware
         self.evidence = evidence
+        self.calibration = calibration
         self.capacity = hardware.capacity_bytes
         self._models: dict[int, _OfModel] = {}
 
@@ -91,7 +102,7 @@ class _Shared:
         build = candidate.build
         quant = normalise(build.quant)
         memory = of.memory.estimate(build)
-        speed = of.speed.estimate(build, memory)
+        speed = self.calibration.apply(candidate, of.speed.estimate(build, memory))
         quality = of.quality_at(quant).at(quant)
         fits = memory.total_bytes <= self.capacity and _knows_weights(candidate)
         score = scale_score(fits, quality, speed)
@@ -135,14 +146,14 @@ class _Shared:
         return quality.score_at(quant) * quality.multiplier
 
 
-def _shared(requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex) -> _Shared:
-    """The one for this requirement and machine, kept with the evidence; it holds the machine, so the id stays its."""
-    key = (requirement, id(hardware))
+def _shared(requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex, calibration: Calibration) -> _Shared:
+    """The one for this requirement and machine, kept with the evidence; it holds both, so their ids stay theirs."""
+    key = (requirement, id(hardware), id(calibration))
     found = evidence.kept.get(key)
     if not isinstance(found, _Shared):
         if len(evidence.kept) >= _MOST_KEPT:
             evidence.kept.clear()
-        found = evidence.kept[key] = _Shared(requirement, hardware, evidence)
+        found = evidence.kept[key] = _Shared(requirement, hardware, evidence, calibration)
     return found
 
 
@@ -180,13 +191,14 @@ def rank(
     today: date,
     *,
     limit: int | None = None,
+    calibration: Calibration = UNCALIBRATED,
 ) -> tuple[Assessment, ...]:
     """Every candidate that may serve the profile, best first, the unfit last with score 0.
 
     The order of ``candidates`` and of the catalogue does not matter. With ``limit`` only the first so many are given,
     the same as without, in a fraction of the time: what cannot come that far by its quality alone is not assessed.
     """
-    shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today))
+    shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
     serves: dict[int, bool] = {}
     serving = []
     for candidate in candidates:
