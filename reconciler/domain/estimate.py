@@ -15,6 +15,9 @@ from reconciler.domain.units import Bytes
 Profile = Literal["general", "coding", "reasoning", "vision", "embedding"]
 PROFILES: tuple[Profile, ...] = ("general", "coding", "reasoning", "vision", "embedding")
 
+_CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+"""For the values below that cross to JSON as they are: plain while they are ranked, camelCase outside."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -53,6 +56,8 @@ class Requirement:
 class MemoryEstimate:
     """Bytes a loaded model takes at a context, by parts."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _CAMEL_CASE
+
     weights_bytes: Bytes
     kv_bytes: Bytes
     kv_bytes_per_token: float
@@ -72,6 +77,8 @@ class MemoryEstimate:
 class SpeedEstimate:
     """Decode speed of one stream."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _CAMEL_CASE
+
     tokens_per_second: float
     low: float
     high: float
@@ -87,9 +94,9 @@ class SpeedEstimate:
 
 @dataclass(frozen=True, slots=True)
 class EvidencePart:
-    """One observation as it entered the quality of one candidate. Keys are camelCase where it crosses to JSON."""
+    """One observation as it entered the quality of one candidate."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    __pydantic_config__: ClassVar[ConfigDict] = _CAMEL_CASE
 
     benchmark: str
     source: str
@@ -113,6 +120,8 @@ class EvidencePart:
 @dataclass(frozen=True, slots=True)
 class QualityEstimate:
     """Quality of a candidate for a profile, 0 to 100, with an interval."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CAMEL_CASE
 
     score: float
     low: float
