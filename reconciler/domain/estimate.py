@@ -14,6 +14,8 @@ from reconciler.domain.units import Bytes
 
 Profile = Literal["general", "coding", "reasoning", "vision", "embedding"]
 PROFILES: tuple[Profile, ...] = ("general", "coding", "reasoning", "vision", "embedding")
+KvCache = Literal["f16", "q8_0", "q4_0"]
+"""Element type of the key and value cache, as llama.cpp and Ollama spell it."""
 
 _CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 """For the values below that cross to JSON as they are: plain while they are ranked, camelCase outside."""
@@ -48,8 +50,9 @@ class Requirement:
     profile: Profile = "general"
     context: int = 4096
     """Tokens."""
-    kv_cache: Literal["f16", "q8_0", "q4_0"] = "f16"
+    kv_cache: KvCache = "f16"
     parallel: int = 1
+    """Sequences served at once, each with a context of its own."""
 
 
 @dataclass(frozen=True, slots=True)
