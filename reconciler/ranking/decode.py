@@ -18,9 +18,13 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.hardware import Platform
+
+Runner = Literal["llama.cpp", "ollama", "mlx", "vllm", "hipfire", "vulkan"]
+"""Whose kernels decode. ``llama.cpp`` is the platform's own backend of it, ``vulkan`` its portable one."""
 
 
 @dataclass(frozen=True, slots=True)

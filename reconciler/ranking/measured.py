@@ -1,0 +1,270 @@
+"""What a measured point is about, in the ranking's own words: model, build, machine, requirement.
+
+So that estimates are judged on what the ranking itself would have said, and on nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from reconciler.domain.catalog import Architecture, Build, CatalogModel, Catalogue
+from reconciler.domain.estimate import Requirement
+from reconciler.domain.hardware import Device, Hardware, Platform
+from reconciler.domain.units import GIB, Bytes
+from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.ranking.decode import Runner
+from reconciler.ranking.quants import REFERENCE_QUANT, normalise
+
+DEFAULT_TOKENS = 256
+"""Generated, where a point does not say how many."""
+ASSUMED_RAM_BYTES = 64 * GIB
+ASSUMED_RAM_GBPS = 60.0
+"""Of a machine whose RAM a point does not describe: dual-channel DDR4-3600 and slow DDR5 are near it. It matters only
+where part of the model lies outside the accelerator."""
+
+_SAME_WEIGHTS = 0.2
+"""A point whose parameter count is further than this from its catalogue model's is of other weights."""
+_TELLING = 8
+"""Letters and digits of a name that tell a model apart."""
+_DEPTH_STEP = 1024
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+# Words of a repository's or file's name that say how the weights are packed or tuned, not which dimensions they have.
+_PACKAGING = re.compile(
+    r"[-_.:](gguf|mlx.*|awq.*|i1|u?d|ud[-_].*|q\d.*|iq\d.*|bf16|fp16|f16|nvfp4.*|fp8.*|mxfp4.*|instruct|it|chat|pt|"
+    r"base|ollama|qat|hf|\d+bit|unquantized|q4_0|latest)(?=$|[-_.:])",
+    re.IGNORECASE,
+)
+_PLATFORMS: tuple[tuple[Platform, str], ...] = (
+    ("macos", r"^apple\b|\bm[1-9] (pro|max|ultra)\b"),
+    ("nvidia", r"nvidia|\brtx\b|\bgtx\b|geforce|quadro|tesla|\bgb10\b|\b[ahbvl][1-9]\d{1,2}s?\b|jetson|dgx"),
+    ("amd", r"radeon|\brx ?\d{3,4}|instinct|\bmi\d{2,3}|strix|ryzen ai"),
+    ("intel", r"\barc\b|iris|intel\(r\) graphics|uhd graphics|battlemage"),
+)
+_BACKEND_PLATFORM: dict[str, Platform] = {
+    "cuda": "nvidia", "rocm": "amd", "hip": "amd", "metal": "macos", "mlx": "macos", "vulkan": "amd", "sycl": "intel",
+}  # fmt: skip
+_VENDORS: dict[Platform, Literal["nvidia", "amd", "intel", "apple", "other"]] = {
+    "nvidia": "nvidia", "amd": "amd", "intel": "intel", "macos": "apple", "cpu": "other",
+}  # fmt: skip
+_RUNNERS: dict[str, Runner] = {"mlx": "mlx", "vllm": "vllm", "hipfire": "hipfire", "ollama": "ollama"}
+_QUANT_WORDS = {
+    "q4_k_xl": "UD-Q4_K_XL", "q8_k_xl": "UD-Q8_K_XL", "q3_k_xl": "UD-Q3_K_XL", "q2_k_xl": "UD-Q2_K_XL",
+    "q5_k_xl": "UD-Q5_K_XL", "q6_k_xl": "UD-Q6_K_XL", "mlx": "MLX-4bit", "int4": "MLX-4bit", "4bit": "MLX-4bit",
+    "6bit": "MLX-6bit", "8bit": "MLX-8bit", "fp16": "F16", "awq-int4": "AWQ",
+}  # fmt: skip
+_Q8_CACHE = ("q8", "fp8", "int8")
+_Q4_CACHE = ("q4", "turbo", "int4", "q5")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One measured point as a question to the ranking."""
+
+    point: MeasuredPoint
+    model: CatalogModel
+    """The catalogue's where it knows the point's model, else made of what the point says."""
+    build: Build
+    hardware: Hardware
+    requirement: Requirement
+    """Its context is what was allocated; where that is not known, what was read and written."""
+    depth: float
+    """Tokens in the cache halfway through the generation."""
+    runner: Runner
+    known: bool
+    """The dimensions are the catalogue's."""
+
+
+class ModelNames:
+    """Models by every name a point may use: id, repositories, Ollama tag, and the name without its packaging."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._exact: dict[str, CatalogModel] = {}
+        self._plain: dict[str, CatalogModel] = {}
+        for model in catalogue.models:
+            names = [model.id, *(repository.id for repository in model.repositories)]
+            for name in (*names, *([model.ollama_tag] if model.ollama_tag else ())):
+                self._exact.setdefault(name.lower(), model)
+                self._plain.setdefault(plain_name(name), model)
+
+    def find(self, point: MeasuredPoint) -> CatalogModel | None:
+        """The model of a point, the source of its parameter count asked first; None where no name is known."""
+        stated = (point.params_src or "").strip()
+        named = [stated.partition(":")[2]] if stated.startswith("catalogue:") else []
+        for name in (point.model, *named):
+            found = self._exact.get(name.lower()) or self._plain.get(plain_name(name))
+            if found is not None:
+                return found
+        return self._derived(point)
+
+    def _derived(self, point: MeasuredPoint) -> CatalogModel | None:
+        """The model whose name is part of the point's, or begins with it, with about the same weights: the longest."""
+        name = plain_name(point.model)
+        near = [
+            (len(plain), plain)
+            for plain, model in self._plain.items()
+            if len(plain) >= _TELLING and (plain in name or (len(name) >= _TELLING and plain.startswith(name)))
+            and abs(point.params_b * 1e9 / (model.params or math.inf) - 1) <= _SAME_WEIGHTS
+        ]  # fmt: skip
+        return self._plain[max(near)[1]] if near else None
+
+
+def plain_name(name: str) -> str:
+    """A model's name without publisher, packaging and punctuation.
+
+    >>> plain_name("bartowski/microsoft_Phi-4-mini-instruct-Q4_K_M")
+    'phi4mini'
+    """
+    tail = name.lower().rsplit("/", 1)[-1]
+    tail = re.sub(r"^(microsoft|google|qwen|deepseek-ai|openai|nvidia|tencent|arcee-ai|meta)_", "", tail)
+    before = None
+    while before != tail:
+        before, tail = tail, _PACKAGING.sub("", tail)
+    return re.sub(r"[^a-z0-9.]", "", tail)
+
+
+def subjects(points: Iterable[MeasuredPoint], catalogue: Catalogue) -> tuple[Subject, ...]:
+    """Every point as a question to the ranking, in the same order."""
+    names = ModelNames(catalogue)
+    return tuple(subject(point, names) for point in points)
+
+
+def subject(point: MeasuredPoint, names: ModelNames) -> Subject:
+    """One point as a question to the ranking. Never raises: what is not known is taken as the ranking takes it."""
+    found = names.find(point)
+    model = _model(point, found)
+    platform = platform_of(point)
+    prompt, generated = point.prompt_tokens or 0, point.gen_tokens or DEFAULT_TOKENS
+    context = point.ctx_alloc or prompt + generated
+    return Subject(
+        point,
+        model,
+        _build(point, model),
+        _hardware(point, platform),
+        Requirement(context=max(1, context), kv_cache=_cache_type(point)),
+        _depth(point, prompt, generated),
+        runner_of(point),
+        known=found is not None,
+    )
+
+
+def _depth(point: MeasuredPoint, prompt: int, generated: int) -> float:
+    """Tokens read on average. A benchmark that starts at a depth allocates depth + prompt + generated: what is left
+    of the allocation is then a round number, and stands in the cache; a server's allocation is round itself.
+    """
+    rest = (point.ctx_alloc or 0) - prompt - generated
+    if point.prompt_tokens is not None and rest > 0 and rest % _DEPTH_STEP == 0:
+        prompt += rest
+    return prompt + generated / 2
+
+
+def _cache_type(point: MeasuredPoint) -> Literal["f16", "q8_0", "q4_0"]:
+    text = (point.kv_dtype or "").lower()
+    if text.startswith(_Q8_CACHE):
+        return "q8_0"
+    return "q4_0" if text.startswith(_Q4_CACHE) else "f16"
+
+
+def platform_of(point: MeasuredPoint) -> Platform:
+    """Where the point ran, by the device's name, else by the backend."""
+    name = point.hardware.lower()
+    for platform, pattern in _PLATFORMS:
+        if re.search(pattern, name):
+            return platform
+    backend = (point.backend or "").lower()
+    if point.hw_class == "CPU_ONLY" or backend == "cpu":
+        return "cpu"
+    return _BACKEND_PLATFORM.get(backend, "nvidia" if point.bw_gbps else "cpu")
+
+
+def runner_of(point: MeasuredPoint) -> Runner:
+    """The program's kernels, as far as they differ. Ollama runs MLX for its own MLX and NVFP4 files on a Mac."""
+    engine = (point.engine or "").lower()
+    quant = (point.quant or "").lower()
+    if engine == "ollama" and platform_of(point) == "macos" and quant.startswith(("mlx", "nvfp4")):
+        return "mlx"
+    if engine != "vllm" and "vulkan" in (point.backend or "").lower():
+        return "vulkan"
+    return _RUNNERS.get(engine, "llama.cpp")
+
+
+def quant_of(point: MeasuredPoint) -> str:
+    """The quant's one name; the usual 4-bit one where the point names none."""
+    text = re.sub(r"\(.*", "", point.quant or "").strip()
+    if not text:
+        tail = point.model.lower()
+        text = "MLX-4bit" if (point.engine or "").lower() == "mlx" and "bit" in tail else REFERENCE_QUANT
+    for word in (text, text.partition(" ")[0], text.rpartition("-")[0]):
+        quant = normalise(_QUANT_WORDS.get(word.lower(), word))
+        if quant.known:
+            return quant.canonical
+    return text
+
+
+def _model(point: MeasuredPoint, found: CatalogModel | None) -> CatalogModel:
+    params = round(point.params_b * 1e9)
+    active = round(point.active_params_b * 1e9) if point.active_params_b else None
+    if found is None:
+        name = "gemma4" if active and not point.moe else None
+        return CatalogModel(
+            point.model, point.model, "", "general", params, active, None, Architecture(name), None, None, None
+        )
+    known = found.params or found.gguf_weights
+    if known is None or abs(params / known - 1) > _SAME_WEIGHTS:
+        return replace(found, params=params, active_params=active, gguf_weights=None, repositories=())
+    if active is not None and found.active_params is None:
+        return replace(found, active_params=active)
+    return found
+
+
+def _build(point: MeasuredPoint, model: CatalogModel) -> Build:
+    """The catalogue's file of that quant where it lists one, else a size by bits per weight."""
+    quant = quant_of(point)
+    weights = model.gguf_weights or model.params or 0
+    if not normalise(quant).known and point.bytes_per_weight_nominal:
+        return Build(quant, Bytes(round(weights * point.bytes_per_weight_nominal)), exact=False)
+    listed = [
+        (repository.id.lower() != point.model.lower(), not build.exact, build.bytes, repository.id)
+        for repository in (model.repositories if _is_gguf(point) else ())
+        for build in repository.builds
+        if build.bytes > 0 and normalise(build.quant).canonical == quant
+    ]
+    if not listed:
+        return Build(quant, Bytes(0), exact=False)
+    _, approximate, size, _ = min(listed)
+    return Build(quant, Bytes(size), exact=not approximate)
+
+
+def _is_gguf(point: MeasuredPoint) -> bool:
+    """Whether the point's weights are a GGUF file, whose real size a catalogue may list."""
+    return runner_of(point) in ("llama.cpp", "ollama", "vulkan")
+
+
+def _hardware(point: MeasuredPoint, platform: Platform) -> Hardware:
+    memory = Bytes(round((point.mem_gb or 0) * GIB))
+    unified = point.hw_class == "UNIFIED" or platform == "macos"
+    devices = () if platform == "cpu" else (
+        Device(
+            name=point.hardware,
+            vendor=_VENDORS[platform],
+            memory_bytes=memory,
+            bandwidth_gbps=point.bw_gbps or 0.0,
+            unified=unified,
+        ),
+    )  # fmt: skip
+    ram = memory if memory and (unified or platform == "cpu") else Bytes(ASSUMED_RAM_BYTES)
+    return Hardware(
+        platform=platform,
+        devices=devices,
+        ram_bytes=ram,
+        ram_bandwidth_gbps=(point.bw_gbps if platform == "cpu" else None) or ASSUMED_RAM_GBPS,
+        ram_reserve_bytes=Bytes(0),
+        cpu_name=point.hardware,
+        cpu_count=8,
+        detected_at=_EPOCH,
+    )
