@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from reconciler.domain.document import Frozen
-from reconciler.domain.estimate import Profile
+from reconciler.domain.estimate import KvCache, Profile
 from reconciler.domain.hardware import Platform
 from reconciler.domain.names import OLLAMA_LIBRARY
 from reconciler.domain.units import GB, GIB, Bytes
@@ -64,8 +64,12 @@ class Slot(Frozen):
     """Accepted quants, best first; empty: at least 4.25 bits per weight."""
     revision: str | None = None
     """Commit or tag of the Hub repository; None follows what was resolved first."""
-    context: int | None = None
-    """Tokens; None: 4096, at most the model's own."""
+    context: int | Literal["max"] | None = None
+    """Tokens; ``max``: the most that fit the machine; None: 4096, at most the model's own."""
+    kv_cache: KvCache = "f16"
+    """Element type of the cache that the target is started with; it only enters the estimate."""
+    parallel: int = 1
+    """Conversations that the target serves at once, each of ``context`` tokens; it only enters the estimate."""
     capabilities: tuple[str, ...] = ()
     count: int = 1
     target: str | None = None
@@ -79,6 +83,11 @@ class Slot(Frozen):
     @property
     def is_pin(self) -> bool:
         return self.model is not None
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The context where the file gives it as a number."""
+        return None if self.context == "max" else self.context
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -28,11 +28,12 @@ from reconciler.domain.desired_scalars import (
     Quant,
     RegistryHost,
     Size,
+    Tokens,
     Url,
     Variable,
     Word,
 )
-from reconciler.domain.estimate import Profile
+from reconciler.domain.estimate import KvCache, Profile
 from reconciler.domain.hardware import Platform
 from reconciler.domain.names import OLLAMA_LIBRARY
 
@@ -64,14 +65,6 @@ class Written(BaseModel):
         if self.needs_a_key and not given:
             raise PydanticCustomError("no_keys", "at least one key")
         return self
-
-
-def _no_max(value: object) -> object:
-    if value == "max":
-        raise PydanticCustomError(
-            "not_built", "{what}", {"what": "context: max", "hint": "write a number of tokens, such as 32768"}
-        )
-    return value
 
 
 def _no_llama_server(value: object) -> object:
@@ -140,8 +133,12 @@ class Slot(Written):
     """Quants that are accepted, best first. Without it: 4.25 bits per weight and more."""
     revision: Given[Word] = None
     """Commit or tag of a pinned Hub repository."""
-    context: Given[Annotated[int, Field(ge=1, le=100_000_000), INTEGRAL, BeforeValidator(_no_max)]] = None
-    """Tokens the model must hold in memory. Without it: 4096."""
+    context: Given[Tokens] = None
+    """Tokens the model must hold in memory; max: as many as fit the machine. Without it: 4096."""
+    kv_cache: KvCache = "f16"
+    """Type of the cache the target is started with; it enters the estimate, and the command of an advisory target."""
+    parallel: Annotated[int, Field(ge=1, le=1024), INTEGRAL] = 1
+    """Conversations served at once, each of so many tokens; it counts where kvCache does."""
     capabilities: list[Capability] = []
     """What the model must be able to do, such as tools."""
     count: Annotated[int, Field(ge=1, le=64), INTEGRAL] = 1

@@ -118,6 +118,8 @@ def _slot(slot: written.Slot, line: int | None) -> read.Slot:
         quants=tuple(slot.quants or ()),
         revision=slot.revision,
         context=slot.context,
+        kv_cache=slot.kv_cache,
+        parallel=slot.parallel,
         capabilities=tuple(slot.capabilities),
         count=slot.count,
         target=slot.target,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -83,6 +83,27 @@ def integral(value: object) -> object:
 
 
 INTEGRAL = BeforeValidator(integral)
+MOST_TOKENS = 100_000_000
+
+
+class _Tokens:
+    """A whole number of tokens, or ``max``; one validator, so that a wrong value is one problem and not two."""
+
+    def check(self, value: object) -> object:
+        value = integral(value)
+        number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_TOKENS
+        if number or (isinstance(value, str) and value == "max"):
+            return value
+        raise PydanticCustomError("tokens", "a whole number of tokens, 1 at least, or max")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_TOKENS}, {"const": "max"}]}
+
+
+Tokens = Annotated[int | Literal["max"], _Tokens()]
 Count = Annotated[int, Field(ge=0, le=10**15), INTEGRAL]
 Gibibytes = Annotated[float, Field(gt=0, le=10**9)]
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.document import Frozen
+from reconciler.domain.estimate import KvCache
 from reconciler.domain.observation import Need
 from reconciler.domain.units import Bytes
 
@@ -109,12 +110,18 @@ class RowEvidence(Frozen):
     tokens_per_second: float | None = None
     memory_bytes: Bytes | None = None
     context: int | None = None
+    """Tokens of one conversation that ``memory_bytes`` is for; with ``context: max``, what was found to fit."""
+    kv_cache: KvCache | None = None
+    """Type of the cache that ``memory_bytes`` is for, where the slot names another than f16."""
+    parallel: int | None = None
+    """Conversations at once that ``memory_bytes`` is for, where the slot names more than one."""
     capacity_bytes: Bytes | None = None
     missing_bytes: Bytes | None = None
     """How much more room would be needed."""
     nearest: str | None = None
     """The nearest miss, for an unfilled slot."""
     notes: tuple[str, ...] = ()
+    """What a person should know of the numbers, such as how ``context: max`` came out."""
 
 
 class Row(Frozen):

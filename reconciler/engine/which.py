@@ -114,7 +114,7 @@ def _drift(plan: Plan, target: str, name: str) -> str | None:
 
 
 def _context(slot: Slot, row: Row | None, model: Installed, seen: ObservedTarget) -> int:
-    asked = slot.context or (row.evidence.context if row is not None else None) or DEFAULT_CONTEXT
+    asked = slot.context_tokens or (row.evidence.context if row is not None else None) or DEFAULT_CONTEXT
     served = model.model_context or seen.served_context
     return min(asked, served) if served else asked
 

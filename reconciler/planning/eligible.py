@@ -34,9 +34,23 @@ class Considered:
 
 
 def requirement_of(slot: Slot, model: CatalogModel) -> Requirement:
-    """What the slot asks, with the default context capped at the model's own."""
-    context = slot.context or min(DEFAULT_CONTEXT, model.context_length or DEFAULT_CONTEXT)
-    return Requirement(profile=slot.profile, context=context)
+    """What the slot asks at least, with the default context capped at the model's own.
+
+    With ``context: max`` it is the default context; ``numbers_of`` says what the slot gets.
+    """
+    context = slot.context_tokens or min(DEFAULT_CONTEXT, model.context_length or DEFAULT_CONTEXT)
+    return Requirement(profile=slot.profile, context=context, kv_cache=slot.kv_cache, parallel=slot.parallel)
+
+
+def numbers_of(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> tuple[int, Assessment]:
+    """The context in tokens that a candidate has in a slot, and its numbers there.
+
+    With ``context: max`` the longest that fits the machine: by its capacity, so that it is the same in the next plan.
+    """
+    asked = requirement_of(slot, candidate.model)
+    if slot.context == "max":
+        return scene.assess_longest(candidate, asked, target)
+    return asked.context, scene.assess(candidate, asked, target)
 
 
 def consider(scene: Scene, slot: Slot, target: Target) -> Considered:
@@ -69,15 +83,16 @@ def judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Opt
     refused = _not_installable(target, refined) or _wrong_purpose(slot, target, refined)
     if refused is not None:
         return refused
-    assessment = scene.assess(refined, requirement_of(slot, refined.model), target)
-    refused = _wrong_numbers(scene, slot, target, assessment)
-    return refused or option_of(scene, slot, target, assessment, need=need, answer=resolved)
+    context, assessment = numbers_of(scene, slot, target, refined)
+    refused = _wrong_numbers(scene, slot, target, context, assessment)
+    return refused or option_of(scene, slot, target, context, assessment, need=need, answer=resolved)
 
 
 def option_of(
     scene: Scene,
     slot: Slot,
     target: Target,
+    context: int,
     assessment: Assessment,
     *,
     need: HubNeed | RegistryNeed | None,
@@ -98,7 +113,10 @@ def option_of(
         target=target,
         assessment=assessment,
         name=name,
-        context=requirement_of(slot, candidate.model).context,
+        context=context,
+        context_is_max=slot.context == "max",
+        kv_cache=slot.kv_cache,
+        parallel=slot.parallel,
         need=need,
         answer=answer,
         installed=installed,
@@ -162,8 +180,9 @@ def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected
     missing = [capability for capability in slot.capabilities if capability not in claimed]
     if missing:
         return rejected("capability-unknown", f"no source says that it can do {', '.join(missing)}")
-    if slot.context and model.context_length and slot.context > model.context_length:
-        return rejected("context-too-long", f"its context is {model.context_length} tokens, {slot.context} asked")
+    asked, own = slot.context_tokens, model.context_length
+    if asked and own and asked > own:
+        return rejected("context-too-long", f"its context is {own} tokens, {asked} asked")
     accepted = (slot.quant,) if slot.quant else slot.quants
     if accepted and normalise(candidate.quant).canonical not in {normalise(quant).canonical for quant in accepted}:
         return rejected("quant-not-accepted", f"{candidate.quant} is not in {', '.join(accepted)}")
@@ -175,17 +194,17 @@ def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected
     return None
 
 
-def _wrong_numbers(scene: Scene, slot: Slot, target: Target, assessment: Assessment) -> Rejected | None:
+def _wrong_numbers(scene: Scene, slot: Slot, target: Target, context: int, assessment: Assessment) -> Rejected | None:
     """Fit on capacity at the slot's context, then speed."""
     candidate, memory = assessment.candidate, assessment.memory
     if not assessment.fits:
         capacity = scene.hardware(target).capacity_bytes
-        context = requirement_of(slot, candidate.model).context
         smaller = f"; fits at {memory.max_context}" if memory.max_context else ""
         message = f"needs {show_bytes(memory.total_bytes)} at {context} tokens, {show_bytes(capacity)} usable{smaller}"
-        return Rejected(candidate, target, "does-not-fit", message, assessment)
+        return Rejected(candidate, target, "does-not-fit", message, assessment, context)
     speed, wanted = assessment.speed.tokens_per_second, slot.min_tokens_per_second
     if wanted is not None and speed < wanted:
-        message = f"about {speed:.1f} tokens a second, {wanted:g} asked"
-        return Rejected(candidate, target, "too-slow", message, assessment)
+        at = f" at {context} tokens of context" if slot.context == "max" else ""
+        message = f"about {speed:.1f} tokens a second{at}, {wanted:g} asked"
+        return Rejected(candidate, target, "too-slow", message, assessment, context)
     return None

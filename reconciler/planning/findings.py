@@ -114,11 +114,20 @@ def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:
         served = (model.model_context if model else None) or (observed.served_context if observed else None)
         if served is None and pick.option.target.runtime == "ollama":
             served = ollama_default_context(scene.hardware(pick.option.target).vram_bytes)
-        if pick.slot.context is not None and served is not None and served < pick.slot.context:
-            found.append(
-                f"{pick.address}: {pick.option.target.name} serves {served} tokens, the slot asks {pick.slot.context}"
-            )
+        if pick.slot.context is not None and served is not None and served < pick.option.context:
+            found.append(_shorter(pick, served, own=model is not None and model.model_context is not None))
     return found
+
+
+def _shorter(pick: Pick, served: int, *, own: bool) -> str:
+    """A target that serves less than the slot asks, and what would change that."""
+    option = pick.option
+    asked = f"max, here {option.context}" if option.context_is_max else f"{option.context}"
+    remedy = ""
+    if option.target.runtime == "ollama":
+        remedy = f": start the server with OLLAMA_CONTEXT_LENGTH={option.context}"
+        remedy += f", unless the model was made with num_ctx {served}" if own else ""
+    return f"{pick.address}: {option.target.name} serves {served} tokens, the slot asks {asked}{remedy}"
 
 
 def _memory(scene: Scene, picks: Sequence[Pick]) -> list[str]:

@@ -9,7 +9,7 @@ from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.record import RecordEntry
-from reconciler.planning.eligible import option_of, requirement_of
+from reconciler.planning.eligible import numbers_of, option_of
 from reconciler.planning.option import BY_THE_FILE, FORBIDDEN, Option, Rejected
 from reconciler.planning.pins import recorded_candidate
 from reconciler.planning.scene import Scene
@@ -63,5 +63,5 @@ def _is_of(entry: RecordEntry, rejected: Rejected, target: Target) -> bool:
 
 
 def _forced(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option:
-    assessment = scene.assess(candidate, requirement_of(slot, candidate.model), target)
-    return option_of(scene, slot, target, assessment, need=None, answer=None)
+    context, assessment = numbers_of(scene, slot, target, candidate)
+    return option_of(scene, slot, target, context, assessment, need=None, answer=None)

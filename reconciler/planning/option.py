@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.desired import Target
-from reconciler.domain.estimate import Assessment, Candidate
+from reconciler.domain.estimate import Assessment, Candidate, KvCache
 from reconciler.domain.observation import HubNeed, Installed, RegistryNeed, Resolved
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes
@@ -44,6 +44,7 @@ class Option:
     name: str
     """Canonical on the target; provisional while the files are not resolved."""
     context: int
+    """Tokens it is planned with."""
     need: HubNeed | RegistryNeed | None
     """What must be asked before it can be fetched; None for an advisory target."""
     answer: Resolved | None = None
@@ -51,6 +52,10 @@ class Option:
     entry: RecordEntry | None = None
     """Our record of it on this target."""
     revision: str | None = None
+    context_is_max: bool = False
+    """The slot asks for the longest context that fits, and ``context`` is that."""
+    kv_cache: KvCache = "f16"
+    parallel: int = 1
 
     @property
     def candidate(self) -> Candidate:
@@ -88,3 +93,5 @@ class Rejected:
     """One sentence with the numbers."""
     assessment: Assessment | None = None
     """Present once the numbers were computed."""
+    context: int | None = None
+    """Tokens they were computed for."""

@@ -17,9 +17,9 @@ from reconciler.planning.eligible import (
     FINAL_ANSWERS,
     candidates_for,
     entry_of,
+    numbers_of,
     option_of,
     policy_rejection,
-    requirement_of,
 )
 from reconciler.planning.option import Option
 from reconciler.planning.placing import need_for, refine
@@ -152,8 +152,8 @@ def _judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Op
         return PinBlocked(
             allowed=True, message=f"{refined.repository.id} at {refined.quant} is sharded; Ollama pulls none"
         )
-    assessment = scene.assess(refined, requirement_of(slot, refined.model), target)
-    return option_of(scene, slot, target, assessment, need=need, answer=resolved)
+    context, assessment = numbers_of(scene, slot, target, refined)
+    return option_of(scene, slot, target, context, assessment, need=need, answer=resolved)
 
 
 def _forbidden(scene: Scene, target: Target, candidate: Candidate, answer: Resolved | None) -> str | None:

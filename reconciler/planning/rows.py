@@ -30,8 +30,35 @@ def evidence_of(scene: Scene, option: Option) -> RowEvidence:
         tokens_per_second=round(assessment.speed.tokens_per_second, 1),
         memory_bytes=assessment.memory.total_bytes,
         context=option.context,
+        kv_cache=None if option.kv_cache == "f16" else option.kv_cache,
+        parallel=None if option.parallel == 1 else option.parallel,
         capacity_bytes=scene.hardware(option.target).capacity_bytes,
+        notes=_notes(option),
     )
+
+
+def _notes(option: Option) -> tuple[str, ...]:
+    """What else a person should know of the numbers."""
+    cache = f"{option.kv_cache} cache" if option.kv_cache != "f16" else ""
+    conversations = f"{option.parallel} conversations at once" if option.parallel > 1 else ""
+    conditions = " and ".join(part for part in (cache, conversations) if part)
+    return tuple(
+        note for note in (_longest(option), f"if its target serves it with {conditions}" if conditions else "") if note
+    )
+
+
+def _longest(option: Option) -> str:
+    """How ``context: max`` came out."""
+    own = option.candidate.model.context_length
+    if not option.context_is_max or not option.assessment.fits:
+        return ""
+    if own is None:
+        return f"nobody knows the model's own context, so {option.context:,} tokens are planned"
+    if option.context >= own:
+        return f"{option.context:,} tokens fit, all that the model has"
+    known = option.assessment.memory.basis == "architecture"
+    rough = "" if known else ", judged by its weights alone: its dimensions are not known"
+    return f"{option.context:,} tokens fit of the model's {own:,}{rough}"
 
 
 def option_row(

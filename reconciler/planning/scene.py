@@ -20,7 +20,7 @@ from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record, RecordEntry
 from reconciler.ranking.calibration import Calibration
 from reconciler.ranking.candidates import candidates
-from reconciler.ranking.rank import EvidenceIndex, assess
+from reconciler.ranking.rank import EvidenceIndex, assess, assess_longest
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class Scene:
         """The numbers of a candidate on the machine a target runs models on."""
         hardware = self.hardware(target)
         return assess(candidate, requirement, hardware, self.evidence, self.today, calibration=self.calibration)
+
+    def assess_longest(self, candidate: Candidate, least: Requirement, target: Target) -> tuple[int, Assessment]:
+        """The longest context that fits the machine a target runs models on, and the numbers there."""
+        hardware = self.hardware(target)
+        return assess_longest(candidate, least, hardware, self.evidence, self.today, calibration=self.calibration)
 
     @cached_property
     def _installed(self) -> Mapping[str, Mapping[str, Installed]]:

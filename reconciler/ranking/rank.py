@@ -1,15 +1,24 @@
-"""The ranking: every candidate assessed on one machine for one requirement, in one order."""
+"""The ranking: every candidate assessed on one machine for one requirement, in one order.
+
+Three questions, one order. ``assess`` gives the numbers of one candidate; ``rank`` orders candidates, all of them or
+the first few; ``rank_models`` orders models, each by the best of its builds. The last two look at every build and
+compute only for those that can come that far: no build scores more than its quality alone. Properties show both to
+equal the whole ranking.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import insort
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
-from heapq import heappush, heappushpop
+from operator import itemgetter
 
-from reconciler.domain.catalog import CatalogModel, Catalogue
-from reconciler.domain.estimate import Assessment, Candidate, Requirement
+from reconciler.domain.catalog import Build, CatalogModel, Catalogue
+from reconciler.domain.estimate import Assessment, Candidate, MemoryEstimate, Requirement
 from reconciler.domain.hardware import Hardware
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
+from reconciler.ranking.candidates import Installable, installables
 from reconciler.ranking.memory import MemoryModel, memory_model
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quality import EvidenceIndex, ModelQuality
@@ -17,11 +26,17 @@ from reconciler.ranking.quants import Quant, normalise
 from reconciler.ranking.score import scale_score
 from reconciler.ranking.speed import SpeedModel, speed_model
 
-__all__ = ["EvidenceIndex", "OrderKey", "assess", "order_key", "rank"]
+__all__ = ["EvidenceIndex", "OrderKey", "assess", "assess_longest", "order_key", "rank", "rank_models"]
 
+_SCORE_DIGITS = 1
+_UNFIT = -1.0
+"""Below every score: what does not fit comes after all that does."""
 _MOST_KEPT = 64
+CONTEXT_STEP = 1024
+"""Tokens a longest context is cut down to a multiple of."""
 
 OrderKey = tuple[bool, float, float, bool, int, int, int, str]
+_Placed = tuple[OrderKey, Candidate]
 
 
 def assess(
@@ -48,16 +63,54 @@ def assess(
     return _shared(requirement, hardware, evidence, calibration).assess(candidate)
 
 
+def assess_longest(
+    candidate: Candidate,
+    least: Requirement,
+    hardware: Hardware,
+    evidence: EvidenceIndex,
+    today: date,
+    *,
+    calibration: Calibration = UNCALIBRATED,
+) -> tuple[int, Assessment]:
+    """The longest context in tokens that one candidate fits the machine with, and its numbers there. Pure and total.
+
+    Never less than ``least`` asks: what does not fit with that is assessed at it, and does not fit.
+
+    Args:
+        candidate: one build of one repository.
+        least: the requirement at the shortest context that will do.
+        hardware: its capacity decides, never what is free now: the same machine gives the same context.
+        evidence: built from the catalogue for the same day.
+        today: the observation's day.
+        calibration: what was measured on this machine.
+    """
+    if evidence.today != today:
+        evidence = evidence.on(today)
+    return _shared(least, hardware, evidence, calibration).assess_longest(candidate)
+
+
+def longest_context(model: CatalogModel, memory: MemoryEstimate, least: int) -> int:
+    """What fits by ``memory``, as a context to ask for: the model's own, else a multiple of 1024 tokens below it.
+
+    So that a few megabytes more or less of usable memory, after an update of a driver say, rarely change it. Where
+    nobody knows the model's own context it is ``least``: memory alone says nothing of what a model can do.
+    """
+    own, fitting = model.context_length, memory.max_context
+    if own is None or fitting is None:
+        return least
+    return own if fitting >= own else max(least, fitting - fitting % CONTEXT_STEP)
+
+
 class _OfModel:
     """What the quants of one model share on one machine for one requirement."""
 
     __slots__ = ("_speed", "memory", "model", "quality", "shared")
 
-    def __init__(self, model: CatalogModel, shared: _Shared) -> None:
+    def __init__(self, model: CatalogModel, shared: _Shared, *, quality: ModelQuality | None = None) -> None:
         self.model = model
         self.shared = shared
         self.memory: MemoryModel = memory_model(model, shared.requirement, shared.hardware)
-        self.quality: ModelQuality | None = None
+        self.quality = quality
         """None while nobody asked, and where the quants are graded apart."""
         self._speed: SpeedModel | None = None
 
@@ -75,6 +128,22 @@ class _OfModel:
         if not evidence.names_quants(self.model):
             self.quality = quality
         return quality
+
+    def ceiling(self, build: Build) -> float:
+        """No less than the score of a build as the order reads it; below 0 where it does not fit.
+
+        A score is at most its quality's with the evidence's confidence applied: speed only takes from it.
+        """
+        if self.memory.total(build) > self.shared.capacity or not _knows_weights(self.model, build):
+            return _UNFIT
+        quant = normalise(build.quant)
+        quality = self.quality or self.quality_at(quant)
+        return round(quality.score_at(quant) * quality.multiplier, _SCORE_DIGITS)
+
+    def place(self, installable: Installable) -> _Placed:
+        """A build with its place in the order."""
+        candidate = Candidate(self.model, *installable)
+        return order_key(self.shared.assess(candidate)), candidate
 
 
 class _Shared:
@@ -98,52 +167,31 @@ class _Shared:
         return found
 
     def assess(self, candidate: Candidate) -> Assessment:
-        of = self.of(candidate.model)
+        return self.numbers(candidate, self.of(candidate.model))
+
+    def assess_longest(self, candidate: Candidate) -> tuple[int, Assessment]:
+        """The longest context this one fits with, at least the asked one, and the numbers at that context."""
+        of, least = self.of(candidate.model), self.requirement.context
+        found = self.numbers(candidate, of)
+        context = longest_context(candidate.model, found.memory, least) if found.fits else least
+        if context == least:
+            return least, found
+        requirement = replace(self.requirement, context=context)
+        longer = _OfModel(
+            candidate.model, _Shared(requirement, self.hardware, self.evidence, self.calibration), quality=of.quality
+        )
+        return context, longer.shared.numbers(candidate, longer)
+
+    def numbers(self, candidate: Candidate, of: _OfModel) -> Assessment:
+        """One build of a model."""
         build = candidate.build
         quant = normalise(build.quant)
         memory = of.memory.estimate(build)
         speed = self.calibration.apply(candidate, of.speed.estimate(build, memory))
         quality = of.quality_at(quant).at(quant)
-        fits = memory.total_bytes <= self.capacity and _knows_weights(candidate)
+        fits = memory.total_bytes <= self.capacity and _knows_weights(candidate.model, build)
         score = scale_score(fits, quality, speed)
         return Assessment(candidate, memory, speed, quality, fits, score.score, score.low, score.high)
-
-    def contenders(self, candidates: list[Candidate], limit: int) -> list[Candidate]:
-        """Those that the first ``limit`` of the ranking are among: every other one is surely below.
-
-        A candidate's score is at most its quality's, since speed only takes from it. Walked by that bound, downwards,
-        the walk ends once ``limit`` candidates score above what is left. Where fewer fit, all are contenders.
-        """
-        if limit <= 0:
-            return []
-        bounds = [self._bound(candidate) for candidate in candidates]
-        order = sorted(range(len(candidates)), key=bounds.__getitem__, reverse=True)
-        best: list[float] = []
-        found: list[Candidate] = []
-        for index in order:
-            bound = bounds[index]
-            if len(best) == limit and round(bound, 2) < round(best[0], 2):
-                return found
-            candidate = candidates[index]
-            if bound <= 0:
-                break
-            found.append(candidate)
-            score = self.assess(candidate).score
-            if len(best) < limit:
-                heappush(best, score)
-            else:
-                heappushpop(best, score)
-        return candidates
-
-    def _bound(self, candidate: Candidate) -> float:
-        """The highest score the candidate can have; 0 where it does not fit."""
-        of = self.of(candidate.model)
-        build = candidate.build
-        if of.memory.total(build) > self.capacity or not _knows_weights(candidate):
-            return 0.0
-        quant = normalise(build.quant)
-        quality = of.quality or of.quality_at(quant)
-        return quality.score_at(quant) * quality.multiplier
 
 
 def _shared(requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex, calibration: Calibration) -> _Shared:
@@ -157,10 +205,9 @@ def _shared(requirement: Requirement, hardware: Hardware, evidence: EvidenceInde
     return found
 
 
-def _knows_weights(candidate: Candidate) -> bool:
+def _knows_weights(model: CatalogModel, build: Build) -> bool:
     """Whether there is any size at all: what nobody can size is never said to fit."""
-    model = candidate.model
-    return candidate.build.bytes > 0 or bool(model.gguf_weights or model.params)
+    return build.bytes > 0 or bool(model.gguf_weights or model.params)
 
 
 def order_key(assessment: Assessment) -> OrderKey:
@@ -173,7 +220,7 @@ def order_key(assessment: Assessment) -> OrderKey:
     candidate = assessment.candidate
     return (
         not assessment.fits,
-        -round(assessment.score, 1),
+        -round(assessment.score, _SCORE_DIGITS),
         -float(f"{assessment.speed.tokens_per_second:.1e}"),
         candidate.repository.organisation.lower() != candidate.model.publisher.lower(),
         -(candidate.model.downloads + 50 * candidate.model.likes),
@@ -181,6 +228,51 @@ def order_key(assessment: Assessment) -> OrderKey:
         len(candidate.repository.id),
         candidate.key,
     )
+
+
+class _Lot:
+    """The builds of one model that are ranked."""
+
+    __slots__ = ("_of", "builds")
+
+    def __init__(self, of: _OfModel, builds: Sequence[Installable]) -> None:
+        self._of = of
+        self.builds = builds
+
+    def ceiling(self) -> float:
+        """No build of it scores more; below 0 where none fits."""
+        ceiling = self._of.ceiling
+        return max([ceiling(build) for _, build in self.builds])
+
+    def best(self) -> _Placed:
+        """The first of its builds in the order."""
+        found: list[_Placed] = []
+        self.put_first_few(found, 1)
+        return found[0]
+
+    def put_first_few(self, found: list[_Placed], limit: int) -> None:
+        """Add its builds to ``found``, the first ``limit`` so far in order, where they belong there.
+
+        The most promising goes first, and the rest are left once none of them can come before the last.
+        """
+        ceiling = self._of.ceiling
+        tops = [(ceiling(each[1]), each) for each in self.builds]
+        tops.sort(key=itemgetter(0), reverse=True)
+        for top, each in tops:
+            if len(found) == limit and not _may_precede(top, found[-1]):
+                return
+            insort(found, self._of.place(each), key=itemgetter(0))
+            del found[limit:]
+
+
+def _may_precede(ceiling: float, last: _Placed) -> bool:
+    """Whether what scores at most so much may come before one that is placed already; equal scores leave it open."""
+    key = last[0]
+    return ceiling >= -key[1] if ceiling >= 0 else key[0]
+
+
+def _promising_first(lots: Iterable[_Lot]) -> list[tuple[float, _Lot]]:
+    return sorted(((lot.ceiling(), lot) for lot in lots), key=itemgetter(0), reverse=True)
 
 
 def rank(
@@ -199,15 +291,56 @@ def rank(
     the same as without, in a fraction of the time: what cannot come that far by its quality alone is not assessed.
     """
     shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
-    serves: dict[int, bool] = {}
-    serving = []
+    groups = _by_model(candidates, requirement)
+    if limit is None:
+        assessments = [shared.assess(candidate) for _, group in groups for candidate in group]
+        return tuple(sorted(assessments, key=order_key))
+    lots = [_Lot(shared.of(model), [(one.repository, one.build) for one in group]) for model, group in groups]
+    found: list[_Placed] = []
+    for top, lot in _promising_first(lots) if limit > 0 else ():
+        if len(found) == limit and not _may_precede(top, found[-1]):
+            break
+        lot.put_first_few(found, limit)
+    return tuple(shared.assess(candidate) for _, candidate in found)
+
+
+def _by_model(candidates: Iterable[Candidate], requirement: Requirement) -> list[tuple[CatalogModel, list[Candidate]]]:
+    """What may serve the profile, by identity of the model: comparing models would cost more than assessing them."""
+    groups: dict[int, tuple[CatalogModel, list[Candidate]]] = {}
     for candidate in candidates:
         model = candidate.model
-        may = serves.get(id(model))
-        if may is None:
-            may = serves[id(model)] = model_serves(model, requirement.profile)
-        if may:
-            serving.append(candidate)
-    if limit is not None and limit < len(serving):
-        serving = shared.contenders(serving, limit)
-    return tuple(sorted((shared.assess(candidate) for candidate in serving), key=order_key)[:limit])
+        group = groups.get(id(model))
+        if group is None:
+            group = groups[id(model)] = (model, [])
+        group[1].append(candidate)
+    return [group for group in groups.values() if model_serves(group[0], requirement.profile)]
+
+
+def rank_models(
+    catalogue: Catalogue,
+    requirement: Requirement,
+    hardware: Hardware,
+    today: date,
+    *,
+    limit: int | None = None,
+    calibration: Calibration = UNCALIBRATED,
+) -> tuple[Assessment, ...]:
+    """Every model that may serve the profile and has files, each by its best build, best first.
+
+    The same as the first of each model in ``rank(candidates(catalogue), …)``. All quants of all repositories are
+    looked at; those that their quality alone keeps from being their model's best are not assessed.
+    """
+    shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
+    serving = (model for model in catalogue.models if model_serves(model, requirement.profile))
+    lots = (_Lot(shared.of(model), builds) for model in serving if (builds := list(installables(model))))
+    if limit is None:
+        found = [lot.best() for lot in lots]
+        found.sort(key=itemgetter(0))
+    else:
+        found = []
+        for top, lot in _promising_first(lots) if limit > 0 else ():
+            if len(found) == limit and not _may_precede(top, found[-1]):
+                break
+            insort(found, lot.best(), key=itemgetter(0))
+            del found[limit:]
+    return tuple(shared.assess(candidate) for _, candidate in found)

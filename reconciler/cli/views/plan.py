@@ -128,7 +128,7 @@ def _numbers(row: Row) -> str:
         parts.append(
             f"{show_bytes(said.memory_bytes)} of {show_bytes(said.capacity_bytes)} memory at {said.context} tokens"
         )
-    return ", ".join(parts)
+    return ", ".join([*parts, *said.notes])
 
 
 def budget_line(budget: Budget) -> str:

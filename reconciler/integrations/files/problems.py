@@ -139,6 +139,9 @@ class Words:
         if "enum" in found and isinstance(value, str):
             near = nearest(value, found["enum"], 1)
             return f"did you mean '{near[0]}'?" if near else None
+        words = [str(choice["const"]) for choice in found.get("anyOf", ()) if "const" in choice]
+        if isinstance(value, str) and (near := nearest(value, words, 1)):
+            return f"did you mean '{near[0]}'?"
         if found.get("type") == "array" and isinstance(value, str | int | float):
             return f"write [{value}]" if not _SECRET_LOOK.search(str(value)) else "write it in [ ]"
         if found.get("type") == "boolean" and str(value).lower() in ("yes", "no", "on", "off"):
@@ -173,6 +176,8 @@ def _shape_hint(pattern: str, path: KeyPath, value: object) -> str | None:
 def allowed_words(part: Mapping[str, Any], keys: Iterable[str] = ()) -> str:
     """What a part of the schema allows, in words."""
     kind = part.get("type")
+    if "anyOf" in part and not keys:
+        return ", or ".join(allowed_words(choice) for choice in part["anyOf"])
     if "enum" in part or "const" in part:
         words = [str(value) for value in part.get("enum", [part.get("const")])]
         return ", ".join(word.lower() if kind == "boolean" else word for word in words)
