@@ -93,6 +93,8 @@ class SpeedEstimate:
     effective_bandwidth_gbps: float
     backend: str
     basis: Literal["measured", "estimated"] = "estimated"
+    measured_at: str | None = None
+    """ISO date of the measurement, where ``basis`` is ``measured``."""
 
 
 @dataclass(frozen=True, slots=True)

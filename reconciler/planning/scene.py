@@ -14,11 +14,12 @@ from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.desired import DesiredState, Target
 from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.hardware import Hardware
+from reconciler.domain.measurement import measured_by
 from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Installed, Observation, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record, RecordEntry
-from reconciler.ranking.calibration import Calibration
+from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import candidates
 from reconciler.ranking.rank import EvidenceIndex, assess, assess_longest
 
@@ -86,18 +87,32 @@ class Scene:
         return self.observation.hardware.hardware
 
     @cached_property
-    def calibration(self) -> Calibration:
-        return Calibration(self.observation.measurements)
+    def _calibrations(self) -> dict[tuple[int, str], Calibration]:
+        """By machine (its id: the observation holds it) and runtime."""
+        return {}
+
+    def calibration(self, target: Target) -> Calibration:
+        """What was measured on the machine a target runs models on; of another machine nothing counts."""
+        if not self.observation.measurements:
+            return UNCALIBRATED
+        hardware, runtime = self.hardware(target), measured_by(target.runtime)
+        found = self._calibrations.get((id(hardware), runtime))
+        if found is None:
+            found = Calibration.of(self.observation.measurements, self.models, hardware, runtime=runtime)
+            self._calibrations[id(hardware), runtime] = found
+        return found
 
     def assess(self, candidate: Candidate, requirement: Requirement, target: Target) -> Assessment:
         """The numbers of a candidate on the machine a target runs models on."""
         hardware = self.hardware(target)
-        return assess(candidate, requirement, hardware, self.evidence, self.today, calibration=self.calibration)
+        return assess(candidate, requirement, hardware, self.evidence, self.today, calibration=self.calibration(target))
 
     def assess_longest(self, candidate: Candidate, least: Requirement, target: Target) -> tuple[int, Assessment]:
         """The longest context that fits the machine a target runs models on, and the numbers there."""
         hardware = self.hardware(target)
-        return assess_longest(candidate, least, hardware, self.evidence, self.today, calibration=self.calibration)
+        return assess_longest(
+            candidate, least, hardware, self.evidence, self.today, calibration=self.calibration(target)
+        )
 
     @cached_property
     def _installed(self) -> Mapping[str, Mapping[str, Installed]]:

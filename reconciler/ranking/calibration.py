@@ -1,27 +1,272 @@
-"""What was measured on this machine beats what is estimated for it, and corrects the estimates of its kind."""
+"""What was measured on a machine, as the ranking uses it: it replaces the estimate of the same build, and corrects
+the estimates of its kind.
+
+* The same build (repository and quant, else model and quant; the same kind of runtime first): the measured speed,
+  carried from the depth it was measured at to the asked one by the estimate's own ratio of the two.
+* Any other build on the same backend: the estimate × a factor. The factor is the weighted median of measured over
+  estimated, in logarithms, pulled towards 1 while little was measured (``W / (W + 0.5)``), within 0.4 to 2.5. A
+  measurement weighs 1 for its own kind and less for another: mixtures and dense models differ in how they read, small
+  models in that fixed times decide, spilled ones in that the slow part decides. Several measurements of one model share
+  its weight.
+
+The weights, the pull and the narrowing are our judgement, not fitted: no public data holds many models of one machine
+with everything else equal.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from reconciler.domain.estimate import Candidate, SpeedEstimate
-from reconciler.domain.measurement import Measurement
+from reconciler.domain.catalog import Build, CatalogModel
+from reconciler.domain.estimate import Candidate, Requirement, SpeedEstimate
+from reconciler.domain.hardware import Confidence, Hardware
+from reconciler.domain.measurement import Measurement, machine_key, newest
+from reconciler.ranking.memory import estimate_memory
+from reconciler.ranking.quants import normalise
+from reconciler.ranking.speed import estimate_speed
+
+LOWEST, HIGHEST = 0.4, 2.5
+"""Bounds of the factor: beyond them the measurement or the detection is wrong, not the formula."""
+SMALL_WEIGHTS = 2_000_000_000
+_PRIOR = 0.5
+_OTHER_MIXTURE, _OTHER_OFFLOAD = 0.3, 0.25
+_SMALL_FOR_BIG, _BIG_FOR_SMALL = 0.15, 0.4
+_ENOUGH = 0.9
+"""Summed weight from which the confidence rises one step: one measurement of the very kind."""
+_LEAST_WIDTH, _LEAST_MEASURED = math.log(1.10), math.log(1.03)
+_BETTER: Mapping[Confidence, Confidence] = {"low": "medium", "medium": "high", "high": "high"}
+
+_Build = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What decides how far one measurement speaks for another model."""
+
+    backend: str
+    mixture: bool
+    small: bool
+    offloaded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What the estimates of one kind are multiplied by, and how sure that is."""
+
+    factor: float
+    weight: float
+    """How many measurements of the very kind this is worth."""
+    spread: float
+    """Half width in logarithms that the measurements themselves show around their median, 80 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The measurements of one machine, as the ranking uses them. Compared and hashed by value."""
+    """The measurements of one machine, as the ranking uses them. Compared by what was measured.
+
+    Without measurements the identity. Pure; the order of the measurements does not matter.
+    """
 
     measurements: tuple[Measurement, ...] = ()
+    hardware: Hardware | None = None
+    runtime: str | None = None
+    """The program that the asked target runs; what it measured itself goes before what another one did."""
+    _builds: dict[_Build, Measurement] = field(default_factory=dict, compare=False, repr=False)
+    _names: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    _ratios: tuple[tuple[Kind, float, float], ...] = field(default=(), compare=False, repr=False)
+    """Kind, logarithm of measured over estimated, share of its model's weight."""
+    _corrections: dict[Kind, Correction] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        measurements: Iterable[Measurement],
+        models: Mapping[str, CatalogModel],
+        hardware: Hardware,
+        *,
+        runtime: str | None = None,
+    ) -> Calibration:
+        """Of what was measured on this very machine; measurements of others are passed over.
+
+        Args:
+            measurements: of any machine.
+            models: of the catalogue, by id; a measured model that is not there corrects nothing but itself.
+            hardware: the machine that is judged.
+            runtime: ``ollama``, ``llama-server``; None: no preference.
+        """
+        machine = machine_key(hardware)
+        own = newest(one for one in measurements if one.machine == machine and _is_usable(one))
+        if not own:
+            return UNCALIBRATED
+        builds = _by_build(own, runtime)
+        return cls(
+            own, hardware, runtime, builds, frozenset(name for name, _ in builds), _ratios(own, models, hardware)
+        )
 
     def apply(self, candidate: Candidate, speed: SpeedEstimate) -> SpeedEstimate:
-        """The estimate, replaced by what was measured of this very build, else corrected by its kind.
-
-        Without measurements the estimate as it is.
-        """
-        if not self.measurements:
+        """The estimate, replaced by what was measured of this very build, else corrected by its kind."""
+        if not self.measurements or speed.tokens_per_second <= 0:
             return speed
-        return speed
+        if candidate.repository.id in self._names or candidate.model.id in self._names:
+            measured = self.measurement_of(candidate)
+            if measured is not None and self.hardware is not None:
+                return _replaced(candidate, speed, measured, self.hardware)
+        return _corrected(speed, self.correction(_kind(candidate.model, speed, self.hardware)))
+
+    def measurement_of(self, candidate: Candidate) -> Measurement | None:
+        """What was measured of this build: its own repository's first, then another's of the same model and quant."""
+        quant = normalise(candidate.quant).canonical
+        found = self._builds.get((candidate.repository.id, quant))
+        return found or self._builds.get((candidate.model.id, quant))
+
+    def correction(self, kind: Kind) -> Correction:
+        """What the measurements say about estimates of a kind; computed once each."""
+        found = self._corrections.get(kind)
+        if found is None:
+            found = self._corrections[kind] = _correction(kind, self._ratios)
+        return found
 
 
 UNCALIBRATED = Calibration()
+
+
+def _is_usable(one: Measurement) -> bool:
+    return math.isfinite(one.decode_tokens_per_second) and one.decode_tokens_per_second > 0
+
+
+def _by_build(measurements: Iterable[Measurement], runtime: str | None) -> dict[_Build, Measurement]:
+    """By (repository, quant) and (model, quant): of the asked runtime before others, then the newest."""
+    found: dict[_Build, Measurement] = {}
+    for one in sorted(measurements, key=lambda one: (one.runtime == runtime, one.recency)):
+        quant = normalise(one.quant).canonical
+        for name in (one.model_id, one.repository):
+            if name:
+                found[name, quant] = one
+    return found
+
+
+def _estimated(model: CatalogModel, measured: Measurement, hardware: Hardware) -> SpeedEstimate:
+    """What would have been estimated under the conditions of the measurement."""
+    build = Build(quant=measured.quant, bytes=measured.weights_bytes, exact=True)
+
+    def at(context: int) -> SpeedEstimate:
+        asked = Requirement(context=max(1, context))
+        return estimate_speed(model, build, estimate_memory(model, build, asked, hardware), hardware, asked)
+
+    shallow = at(round(2 * measured.depth))  # an estimate is for half the asked context
+    allocated = at(measured.context)
+    return shallow if shallow.offloaded == allocated.offloaded else allocated
+
+
+def _ratios(
+    measurements: tuple[Measurement, ...], models: Mapping[str, CatalogModel], hardware: Hardware
+) -> tuple[tuple[Kind, float, float], ...]:
+    counts = Counter(one.model_id for one in measurements)
+    found = []
+    for one in measurements:
+        model = models.get(one.model_id)
+        estimate = _estimated(model, one, hardware) if model else None
+        if model and estimate and estimate.tokens_per_second > 0:
+            ratio = math.log(one.decode_tokens_per_second / estimate.tokens_per_second)
+            found.append((_kind(model, estimate, hardware), ratio, 1 / counts[one.model_id]))
+    return tuple(found)
+
+
+def _kind(model: CatalogModel, speed: SpeedEstimate, hardware: Hardware | None) -> Kind:
+    weights = model.params or model.gguf_weights or 0
+    spills = hardware is not None and bool(hardware.devices) and speed.offloaded > 0
+    return Kind(speed.backend, model.is_moe, 0 < weights < SMALL_WEIGHTS, spills)
+
+
+def _relevance(measured: Kind, asked: Kind) -> float:
+    if measured.backend != asked.backend:
+        return 0.0
+    weight = 1.0 if measured.mixture == asked.mixture else _OTHER_MIXTURE
+    if measured.offloaded != asked.offloaded:
+        weight *= _OTHER_OFFLOAD
+    if measured.small != asked.small:
+        weight *= _SMALL_FOR_BIG if measured.small else _BIG_FOR_SMALL
+    return weight
+
+
+def _correction(kind: Kind, ratios: tuple[tuple[Kind, float, float], ...]) -> Correction:
+    weighed = [(ratio, share * _relevance(measured, kind)) for measured, ratio, share in ratios]
+    weighed = sorted((ratio, weight) for ratio, weight in weighed if weight > 0)
+    total = math.fsum(weight for _, weight in weighed)
+    if total <= 0:
+        return Correction(1.0, 0.0, 0.0)
+    middle = _weighted_median(weighed)
+    off = sorted((abs(ratio - middle), weight) for ratio, weight in weighed)
+    factor = math.exp(_within(middle, math.log(LOWEST), math.log(HIGHEST)) * total / (total + _PRIOR))
+    # 1.4826 × the median deviation is a normal's standard deviation, 1.28 of which hold 80 %
+    return Correction(factor, total, 1.4826 * 1.28 * _weighted_median(off) * total / (total + 1))
+
+
+def _weighted_median(weighed: list[tuple[float, float]]) -> float:
+    """The value with half of the weight on either side; between two, their middle. ``weighed`` is in order."""
+    half = math.fsum(weight for _, weight in weighed) / 2
+    passed = 0.0
+    for index, (value, weight) in enumerate(weighed):
+        passed += weight
+        if math.isclose(passed, half) and index + 1 < len(weighed):
+            return (value + weighed[index + 1][0]) / 2
+        if passed >= half:
+            return value
+    return weighed[-1][0]
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(high, max(low, value))
+
+
+def _corrected(speed: SpeedEstimate, correction: Correction) -> SpeedEstimate:
+    if correction.weight <= 0:
+        return speed
+    narrowing = 1 - 0.4 * correction.weight / (correction.weight + 1)
+    least = max(_LEAST_WIDTH, correction.spread)
+
+    def half(width: float) -> float:
+        return max(least, width * narrowing)
+
+    value, factor = speed.tokens_per_second * correction.factor, correction.factor
+    down = math.log(speed.tokens_per_second / speed.low) if speed.low > 0 else math.log(HIGHEST)
+    up = math.log(max(speed.high, speed.tokens_per_second) / speed.tokens_per_second)
+    return replace(
+        speed,
+        tokens_per_second=value,
+        low=value * math.exp(-half(down)),
+        high=value * math.exp(half(up)),
+        confidence=_BETTER[speed.confidence] if correction.weight >= _ENOUGH else speed.confidence,
+        effective_bandwidth_gbps=speed.effective_bandwidth_gbps * factor,
+    )
+
+
+def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement, hardware: Hardware) -> SpeedEstimate:
+    """The measured speed at the asked depth. The further the depth is carried, the wider."""
+    there = _estimated(candidate.model, measured, hardware)
+    carried = speed.tokens_per_second / there.tokens_per_second if there.tokens_per_second > 0 else 1.0
+    middle = measured.decode_tokens_per_second
+    value = middle * carried
+    width = max(_LEAST_MEASURED, _spread(middle, measured.slowest), _spread(middle, measured.fastest))
+    width += 0.25 * abs(math.log(carried))
+    if measured.repository != candidate.repository.id:
+        width += math.log(1.05)
+    if (there.offloaded > 0) != (speed.offloaded > 0):
+        width += math.log(1.3)
+    return replace(
+        speed,
+        tokens_per_second=value,
+        low=value * math.exp(-width),
+        high=value * math.exp(width),
+        confidence="high",
+        effective_bandwidth_gbps=speed.effective_bandwidth_gbps * value / speed.tokens_per_second,
+        basis="measured",
+        measured_at=measured.measured_at.date().isoformat(),
+    )
+
+
+def _spread(middle: float, end: float) -> float:
+    return abs(math.log(end / middle)) if math.isfinite(end) and end > 0 else 0.0
