@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.domain.catalog import Build, CatalogModel, Catalogue
+from reconciler.domain.catalog import Build, CatalogModel, Catalogue, Repository
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.units import Bytes
 from reconciler.ranking.quants import bits_per_weight
+
+Installable = tuple[Repository, Build]
+"""A build with the repository that holds it."""
 
 
 def estimated_bytes(model: CatalogModel, quant: str) -> Bytes | None:
@@ -19,23 +22,22 @@ def estimated_bytes(model: CatalogModel, quant: str) -> Bytes | None:
 
 
 def _sized(model: CatalogModel, build: Build) -> Build | None:
-    """The build with a size: its own, else computed and flagged inexact; None where neither is possible."""
-    if build.bytes > 0:
-        return build
+    """The build with a computed size, flagged inexact; None where nobody counted the weights."""
     size = estimated_bytes(model, build.quant)
     if size is None:
         return None
     return Build(build.quant, size, exact=False, files=build.files, sha256=build.sha256, sharded=build.sharded)
 
 
-def _of_model(model: CatalogModel) -> Iterator[Candidate]:
+def installables(model: CatalogModel) -> Iterator[Installable]:
+    """Every build of every GGUF repository of one model that can be sized, with its repository."""
     for repository in model.repositories:
         if repository.format != "gguf":
             continue
         for build in repository.builds:
-            sized = _sized(model, build)
+            sized = build if build.bytes > 0 else _sized(model, build)
             if sized is not None:
-                yield Candidate(model, repository, sized)
+                yield repository, sized
 
 
 def candidates(catalogue: Catalogue) -> tuple[Candidate, ...]:
@@ -45,5 +47,8 @@ def candidates(catalogue: Catalogue) -> tuple[Candidate, ...]:
     candidate must be an artifact that exists. A build without a size gets one from bits per weight, flagged inexact;
     where the weights are not counted either, nobody can say whether it fits, and it is left out.
     """
-    found = [candidate for model in catalogue.models for candidate in _of_model(model)]
-    return tuple(sorted(found, key=lambda c: (c.model.id, c.repository.id, c.build.quant, c.build.bytes)))
+    found: list[Candidate] = []
+    for model in sorted(catalogue.models, key=lambda one: one.id):
+        builds = sorted(installables(model), key=lambda pair: (pair[0].id, pair[1].quant, pair[1].bytes))
+        found += [Candidate(model, repository, build) for repository, build in builds]
+    return tuple(found)

@@ -4,7 +4,7 @@ import json
 import math
 import random
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from reconciler.domain.catalog import BenchmarkObservation, Build, Repository
 from reconciler.domain.estimate import PROFILES, Candidate, Requirement
+from reconciler.domain.measurement import Measurement, machine_key
 from reconciler.domain.units import GIB, Bytes
 from reconciler.formats.seed_snapshot import seed_catalogue
+from reconciler.ranking.calibration import Calibration
 from reconciler.ranking.candidates import candidates
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quality import EvidenceIndex
-from reconciler.ranking.rank import assess, order_key, rank
+from reconciler.ranking.rank import assess, order_key, rank, rank_models
 from reconciler.ranking.score import scale_score
 from reconciler.ranking.speed import estimate_speed
 from tests.ranking.generated import generated_catalogue
@@ -277,20 +279,108 @@ def test_a_shuffled_seed_ranks_the_same():
     assert rank(found, Requirement(), M3_MAX, of, SEED_DAY) == ranked(of, M3_MAX)
 
 
-@given(catalogues, requirements, machines, st.sampled_from(PROFILES), st.integers(0, 12))
-def test_the_first_few_are_those_of_the_whole_ranking(of, requirement, hardware, profile, limit):
+@st.composite
+def calibrations(draw, of, hardware):
+    """What was measured on the machine: some builds, at speeds that may be far off every estimate."""
+    found = candidates(of)
+    chosen = draw(st.lists(st.sampled_from(found), max_size=3)) if found else []
+    speeds = st.floats(0.01, 10_000)
+    return Calibration.of(
+        [measured(one, hardware, draw(speeds)) for one in chosen], {one.id: one for one in of.models}, hardware
+    )
+
+
+def measured(of, hardware, speed):
+    return Measurement(
+        machine=machine_key(hardware), runtime="llama-server", model_id=of.model.id, repository=of.repository.id,
+        quant=of.quant, weights_bytes=of.bytes, context=4096, prompt_tokens=100, generated_tokens=64,
+        decode_tokens_per_second=speed, slowest=speed, fastest=speed, measured_at=datetime(2026, 5, 28, tzinfo=UTC),
+    )  # fmt: skip
+
+
+def best_of_each_model(rows):
+    found = {}
+    for row in rows:
+        found.setdefault(row.candidate.model.id, row)
+    return tuple(found.values())
+
+
+@given(catalogues, requirements, machines, st.sampled_from(PROFILES), st.integers(0, 12), st.data())
+def test_the_first_few_are_those_of_the_whole_ranking(of, requirement, hardware, profile, limit, data):
     requirement = replace(requirement, profile=profile)
     found = candidates(of)
-    whole = rank(found, requirement, hardware, of, SEED_DAY)
-    assert rank(found, requirement, hardware, of, SEED_DAY, limit=limit) == whole[:limit]
+    asked = {"calibration": data.draw(calibrations(of, hardware))}
+    whole = rank(found, requirement, hardware, of, SEED_DAY, **asked)
+    assert rank(found, requirement, hardware, of, SEED_DAY, limit=limit, **asked) == whole[:limit]
 
 
-@pytest.mark.parametrize("limit", [1, 20, 500])
-def test_the_first_few_of_a_large_catalogue_are_those_of_the_whole_ranking(limit):
-    of = generated_catalogue(120)
-    found = candidates(of)
-    whole = rank(found, Requirement(context=8192), RTX_4090, of, SEED_DAY)
-    assert rank(found, Requirement(context=8192), RTX_4090, of, SEED_DAY, limit=limit) == whole[:limit]
+@given(catalogues, requirements, machines, st.sampled_from(PROFILES), st.none() | st.integers(0, 7), st.data())
+def test_the_models_are_those_of_the_whole_ranking_each_by_its_first_build(
+    of, requirement, hardware, profile, limit, data
+):
+    requirement = replace(requirement, profile=profile)
+    asked = {"calibration": data.draw(calibrations(of, hardware))}
+    whole = rank(candidates(of), requirement, hardware, of, SEED_DAY, **asked)
+    found = rank_models(of, requirement, hardware, SEED_DAY, limit=limit, **asked)
+    assert found == best_of_each_model(whole)[:limit]
+
+
+LARGE = generated_catalogue(120)
+SOME_MEASURED = (0, 300, 900)
+MACHINES = {
+    "rtx-4090": RTX_4090,
+    "m3-max": M3_MAX,
+    "two-cards": machine("nvidia", vram=24, gbps=936.0, count=2),
+    "cpu-only": machine("cpu", ram=32),
+    "nothing-fits": machine("nvidia", vram=0.5, ram=1),
+}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["estimated", "calibrated"])
+def calibrated(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def large(request, calibrated):
+    """A machine, what was measured on it, and the whole ranking of a large catalogue there."""
+    hardware, found = MACHINES[request.param], candidates(LARGE)
+    speeds = [measured(found[index], hardware, 3.0 + 40 * index) for index in SOME_MEASURED] if calibrated else []
+    calibration = Calibration.of(speeds, {one.id: one for one in LARGE.models}, hardware)
+    requirement = Requirement(context=8192)
+    whole = rank(found, requirement, hardware, LARGE, SEED_DAY, calibration=calibration)
+    return found, requirement, hardware, calibration, whole
+
+
+@pytest.mark.parametrize("limit", [1, 20, 500, 5000])
+def test_the_first_few_of_a_large_catalogue_are_those_of_the_whole_ranking(large, limit):
+    found, requirement, hardware, calibration, whole = large
+    few = rank(found, requirement, hardware, LARGE, SEED_DAY, limit=limit, calibration=calibration)
+    assert few == whole[:limit]
+
+
+@pytest.mark.parametrize("limit", [None, 1, 20, 500])
+def test_the_models_of_a_large_catalogue_are_those_of_the_whole_ranking(large, limit):
+    _, requirement, hardware, calibration, whole = large
+    models_ = rank_models(LARGE, requirement, hardware, SEED_DAY, limit=limit, calibration=calibration)
+    assert models_ == best_of_each_model(whole)[:limit]
+
+
+def test_the_order_of_a_large_catalogue_does_not_matter_to_its_models():
+    chance = random.Random(5)
+    shuffled = catalogue(chance.sample(LARGE.models, len(LARGE.models)), LARGE.observations)
+    requirement = Requirement(context=8192)
+    one = rank_models(LARGE, requirement, RTX_4090, SEED_DAY)
+    assert rank_models(shuffled, requirement, RTX_4090, SEED_DAY) == one
+
+
+def test_the_first_one_is_the_faster_of_two_that_score_the_same_when_rounded():
+    """A cut at more digits than the order reads would leave the faster out."""
+    of = catalogue([model(builds=("BF16", "Q8_0", "Q6_K"))], [observation("acme/alpha-8B", 60)])
+    whole = ranked(of)
+    assert len({round(row.score, 2) for row in whole[:2]}) == 2
+    assert rank(candidates(of), Requirement(), RTX_4090, of, SEED_DAY, limit=1) == whole[:1]
+    assert rank_models(of, Requirement(), RTX_4090, SEED_DAY) == whole[:1]
 
 
 def test_the_generator_gives_the_same_catalogue_for_the_same_seed():
