@@ -43,7 +43,7 @@ _WEIGHTS: dict[Profile, dict[str, float]] = {
         "lmarena_text_style_control": 1.0, "lmarena_text": 0.5, "lmarena_text_instruction_following": 0.25,
         "lmarena_text_hard": 0.25, "arena_text": 1.0, "livebench_average": 1.0, "livebench_if": 0.25,
         "livebench_language": 0.25, "livebench_reasoning": 0.25, "livebench_data_analysis": 0.25,
-        "ollb2_average": 0.6, "ollb2_ifeval": 0.3, "ollb2_mmlu_pro": 0.4, "bfcl_v4_overall": 0.25,
+        "ollb2_average": 0.6, "ollb2_ifeval": 0.3, "ollb2_mmlu_pro": 0.4, "arena_code": 0.3, "bfcl_v4_overall": 0.25,
         "vectara_hallucination_rate": 0.1,
     },
     "coding": {
@@ -93,6 +93,11 @@ def _named_for(benchmark: str) -> Profile:
     if any(word in slug for word in _REASONING_WORDS) or words & _REASONING_WHOLE:
         return "reasoning"
     return "general"
+
+
+def is_listed(benchmark: str) -> bool:
+    """Whether our table says what the benchmark measures; any other is read from its name."""
+    return benchmark in _LISTED
 
 
 @lru_cache(maxsize=4096)

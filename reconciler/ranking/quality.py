@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 from reconciler.domain.catalog import BenchmarkObservation, CatalogModel, Catalogue, Evidence
 from reconciler.domain.estimate import EvidencePart, Profile, QualityEstimate
 from reconciler.domain.hardware import Confidence
 from reconciler.ranking.evidence import family_root, grade_observation, plain_id, weakest
-from reconciler.ranking.merge import combined_weight, merge, source_weight
-from reconciler.ranking.profiles import benchmark_weight
+from reconciler.ranking.merge import Merged, combined_weight, merge, source_weight
+from reconciler.ranking.profiles import benchmark_weight, is_listed
 from reconciler.ranking.quants import REFERENCE_QUANT, Quant, normalise
 from reconciler.ranking.recency import LINEAGE_STEP, recency
-from reconciler.ranking.scales import POINTS, Group, Scale, effective_weights, expected, group_of, scales
+from reconciler.ranking.scales import (
+    FEWEST_TAKERS,
+    POINTS,
+    Group,
+    Scale,
+    dated,
+    effective_weights,
+    expected,
+    group_of,
+    scales,
+)
 
 _Z80 = 1.2816
 """Half of an 80 % interval of a normal distribution, in standard deviations."""
-_DEVIATION_ALONE = 8.0
-"""Standard deviation of one fresh direct observation, in points: LMArena and LiveBench place the same model about
-this far apart."""
-_DEVIATION_INHERITED, _DEVIATION_UNKNOWN = 10.0, 14.0
+_DEVIATION_ALONE = 6.0
+"""Standard deviation of one fresh direct observation, in points. Source: ``scripts/fit_quality_prior.py``: two boards
+of one profile place the same model 3 to 9 points apart, 5 at the median of the pairs of boards."""
+_DEVIATION_INHERITED, _DEVIATION_FAR, _DEVIATION_UNKNOWN = 4.0, 12.0, 14.0
+"""What inheriting adds to the lender's own deviation where it is the same model but for its name, and where it is not
+like it at all; and where there is no lender. Source: the same script: what measured models would inherit lies within
+5 points of what was measured for 80 % of them. These are the models of well known publishers, so the intervals are
+kept wider than that."""
+_INHERITED, _PASSED_ON = 0.6, 0.625
+"""What is left of a score that rests on size and date alone, and how much of its own confidence above that a lender
+passes on: all of it gives 0.85. The origin leaves 0.6 to interpolated and 0.85 to base evidence, with nothing between.
+"""
 _OTHER_LINE = 0.6
 """Similarity of two models of one lineage whose lines differ."""
-_FALLBACK_CEILING = 0.8
-"""Most a model keeps of its score where no benchmark of the profile was taken and ``general`` stands in."""
+_FALLBACK_CEILING, _STANDING_IN = 0.8, 1.5
+"""Most a model keeps of its score where no benchmark of the profile was taken and ``general`` stands in, and how much
+wider the interval is."""
+_UNLISTED, _RAW = 0.5, 0.25
+"""Most of a profile that benchmarks outside our table cover together, and that benchmarks cover together which stand
+as they are or which fewer than eight models took. It holds where the catalogue has a benchmark of the table: a raw
+percentage is not on its scale, and 95 % of a quiz that nobody else took is no reason to lead a ranking. Where nothing
+else is known, such values are compared with each other only, and stand in full."""
 _SHOWN_PARTS = 6
 _REFERENCE = normalise(REFERENCE_QUANT)
 
@@ -73,6 +97,8 @@ class _Known:
     """How far it stands above what its size and date let one expect."""
     weight: float
     covered: float
+    multiplier: float
+    deviation: float
     parts: tuple[EvidencePart, ...]
 
 
@@ -91,7 +117,10 @@ class EvidenceIndex:
             observations,
             key=lambda o: (o.benchmark, o.release or "", o.source, o.variant or "", o.observed_at, o.value),
         )
+        models = dated(models)
+        self._dated = {model.id: model for model in models}
         self.scales: dict[Group, Scale] = scales(ordered, models)
+        self._bounded = _bounded(self.scales)
         self._by_model: dict[str, list[BenchmarkObservation]] = {}
         for observation in ordered:
             self._by_model.setdefault(plain_id(observation.model), []).append(observation)
@@ -136,7 +165,8 @@ class EvidenceIndex:
         key = (model.id, profile, quant if self.names_quants(model) else None)
         found = self._kept.get(key)
         if found is None:
-            found = self._kept[key] = self._judge(model, profile, key[2])
+            known = model if model.released else self._dated.get(model.id, model)
+            found = self._kept[key] = self._judge(known, profile, key[2])
         return found
 
     def names_quants(self, model: CatalogModel) -> bool:
@@ -144,31 +174,31 @@ class EvidenceIndex:
         return plain_id(model.id) in self._quanted
 
     def _judge(self, model: CatalogModel, profile: Profile, quant: str | None) -> ModelQuality:
-        own = self._measured(model, profile, quant)
-        if own is not None:
-            return own
-        if profile not in ("general", "embedding"):
-            general = self._measured(model, "general", quant)
-            if general is not None:
-                return _standing_in(general)
-        return self._inherited(model, profile)
-
-    def _measured(self, model: CatalogModel, profile: Profile, quant: str | None) -> ModelQuality | None:
-        """From the model's own observations; None where no benchmark of the profile was taken."""
+        """From the model's own observations as far as they cover the profile, the rest from its lineage."""
         parts, shares = self._parts(model, profile, quant)
-        if not parts:
-            return None
+        own = math.fsum(shares)
+        if own < 1.0 and profile not in ("general", "embedding"):
+            general = self._general_parts(model, profile, quant, 1.0 - own)
+            parts, shares = parts + general[0], shares + general[1]
+        covered = min(1.0, math.fsum(shares))
         merged = merge(parts, shares)
         if merged.weight <= 0:
-            return None
-        boards = len({part.source for part in parts})
-        deviation = math.hypot(_DEVIATION_ALONE / math.sqrt(1.0 + merged.weight), merged.spread / math.sqrt(2 * boards))
-        measured = ModelQuality(
-            merged.score, deviation, weakest(part.evidence for part in parts), merged.confidence, merged.multiplier,
-            tuple(parts), measured_score=merged.score,
-        )  # fmt: skip
-        covered = math.fsum(shares)
-        return measured if covered >= 1.0 else _completed(measured, covered, self._inherited(model, profile))
+            return self._inherited(model, profile)
+        measured = _measured(parts, merged, min(1.0, own / covered))
+        return measured if covered >= 1.0 - 1e-9 else _completed(measured, covered, self._inherited(model, profile))
+
+    def _general_parts(
+        self, model: CatalogModel, profile: Profile, quant: str | None, room: float
+    ) -> tuple[list[EvidencePart], list[float]]:
+        """What the model's own general benchmarks say where those of the profile leave ``room``.
+
+        General ability goes with every other, and knowing the model itself is worth more than knowing its sisters.
+        """
+        found = zip(*self._parts(model, "general", quant), strict=True)
+        others = [(part, share) for part, share in found if benchmark_weight(part.benchmark, profile) == 0]
+        total = math.fsum(share for _, share in others)
+        scale = min(1.0, room / total) if total > 0 else 0.0
+        return [_shared(part, share * scale) for part, share in others], [share * scale for _, share in others]
 
     def _parts(
         self, model: CatalogModel, profile: Profile, quant: str | None
@@ -188,11 +218,25 @@ class EvidenceIndex:
         for observation, _, _ in relevant:
             modes[group_of(observation)] = modes.get(group_of(observation), 0) + 1
         shares = [share / modes[group_of(observation)] for observation, _, share in relevant]
+        if self._bounded:
+            shares = self._at_most([group_of(observation) for observation, _, _ in relevant], shares)
         parts = [
             self._part(observation, scale, model.id, quant, share)
             for (observation, scale, _), share in zip(relevant, shares, strict=True)
         ]
         return parts, shares
+
+    def _at_most(self, groups: Sequence[Group], shares: list[float]) -> list[float]:
+        """The shares, with what is not of the table kept within its bounds."""
+        bounds = [self._bounded.get(group, 1.0) for group in groups]
+        for most in (_RAW, _UNLISTED):
+            total = math.fsum(share for share, bound in zip(shares, bounds, strict=True) if bound <= most)
+            if total > most:
+                shares = [
+                    share * most / total if bound <= most else share
+                    for share, bound in zip(shares, bounds, strict=True)
+                ]
+        return shares
 
     def _part(
         self, observation: BenchmarkObservation, scale: Scale, model: str, quant: str | None, share: float
@@ -213,15 +257,31 @@ class EvidenceIndex:
         """What a measured model lends to its lineage; None where no benchmark of the profile was taken."""
         key = (model.id, profile)
         if key not in self._lent:
-            parts, shares = self._parts(model, profile, None)
-            merged = merge(parts, shares)
-            weight = min(1.0, math.fsum(part.weight for part in parts))
-            covered = min(1.0, math.fsum(shares))
-            known = _Known(merged.score - expected(model), weight, covered, tuple(parts[:2]))
-            self._lent[key] = known if merged.weight > 0 else None
+            self._lent[key] = self._as_lender(model, profile)
         return self._lent[key]
 
+    def _as_lender(self, model: CatalogModel, profile: Profile) -> _Known | None:
+        parts, shares = self._parts(model, profile, None)
+        merged = merge(parts, shares)
+        if merged.weight <= 0:
+            return None
+        return _Known(
+            merged.score - expected(model), min(1.0, math.fsum(part.weight for part in parts)),
+            min(1.0, math.fsum(shares)), merged.multiplier, _deviation(parts, merged), tuple(parts[:2]),
+        )  # fmt: skip
+
     def _inherited(self, model: CatalogModel, profile: Profile) -> ModelQuality:
+        """From the lineage, by the benchmarks of the profile, else by the general ones; else from size and date."""
+        found = self._lent_by_lineage(model, profile)
+        if found is None and profile not in ("general", "embedding"):
+            general = self._lent_by_lineage(model, "general")
+            found = general and replace(
+                general, deviation=general.deviation * _STANDING_IN, judged_as="general",
+                multiplier=_INHERITED + (general.multiplier - _INHERITED) * _FALLBACK_CEILING,
+            )  # fmt: skip
+        return found or _unknown(model, self.today)
+
+    def _lent_by_lineage(self, model: CatalogModel, profile: Profile) -> ModelQuality | None:
         """From measured models of the same publisher and lineage; a name alone inherits nothing.
 
         What is inherited is how far the lineage stands above or below what size and date let one expect, so a smaller
@@ -229,7 +289,7 @@ class EvidenceIndex:
         """
         weights: list[float] = []
         gaps: list[float] = []
-        grades: list[tuple[float, bool]] = []
+        lenders: list[tuple[float, bool, float, float]] = []
         parts: list[tuple[float, str, tuple[EvidencePart, ...]]] = []
         for sibling in self._lineages.get((model.publisher, model.lineage), ()):
             known = None if sibling.id == model.id else self._known(sibling, profile)
@@ -238,22 +298,24 @@ class EvidenceIndex:
             closeness = _closeness(model, sibling) * known.covered
             weights.append(closeness * known.weight)
             gaps.append(known.gap)
-            grades.append((closeness, family_root(sibling.id) == family_root(model.id)))
+            is_base = family_root(sibling.id) == family_root(model.id)
+            lenders.append((closeness, is_base, known.multiplier, known.deviation))
             parts.append((closeness, sibling.id, known.parts))
         total = math.fsum(weights)
         if total <= 0:
-            return _unknown(model, self.today)
+            return None
         gap = math.fsum(weight * value for weight, value in zip(weights, gaps, strict=True)) / total
-        nearest, is_base = max(grades)
+        nearest, is_base, confidence, deviation = max(lenders)
         evidence: Evidence = "base" if is_base else "interpolated"
         parts.sort(key=lambda p: -p[0])
         shown = [part for _, _, of_sibling in parts for part in of_sibling][:_SHOWN_PARTS]
         score = min(97.0, max(1.0, expected(model) + gap * nearest))
         graded = tuple(_regraded(part, evidence) for part in shown)
-        deviation = _DEVIATION_INHERITED + (_DEVIATION_UNKNOWN - _DEVIATION_INHERITED) * (1.0 - nearest)
-        lenders = tuple(name for _, name, _ in parts)
+        added = _DEVIATION_INHERITED + (_DEVIATION_FAR - _DEVIATION_INHERITED) * (1.0 - nearest)
         return ModelQuality(
-            score, deviation, evidence, "low", 0.6 + 0.15 * nearest, graded, 0.0, None, score, lenders
+            score, math.hypot(deviation, added), evidence, "low",
+            _INHERITED + _PASSED_ON * nearest * (confidence - _INHERITED), graded, 0.0, None, score,
+            tuple(name for _, name, _ in parts),
         )  # fmt: skip
 
 
@@ -268,10 +330,49 @@ def _closeness(model: CatalogModel, sibling: CatalogModel) -> float:
 
 def _regraded(part: EvidencePart, evidence: Evidence) -> EvidencePart:
     weight = combined_weight(evidence, part.recency_weight, part.source_weight)
-    return EvidencePart(
-        part.benchmark, part.source, part.observed_at, part.value, part.normalised, evidence,
-        combined_weight(evidence, 1.0, 1.0), part.recency_weight, part.source_weight, weight, part.share,
+    return replace(part, evidence=evidence, evidence_weight=combined_weight(evidence, 1.0, 1.0), weight=weight)
+
+
+def _shared(part: EvidencePart, share: float) -> EvidencePart:
+    return replace(part, share=share)
+
+
+def _bounded(scales_: Mapping[Group, Scale]) -> dict[Group, float]:
+    """The benchmarks that cover a part of a profile at most, with that part; none where the table knows none."""
+    if all(scale.as_is or not is_listed(group[0]) for group, scale in scales_.items()):
+        return {}
+    bounds: dict[Group, float] = {}
+    for group, scale in scales_.items():
+        if scale.as_is or (not is_listed(group[0]) and scale.takers < FEWEST_TAKERS):
+            bounds[group] = _RAW
+        elif not is_listed(group[0]):
+            bounds[group] = _UNLISTED
+    return bounds
+
+
+def _measured(parts: Sequence[EvidencePart], merged: Merged, own: float) -> ModelQuality:
+    """From a model's own observations.
+
+    Args:
+        parts: the observations.
+        merged: their mean.
+        own: how much of it are benchmarks of the profile itself, 0 to 1. What general ones stand in for is wider, and
+            never of high confidence.
+    """
+    confidence: Confidence = "medium" if own < 0.5 and merged.confidence == "high" else merged.confidence
+    ceiling = own + (1.0 - own) * _FALLBACK_CEILING
+    return ModelQuality(
+        merged.score, _deviation(parts, merged) * (own + (1.0 - own) * _STANDING_IN),
+        weakest(part.evidence for part in parts), confidence, min(merged.multiplier, ceiling), tuple(parts),
+        measured_score=merged.score,
+        judged_as="general" if own <= 0 else None,
     )  # fmt: skip
+
+
+def _deviation(parts: Sequence[EvidencePart], merged: Merged) -> float:
+    """How far the mean of so many observations may lie from the truth: by their weight, and by how they disagree."""
+    boards = len({part.source for part in parts})
+    return math.hypot(_DEVIATION_ALONE / math.sqrt(1.0 + merged.weight), merged.spread / math.sqrt(2 * boards))
 
 
 def _completed(measured: ModelQuality, covered: float, inherited: ModelQuality) -> ModelQuality:
@@ -287,17 +388,7 @@ def _completed(measured: ModelQuality, covered: float, inherited: ModelQuality) 
         math.hypot(covered * measured.deviation, rest * inherited.deviation),
         measured.evidence if covered >= 0.5 else inherited.evidence, confidence,
         covered * measured.multiplier + rest * inherited.multiplier, measured.parts, covered, measured.score,
-        inherited.score, inherited.inherited_from,
-    )  # fmt: skip
-
-
-def _standing_in(general: ModelQuality) -> ModelQuality:
-    """A general score for a profile nobody measured: wider, and never of high confidence."""
-    confidence: Confidence = "medium" if general.confidence == "high" else general.confidence
-    return ModelQuality(
-        general.score, general.deviation * 1.5, general.evidence, confidence,
-        min(general.multiplier, _FALLBACK_CEILING), general.parts, general.covered, general.measured_score,
-        general.inherited_score, general.inherited_from, "general",
+        inherited.score, inherited.inherited_from, measured.judged_as,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from statistics import median
@@ -48,6 +48,8 @@ class Scale:
     stretch: float
     lower_is_better: bool
     as_is: bool
+    takers: int = 0
+    """Models that took it."""
 
     def normalise(self, value: float) -> float:
         """A raw value on the common scale, 0 to 100."""
@@ -86,6 +88,30 @@ def expected(model: CatalogModel) -> float:
     return min(97.0, max(3.0, place))
 
 
+def dated(models: Iterable[CatalogModel]) -> tuple[CatalogModel, ...]:
+    """The models, those without a release date dated like their generation.
+
+    A sister of one publisher, lineage and generation came out at about the same time: the middle of their dates is a
+    far better guess than none. Where no sister has a date it stays unknown.
+    """
+    known = tuple(models)
+    wanted = {model.lineage for model in known if model.released is None}
+    days: dict[tuple[str, str, str], list[date]] = {}
+    for model in known if wanted else ():
+        if model.released is not None and model.lineage in wanted:
+            days.setdefault(_generation_of(model), []).append(model.released)
+    return tuple(
+        replace(model, released=sorted(found)[len(found) // 2])
+        if model.released is None and (found := days.get(_generation_of(model)))
+        else model
+        for model in known
+    )
+
+
+def _generation_of(model: CatalogModel) -> tuple[str, str, str]:
+    return (model.publisher, model.lineage, model.generation)
+
+
 def group_of(observation: BenchmarkObservation) -> Group:
     """Values of one benchmark compare; of one release of it, where it has releases."""
     return (observation.benchmark, observation.release)
@@ -119,12 +145,12 @@ def _taken(observations: Iterable[BenchmarkObservation]) -> dict[Group, tuple[st
 def _measure(scale: str, takers: Mapping[str, float]) -> Scale | None:
     lower = "lower is better" in scale
     if _stands_as_it_is(scale, len(takers)):
-        return Scale(0.0, 1.0, 0.0, 1.0, lower, as_is=True)
+        return Scale(0.0, 1.0, 0.0, 1.0, lower, as_is=True, takers=len(takers))
     if len(takers) < _FEWEST_LINKED:
         return None
     values = sorted(-value if lower else value for value in takers.values())
     centre = median(values)
-    return Scale(centre, _robust_spread(values, centre), 50.0, POINTS, lower, as_is=False)
+    return Scale(centre, _robust_spread(values, centre), 50.0, POINTS, lower, as_is=False, takers=len(takers))
 
 
 def _place(scale: Scale, places: Sequence[float]) -> Scale:
@@ -132,7 +158,7 @@ def _place(scale: Scale, places: Sequence[float]) -> Scale:
     ordered = sorted(places)
     offset = median(ordered)
     stretch = min(_STRETCH[1], max(_STRETCH[0], _robust_spread(ordered, offset) / POINTS)) * POINTS
-    return Scale(scale.centre, scale.spread, offset, stretch, scale.lower_is_better, as_is=False)
+    return replace(scale, offset=offset, stretch=stretch)
 
 
 def scales(observations: Iterable[BenchmarkObservation], models: Iterable[CatalogModel]) -> dict[Group, Scale]:
@@ -175,9 +201,7 @@ def _relinked(
     for group, takers in linked.items():
         board, scale = _board(group), placed[group]
         levels = [level(model, board) for model in takers]
-        moved[group] = Scale(
-            scale.centre, scale.spread, median(levels), scale.stretch, scale.lower_is_better, as_is=False
-        )
+        moved[group] = replace(scale, offset=median(levels))
     return moved
 
 

@@ -376,7 +376,7 @@ def test_the_order_of_a_large_catalogue_does_not_matter_to_its_models():
 
 def test_the_first_one_is_the_faster_of_two_that_score_the_same_when_rounded():
     """A cut at more digits than the order reads would leave the faster out."""
-    of = catalogue([model(builds=("BF16", "Q8_0", "Q6_K"))], [observation("acme/alpha-8B", 60)])
+    of = catalogue([model(builds=("UD-Q6_K_M", "Q6_K", "Q5_K_M"))], [observation("acme/alpha-8B", 61)])
     whole = ranked(of)
     assert len({round(row.score, 2) for row in whole[:2]}) == 2
     assert rank(candidates(of), Requirement(), RTX_4090, of, SEED_DAY, limit=1) == whole[:1]
