@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, HardwareOverride, Target
 from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.measurement import Measurement, Measurements, Timing, Trial
 from reconciler.domain.observation import (
     Answer,
     HubNeed,
@@ -140,6 +141,40 @@ class RecordStore(Protocol):
 
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         """One writer per record, across processes. ``RecordLocked`` carries owner, host and age."""
+        ...
+
+
+class Meter(Protocol):
+    """Times the models of one target. It only reads them; what was loaded before stays loaded, and nothing else does."""
+
+    async def obstacle(self, model: Installed) -> str | None:
+        """Why this model cannot be measured now, in a sentence for a person; None where it can."""
+        ...
+
+    async def measure(self, model: Installed, trial: Trial) -> Timing:
+        """Load, run the fixed prompt, and unload again; also when it is cancelled.
+
+        Raises:
+            Refused: the model or the program says no. Unreachable: it did not answer, or not within the time.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class MeasurementStore(Protocol):
+    """Keeps what was measured on this machine."""
+
+    async def load(self, machine: str) -> Measurements:
+        """What is known of one machine. Never raises and changes nothing: what cannot be read is a note."""
+        ...
+
+    async def add(self, measured: tuple[Measurement, ...]) -> tuple[str, ...]:
+        """Keep these too, durable when it returns; notes for a person.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
         ...
 
 

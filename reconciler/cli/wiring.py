@@ -15,8 +15,19 @@ from reconciler.domain.hardware import HardwareReading
 from reconciler.engine.world import World
 from reconciler.errors import DesiredStateError, Refused, UsageError
 from reconciler.integrations.files.desired_file import DesiredFile, find_file
+from reconciler.integrations.measurements import MeasurementFile
 from reconciler.integrations.record_store import FileRecordStore
-from reconciler.ports import Catalog, Clock, DesiredSource, HardwareProbe, RecordStore, Reporter, Runtime
+from reconciler.ports import (
+    Catalog,
+    Clock,
+    DesiredSource,
+    HardwareProbe,
+    MeasurementStore,
+    Meter,
+    RecordStore,
+    Reporter,
+    Runtime,
+)
 
 if TYPE_CHECKING:
     from reconciler.domain.catalog import Catalogue
@@ -101,6 +112,7 @@ class Wiring:
             records=self.records,
             clock=self.clock,
             reporter=reporter,
+            measurements=self.measurements,
         )
 
     async def desired_if_any(self) -> DesiredState | None:
@@ -120,6 +132,28 @@ class Wiring:
 
     def records(self, desired: DesiredState) -> RecordStore:
         return FileRecordStore(self.places.state, desired.name, self.clock)
+
+    @property
+    def measurements(self) -> MeasurementStore:
+        """What was measured on this machine, whichever file asked for it."""
+        return MeasurementFile(self.places.state, self.clock)
+
+    def meter(self, target: Target, server: Path | None) -> Meter | None:
+        """What times the models of a target; None: nothing can.
+
+        Args:
+            target: an Ollama server or a store.
+            server: a llama-server's program; None: the one on the path.
+        """
+        if target.runtime == "ollama":
+            from reconciler.integrations.runtimes.ollama_meter import OllamaMeter
+
+            return OllamaMeter(target, http=self.http(), clock=self.clock)
+        if target.runtime != "store":
+            return None
+        from reconciler.integrations.runtimes.llama_server_meter import LlamaServerMeter
+
+        return LlamaServerMeter(target, program=server, http=self.http(), clock=self.clock, environ=self.environment)
 
     def catalog(self, desired: DesiredState) -> Catalog:
         """The bundled snapshot, what the Hub said, and the benchmarks a person added."""

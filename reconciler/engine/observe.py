@@ -10,6 +10,7 @@ import asyncio
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, Target
 from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.measurement import Measurements, machine_key
 from reconciler.domain.observation import Observation, ObservedTarget, TargetObservation, UnknownTarget
 from reconciler.engine.together import both, together
 from reconciler.engine.world import Freshness, Runtimes, World
@@ -42,8 +43,23 @@ async def observe(
             look_at_targets(world, desired, runtimes, timeout_seconds=timeout_seconds),
         ),
     )
+    measured = await measurements_of(world, reading)
     # not validated again: these are domain values already, and the catalogue's schema alone takes 15 ms to make
-    return Observation.model_construct(now=now, hardware=reading, targets=targets, catalogue=catalogue)
+    return Observation.model_construct(
+        now=now,
+        hardware=reading,
+        targets=targets,
+        catalogue=catalogue,
+        measurements=measured.kept,
+        warnings=measured.notes,
+    )
+
+
+async def measurements_of(world: World, reading: HardwareReading) -> Measurements:
+    """What was measured on the machine that was read; nothing for one that was only described."""
+    if world.measurements is None or reading.source in ("override", "simulated"):
+        return Measurements()
+    return await world.measurements.load(machine_key(reading.hardware))
 
 
 async def look_at_targets(

@@ -16,7 +16,16 @@ from reconciler.domain.plan import Overrides, Plan
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
 from reconciler.engine.together import together
-from reconciler.ports import Catalog, Clock, DesiredSource, HardwareProbe, RecordStore, Reporter, Runtime
+from reconciler.ports import (
+    Catalog,
+    Clock,
+    DesiredSource,
+    HardwareProbe,
+    MeasurementStore,
+    RecordStore,
+    Reporter,
+    Runtime,
+)
 
 Freshness = Literal["offline", "cached", "refresh"]
 Runtimes = Mapping[str, Runtime]
@@ -34,6 +43,8 @@ class World:
     records: Callable[[DesiredState], RecordStore]
     clock: Clock
     reporter: Reporter
+    measurements: MeasurementStore | None = None
+    """What was measured on this machine; None: nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,10 @@ class Loaded:
     expires_at: datetime | None
     context: int | None
     """Tokens it is being served with; servers before 0.9 do not tell."""
+    size: int | None = None
+    """Bytes it takes in memory, cache included."""
+    size_vram: int | None = None
+    """Bytes of these on accelerators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,22 @@ class OllamaApi:
         if not reply.ok:
             raise _failed(reply, f"cannot delete {name}")
         return True
+
+    async def generate(self, name: str, *, timeout_seconds: float, **fields: Any) -> Mapping[str, Any]:
+        """One whole answer of ``/api/generate``; without a ``prompt`` it loads, or with ``keep_alive`` 0 unloads.
+
+        Giving up (by time or cancelled) disconnects, and the server stops answering.
+
+        Raises:
+            Refused: the server says no to this model. Unreachable: no answer in time, or it failed on it.
+        """
+        body = {"model": name, "stream": False, **fields}
+        reply = await self._http.request(
+            "POST", self._url("/api/generate"), json=body, timeout_seconds=timeout_seconds, retries=0
+        )
+        if not reply.ok:
+            raise _failed(reply, f"{name} does not run")
+        return _mapping(reply)
 
     async def pull(self, name: str, *, insecure: bool, idle_timeout_seconds: float) -> AsyncGenerator[PullLine]:
         """Lines of a pull as they come. Closing the generator cancels the download on the server, resumably.
@@ -240,7 +260,13 @@ def _loaded(reply: Reply, item: Mapping[str, Any]) -> Loaded:
     if not isinstance(name, str) or not name:
         raise _bad_answer(reply, "a loaded model without a name")
     context = _count(item.get("context_length"))
-    return Loaded(name=name, expires_at=_moment(item.get("expires_at")), context=context or None)
+    return Loaded(
+        name=name,
+        expires_at=_moment(item.get("expires_at")),
+        context=context or None,
+        size=_count(item.get("size")),
+        size_vram=_count(item.get("size_vram")),
+    )
 
 
 def _mapping(reply: Reply) -> Mapping[str, Any]:
