@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -12,11 +12,10 @@ from reconciler.domain.estimate import EvidencePart, Profile, QualityEstimate
 from reconciler.domain.hardware import Confidence
 from reconciler.ranking.evidence import family_root, grade_observation, plain_id, weakest
 from reconciler.ranking.merge import Merged, combined_weight, merge, source_weight
-from reconciler.ranking.profiles import benchmark_weight, is_listed
+from reconciler.ranking.profiles import benchmark_weight
 from reconciler.ranking.quants import REFERENCE_QUANT, Quant, normalise
 from reconciler.ranking.recency import LINEAGE_STEP, recency
 from reconciler.ranking.scales import (
-    FEWEST_TAKERS,
     POINTS,
     Group,
     Scale,
@@ -26,6 +25,7 @@ from reconciler.ranking.scales import (
     group_of,
     scales,
 )
+from reconciler.ranking.shares import at_most, bounds
 
 _Z80 = 1.2816
 """Half of an 80 % interval of a normal distribution, in standard deviations."""
@@ -46,11 +46,6 @@ _OTHER_LINE = 0.6
 _FALLBACK_CEILING, _STANDING_IN = 0.8, 1.5
 """Most a model keeps of its score where no benchmark of the profile was taken and ``general`` stands in, and how much
 wider the interval is."""
-_UNLISTED, _RAW = 0.5, 0.25
-"""Most of a profile that benchmarks outside our table cover together, and that benchmarks cover together which stand
-as they are or which fewer than eight models took. It holds where the catalogue has a benchmark of the table: a raw
-percentage is not on its scale, and 95 % of a quiz that nobody else took is no reason to lead a ranking. Where nothing
-else is known, such values are compared with each other only, and stand in full."""
 _SHOWN_PARTS = 6
 _REFERENCE = normalise(REFERENCE_QUANT)
 
@@ -113,14 +108,11 @@ class EvidenceIndex:
         self, observations: Iterable[BenchmarkObservation], models: Sequence[CatalogModel], today: date
     ) -> None:
         self.today = today
-        ordered = sorted(
-            observations,
-            key=lambda o: (o.benchmark, o.release or "", o.source, o.variant or "", o.observed_at, o.value),
-        )
+        ordered = sorted(observations, key=_place_in_order)
         models = dated(models)
         self._dated = {model.id: model for model in models}
         self.scales: dict[Group, Scale] = scales(ordered, models)
-        self._bounded = _bounded(self.scales)
+        self._bounds = bounds(self.scales)
         self._by_model: dict[str, list[BenchmarkObservation]] = {}
         for observation in ordered:
             self._by_model.setdefault(plain_id(observation.model), []).append(observation)
@@ -212,31 +204,20 @@ class EvidenceIndex:
             for observation in self._by_model.get(plain_id(model.id), ())
             if (share := benchmark_weight(observation.benchmark, profile)) > 0
             and (scale := self.scales.get(group_of(observation))) is not None
+            and scale.unit == observation.scale
             and math.isfinite(observation.value)
         ]
         modes: dict[Group, int] = {}
         for observation, _, _ in relevant:
             modes[group_of(observation)] = modes.get(group_of(observation), 0) + 1
         shares = [share / modes[group_of(observation)] for observation, _, share in relevant]
-        if self._bounded:
-            shares = self._at_most([group_of(observation) for observation, _, _ in relevant], shares)
+        if self._bounds:
+            shares = at_most(shares, [self._bounds.get(group_of(observation), 1.0) for observation, _, _ in relevant])
         parts = [
             self._part(observation, scale, model.id, quant, share)
             for (observation, scale, _), share in zip(relevant, shares, strict=True)
         ]
         return parts, shares
-
-    def _at_most(self, groups: Sequence[Group], shares: list[float]) -> list[float]:
-        """The shares, with what is not of the table kept within its bounds."""
-        bounds = [self._bounded.get(group, 1.0) for group in groups]
-        for most in (_RAW, _UNLISTED):
-            total = math.fsum(share for share, bound in zip(shares, bounds, strict=True) if bound <= most)
-            if total > most:
-                shares = [
-                    share * most / total if bound <= most else share
-                    for share, bound in zip(shares, bounds, strict=True)
-                ]
-        return shares
 
     def _part(
         self, observation: BenchmarkObservation, scale: Scale, model: str, quant: str | None, share: float
@@ -319,6 +300,12 @@ class EvidenceIndex:
         )  # fmt: skip
 
 
+def _place_in_order(o: BenchmarkObservation) -> tuple[str | float | date, ...]:
+    """Every field: two observations that differ are never taken in the order they came in."""
+    release, variant, quant = o.release or "", o.variant or "", o.quant or ""
+    return (o.benchmark, release, o.source, variant, o.observed_at, o.value, quant, o.evidence, o.model, o.scale)
+
+
 def _closeness(model: CatalogModel, sibling: CatalogModel) -> float:
     """How alike two models of a lineage are, 0 to 1: by generation, size and line."""
     behind = abs(model.generation_rank - sibling.generation_rank)
@@ -335,19 +322,6 @@ def _regraded(part: EvidencePart, evidence: Evidence) -> EvidencePart:
 
 def _shared(part: EvidencePart, share: float) -> EvidencePart:
     return replace(part, share=share)
-
-
-def _bounded(scales_: Mapping[Group, Scale]) -> dict[Group, float]:
-    """The benchmarks that cover a part of a profile at most, with that part; none where the table knows none."""
-    if all(scale.as_is or not is_listed(group[0]) for group, scale in scales_.items()):
-        return {}
-    bounds: dict[Group, float] = {}
-    for group, scale in scales_.items():
-        if scale.as_is or (not is_listed(group[0]) and scale.takers < FEWEST_TAKERS):
-            bounds[group] = _RAW
-        elif not is_listed(group[0]):
-            bounds[group] = _UNLISTED
-    return bounds
 
 
 def _measured(parts: Sequence[EvidencePart], merged: Merged, own: float) -> ModelQuality:

@@ -50,6 +50,8 @@ class Scale:
     as_is: bool
     takers: int = 0
     """Models that took it."""
+    unit: str = "0-100"
+    """How its values are written; a value written otherwise is not one of them."""
 
     def normalise(self, value: float) -> float:
         """A raw value on the common scale, 0 to 100."""
@@ -129,28 +131,34 @@ def _stands_as_it_is(scale: str, takers: int) -> bool:
 
 
 def _taken(observations: Iterable[BenchmarkObservation]) -> dict[Group, tuple[str, dict[str, float]]]:
-    """Per group its scale and one value per model: the mean over the modes and efforts it was run at."""
-    raw: dict[Group, tuple[str, dict[str, list[float]]]] = {}
+    """Per group its scale and one value per model: the mean over the modes and efforts it was run at.
+
+    Where the rows of a group do not agree on its scale, that of most models holds and the others' rows are left out: a
+    file with one percentage does not turn a board of Elo round.
+    """
+    raw: dict[Group, dict[str, dict[str, list[float]]]] = {}
     for observation in observations:
-        if not math.isfinite(observation.value):
-            continue
-        _, takers = raw.setdefault(group_of(observation), (observation.scale, {}))
-        takers.setdefault(plain_id(observation.model), []).append(observation.value)
-    return {
-        group: (scale, {model: math.fsum(values) / len(values) for model, values in takers.items()})
-        for group, (scale, takers) in raw.items()
-    }
+        if math.isfinite(observation.value):
+            takers = raw.setdefault(group_of(observation), {}).setdefault(observation.scale, {})
+            takers.setdefault(plain_id(observation.model), []).append(observation.value)
+    found = {}
+    for group, by_scale in raw.items():
+        scale, takers = max(by_scale.items(), key=lambda item: (len(item[1]), item[0]))
+        found[group] = scale, {model: math.fsum(values) / len(values) for model, values in takers.items()}
+    return found
 
 
 def _measure(scale: str, takers: Mapping[str, float]) -> Scale | None:
     lower = "lower is better" in scale
     if _stands_as_it_is(scale, len(takers)):
-        return Scale(0.0, 1.0, 0.0, 1.0, lower, as_is=True, takers=len(takers))
+        return Scale(0.0, 1.0, 0.0, 1.0, lower, as_is=True, takers=len(takers), unit=scale)
     if len(takers) < _FEWEST_LINKED:
         return None
     values = sorted(-value if lower else value for value in takers.values())
     centre = median(values)
-    return Scale(centre, _robust_spread(values, centre), 50.0, POINTS, lower, as_is=False, takers=len(takers))
+    return Scale(
+        centre, _robust_spread(values, centre), 50.0, POINTS, lower, as_is=False, takers=len(takers), unit=scale
+    )
 
 
 def _place(scale: Scale, places: Sequence[float]) -> Scale:

@@ -1,0 +1,47 @@
+"""How much of a profile a benchmark may cover: all of it where our table knows it, a part where it says less.
+
+A raw percentage is not on the common scale, and 95 % of a quiz that nobody else took is no reason to lead a ranking.
+So beside benchmarks of the table, what the table does not name covers half of a profile together, and what stands as it
+is, or what fewer than eight models took, a quarter. Where the catalogue has no benchmark of the table at all, such
+values are compared with each other only, and stand in full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from reconciler.ranking.profiles import is_listed
+from reconciler.ranking.scales import FEWEST_TAKERS, Group, Scale
+
+UNLISTED, RAW = 0.5, 0.25
+"""Most of a profile that benchmarks outside the table cover together, and the raw ones among them."""
+
+
+def bounds(scales: Mapping[Group, Scale]) -> dict[Group, float]:
+    """The benchmarks that cover a part of a profile at most, with that part; the others are not named."""
+    if not any(is_listed(group[0]) and not scale.as_is for group, scale in scales.items()):
+        return {}
+    found: dict[Group, float] = {}
+    for group, scale in scales.items():
+        listed = is_listed(group[0])
+        if scale.as_is or (not listed and scale.takers < FEWEST_TAKERS):
+            found[group] = RAW
+        elif not listed:
+            found[group] = UNLISTED
+    return found
+
+
+def at_most(shares: Sequence[float], most: Sequence[float]) -> list[float]:
+    """The shares of a model's observations, those of one bound kept within it together.
+
+    Args:
+        shares: how much each says about the profile, 0 to 1.
+        most: the bound of each; 1 where there is none.
+    """
+    kept = list(shares)
+    for bound in (RAW, UNLISTED):
+        total = math.fsum(share for share, own in zip(kept, most, strict=True) if own <= bound)
+        if total > bound:
+            kept = [share * bound / total if own <= bound else share for share, own in zip(kept, most, strict=True)]
+    return kept
