@@ -26,6 +26,7 @@ from tests.builders import (
     target,
 )
 
+CONTEXTS: st.SearchStrategy[object] = st.sampled_from([None, None, 8192, "max", "max"])
 NAMES = tuple(f"acme/m{index}-{index + 1}b" for index in range(6))
 
 
@@ -62,8 +63,11 @@ def slots() -> st.SearchStrategy[tuple[Slot, ...]]:
         name=st.sampled_from(["a", "b", "c"]),
         profile=st.sampled_from(["general", "coding", "embedding"]),
         count=st.integers(1, 2),
+        context=CONTEXTS,
+        kv_cache=st.sampled_from(["f16", "q8_0", "q4_0"]),
+        parallel=st.sampled_from([1, 1, 4]),
     )
-    pins = st.builds(Slot, name=st.sampled_from(["p", "q"]), model=st.sampled_from(NAMES))
+    pins = st.builds(Slot, name=st.sampled_from(["p", "q"]), model=st.sampled_from(NAMES), context=CONTEXTS)
     return st.lists(st.one_of(ranked, pins), max_size=3, unique_by=lambda slot: slot.name).map(tuple)
 
 

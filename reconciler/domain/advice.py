@@ -25,18 +25,28 @@ def quoted(word: str) -> str:
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def command_for(program: Program, repo: str, quant: str | None = None, context: int | None = None) -> str:
+def command_for(
+    program: Program,
+    repo: str,
+    quant: str | None = None,
+    context: int | None = None,
+    *,
+    kv_cache: str = "f16",
+    parallel: int = 1,
+) -> str:
     """What to type to fetch or serve ``repo`` with ``program``.
 
     Args:
         program: ``lms`` (LM Studio), ``vllm`` or ``llama-server``.
         repo: Hub repository, or a local path; never trusted, always quoted.
         quant: as the program spells it after ``:`` or ``@``; vLLM serves the repository as it is and takes none.
-        context: tokens to serve with; LM Studio takes it when the model is loaded, not when it is fetched.
+        context: tokens of one conversation; LM Studio takes it when the model is loaded, not when it is fetched.
+        kv_cache: type of the cache; llama-server alone takes one of these.
+        parallel: conversations at once; llama-server divides its ``-c`` among them.
 
     Source:
         ``spec/runtimes.md`` sections 2.1 (``-hf ORG/REPO[:QUANT]``), 3 (``lms get NAME[@quant]``) and 4
-        (``vllm serve``); ``spec/lifecycle.md`` section 14.3.
+        (``vllm serve``); ``spec/lifecycle.md`` section 14.3; ``-np``, ``-ctk`` and ``-ctv``: llama-server's own help.
 
     >>> command_for("llama-server", "ggml-org/Qwen3-8B-GGUF", "Q4_K_M", 32768)
     'llama-server -hf ggml-org/Qwen3-8B-GGUF:Q4_K_M -c 32768'
@@ -47,10 +57,13 @@ def command_for(program: Program, repo: str, quant: str | None = None, context: 
         words = ["lms", "get", f"{repo}@{quant}" if quant else repo]
     elif program == "vllm":
         words = ["vllm", "serve", repo, *(("--max-model-len", str(context)) if context else ())]
+        words += ["--max-num-seqs", str(parallel)] if parallel > 1 else []
     else:
         local = repo.lower().endswith(".gguf")
         named = repo if local or not quant else f"{repo}:{quant}"
-        words = ["llama-server", "-m" if local else "-hf", named, *(("-c", str(context)) if context else ())]
+        words = ["llama-server", "-m" if local else "-hf", named, *(("-c", str(context * parallel)) if context else ())]
+        words += ["-np", str(parallel)] if parallel > 1 else []
+        words += ["-ctk", kv_cache, "-ctv", kv_cache] if kv_cache != "f16" else []
     return " ".join(quoted(word) for word in words)
 
 

@@ -113,7 +113,14 @@ def _advice(scene: Scene, picks: tuple[Pick, ...]) -> Row:
     row = _row(scene, picks, Action.KEEP, Reason.NO_API, f"target {option.target.name} is driven by hand")
     candidate = option.candidate
     quant = candidate.quant if candidate.repository.format == "gguf" else ""
-    command = command_for(program, candidate.repository.id, quant or None, option.context)
+    command = command_for(
+        program,
+        candidate.repository.id,
+        quant or None,
+        option.context,
+        kv_cache=option.kv_cache,
+        parallel=option.parallel,
+    )
     return row.model_copy(update={"command": command})
 
 

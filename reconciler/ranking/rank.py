@@ -98,7 +98,7 @@ def longest_context(model: CatalogModel, memory: MemoryEstimate, least: int) -> 
     own, fitting = model.context_length, memory.max_context
     if own is None or fitting is None:
         return least
-    return own if fitting >= own else max(least, fitting - fitting % CONTEXT_STEP)
+    return max(least, own if fitting >= own else fitting - fitting % CONTEXT_STEP)
 
 
 class _OfModel:

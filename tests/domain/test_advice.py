@@ -26,6 +26,14 @@ def test_quant_and_context_are_passed_where_the_program_takes_them():
     assert command_for("llama-server", "o/r", "Q4_K_M", 8192) == "llama-server -hf o/r:Q4_K_M -c 8192"
 
 
+def test_a_cache_type_and_conversations_are_passed_where_the_program_takes_them():
+    served = command_for("llama-server", "o/r", "Q4_K_M", 8192, kv_cache="q8_0", parallel=4)
+    assert served == "llama-server -hf o/r:Q4_K_M -c 32768 -np 4 -ctk q8_0 -ctv q8_0", "it divides -c among them"
+    assert command_for("vllm", "o/r", None, 8192, kv_cache="q8_0", parallel=4) == (
+        "vllm serve o/r --max-model-len 8192 --max-num-seqs 4"
+    )
+
+
 def test_a_local_file_is_served_by_path():
     assert command_for("llama-server", "/models/my model.gguf", "Q8_0") == "llama-server -m '/models/my model.gguf'"
 
