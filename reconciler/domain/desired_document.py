@@ -138,7 +138,7 @@ class Slot(Written):
     kv_cache: KvCache = "f16"
     """Type of the cache the target is started with; it enters the estimate, and the command of an advisory target."""
     parallel: Annotated[int, Field(ge=1, le=1024), INTEGRAL] = 1
-    """Conversations served at once, each of so many tokens; it counts where kvCache does."""
+    """Conversations served at once, each of context tokens; it enters what kvCache enters."""
     capabilities: list[Capability] = []
     """What the model must be able to do, such as tools."""
     count: Annotated[int, Field(ge=1, le=64), INTEGRAL] = 1
