@@ -211,12 +211,14 @@ class EvidenceIndex:
         for observation, _, _ in relevant:
             modes[group_of(observation)] = modes.get(group_of(observation), 0) + 1
         shares = [share / modes[group_of(observation)] for observation, _, share in relevant]
-        if self._bounds:
-            shares = at_most(shares, [self._bounds.get(group_of(observation), 1.0) for observation, _, _ in relevant])
         parts = [
             self._part(observation, scale, model.id, quant, share)
             for (observation, scale, _), share in zip(relevant, shares, strict=True)
         ]
+        if self._bounds:
+            most = [self._bounds.get(group_of(observation), 1.0) for observation, _, _ in relevant]
+            shares = at_most(shares, [part.weight for part in parts], most)
+            parts = [_shared(part, share) for part, share in zip(parts, shares, strict=True)]
         return parts, shares
 
     def _part(

@@ -32,16 +32,34 @@ def bounds(scales: Mapping[Group, Scale]) -> dict[Group, float]:
     return found
 
 
-def at_most(shares: Sequence[float], most: Sequence[float]) -> list[float]:
+def at_most(shares: Sequence[float], weights: Sequence[float], most: Sequence[float]) -> list[float]:
     """The shares of a model's observations, those of one bound kept within it together.
+
+    Both in what they cover and in what they weigh: one fresh percentage beside an old leaderboard would cover a quarter
+    and decide two thirds.
 
     Args:
         shares: how much each says about the profile, 0 to 1.
+        weights: what each weighs by its grade, age and source.
         most: the bound of each; 1 where there is none.
     """
     kept = list(shares)
     for bound in (RAW, UNLISTED):
-        total = math.fsum(share for share, own in zip(kept, most, strict=True) if own <= bound)
-        if total > bound:
-            kept = [share * bound / total if own <= bound else share for share, own in zip(kept, most, strict=True)]
+        covered = _total(kept, most, bound)
+        if covered <= 0:
+            continue
+        kept = _scaled(kept, most, bound, min(1.0, bound / covered))
+        weighed = [share * weight for share, weight in zip(kept, weights, strict=True)]
+        loose, said = _total(weighed, most, bound), bound / min(1.0, math.fsum(kept))
+        firm = math.fsum(weighed) - loose
+        if firm > 0 and said < 1 and loose > 0:
+            kept = _scaled(kept, most, bound, min(1.0, firm * said / (1.0 - said) / loose))
     return kept
+
+
+def _total(values: Sequence[float], most: Sequence[float], bound: float) -> float:
+    return math.fsum(value for value, own in zip(values, most, strict=True) if own <= bound)
+
+
+def _scaled(values: Sequence[float], most: Sequence[float], bound: float, factor: float) -> list[float]:
+    return [value * factor if own <= bound else value for value, own in zip(values, most, strict=True)]
