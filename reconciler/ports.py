@@ -145,7 +145,7 @@ class RecordStore(Protocol):
 
 
 class Meter(Protocol):
-    """Times the models of one target. It only reads them; what was loaded before stays loaded, and nothing else does."""
+    """Times the models of one target. It only reads them; what was loaded stays loaded, and nothing else does."""
 
     async def obstacle(self, model: Installed) -> str | None:
         """Why this model cannot be measured now, in a sentence for a person; None where it can."""
@@ -155,7 +155,8 @@ class Meter(Protocol):
         """Load, run the fixed prompt, and unload again; also when it is cancelled.
 
         Raises:
-            Refused: the model or the program says no. Unreachable: it did not answer, or not within the time.
+            Refused, Corrupt: code ``not-measurable``: there is no speed to tell, as of an embedding model; else it
+                does not run. Unreachable: it did not answer, or not within the time.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Times a model file of a store with a llama-server of its own, started for it and stopped again.
 
-Run with llama.cpp b10434 (``spec/runtimes.md`` 2.1 and 6b). ``-lv 4`` makes it say what it allocates; older builds say so
-anyway.
+Run with llama.cpp b10434 (``spec/runtimes.md`` 2.1 and 6b). ``-lv 4`` makes it say what it allocates; older builds say
+so anyway.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ class LlamaServerMeter:
                 )
             except OSError as error:
                 reason = error.strerror or type(error).__name__
-                raise Refused(
-                    f"{self.program} cannot be started: {reason}", code="not-measurable", hint=HOW_TO
-                ) from error
+                raise Refused(f"{self.program} cannot be started: {reason}", hint=HOW_TO) from error
             try:
                 until = self._clock.now() + timedelta(seconds=trial.max_seconds)
                 yield _Server(process, f"http://127.0.0.1:{port}", log, until)
@@ -153,9 +151,7 @@ class LlamaServerMeter:
         """
         while self._seconds_left(server) > 0:
             if server.process.poll() is not None:
-                raise Refused(
-                    f"llama-server does not load {model.name}: {_last_words(server.log)}", code="not-measurable"
-                )
+                raise Refused(f"llama-server does not load {model.name}: {_last_words(server.log)}")
             with suppress(Unreachable):
                 reply = await self._http.request("GET", f"{server.url}/health", timeout_seconds=2, retries=0)
                 if reply.ok:

@@ -17,7 +17,7 @@ from reconciler.domain.measurement import PROMPT, SHORTEST_RUN, Run, Timing, Tri
 from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Installed
 from reconciler.domain.units import Bytes
-from reconciler.errors import Corrupt, OutsideError, Unreachable
+from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.ollama_api import Loaded, OllamaApi
 from reconciler.ports import Clock
 
@@ -85,6 +85,10 @@ class OllamaMeter:
             return await self._measured(_Job(model.name, trial, before, self._keep_seconds(before, trial), until))
         except Unreachable as error:
             raise (_too_slow(model, trial) if error.code == "timed-out" else error) from error
+        except Refused as error:
+            if "does not support" in error.message:  # an embedding model: it is fine, and writes no text
+                raise Refused(error.message, code="not-measurable") from error
+            raise
         finally:
             if before is None:
                 await asyncio.shield(self._unload(model.name))
