@@ -25,7 +25,7 @@ from reconciler.ranking.scales import (
     group_of,
     scales,
 )
-from reconciler.ranking.shares import at_most, bounds
+from reconciler.ranking.shares import RAW, at_most, bounds
 
 _Z80 = 1.2816
 """Half of an 80 % interval of a normal distribution, in standard deviations."""
@@ -193,9 +193,12 @@ class EvidenceIndex:
         return [_shared(part, share * scale) for part, share in others], [share * scale for _, share in others]
 
     def _parts(
-        self, model: CatalogModel, profile: Profile, quant: str | None
+        self, model: CatalogModel, profile: Profile, quant: str | None, *, lent: bool = False
     ) -> tuple[list[EvidencePart], list[float]]:
         """The observations that say something about the profile, and how much each does.
+
+        What is ``lent`` leaves out raw percentages: how far those stand above what size and date let one expect says
+        nothing.
 
         A model that ran one benchmark in several modes has it once: the modes share its weight.
         """
@@ -205,6 +208,7 @@ class EvidenceIndex:
             if (share := benchmark_weight(observation.benchmark, profile)) > 0
             and (scale := self.scales.get(group_of(observation))) is not None
             and scale.unit == observation.scale
+            and not (lent and self._bounds.get(group_of(observation), 1.0) <= RAW)
             and math.isfinite(observation.value)
         ]
         modes: dict[Group, int] = {}
@@ -244,7 +248,7 @@ class EvidenceIndex:
         return self._lent[key]
 
     def _as_lender(self, model: CatalogModel, profile: Profile) -> _Known | None:
-        parts, shares = self._parts(model, profile, None)
+        parts, shares = self._parts(model, profile, None, lent=True)
         merged = merge(parts, shares)
         if merged.weight <= 0:
             return None
