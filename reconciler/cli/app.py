@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli.declared import change, look, work
+from reconciler.cli.declared import change, look, measure, work
 
 WIDEST = 100
 """Columns of help text on a wide terminal."""
@@ -56,4 +56,5 @@ def main(
 
 work.add_to(app)
 look.add_to(app)
+measure.add_to(app)
 change.add_to(app)
