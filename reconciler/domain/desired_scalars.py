@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from reconciler.domain.units import MOST_TOKENS
+
 END = r"$(?!\n)"
 """The end of the text: Python's ``$`` alone also stands before a last line break, ECMA's does not."""
 
@@ -83,7 +85,6 @@ def integral(value: object) -> object:
 
 
 INTEGRAL = BeforeValidator(integral)
-MOST_TOKENS = 100_000_000
 
 
 class _Tokens:

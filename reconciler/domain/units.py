@@ -6,12 +6,15 @@ Bytes are whole numbers. ``GB`` is 10⁹ and ``GiB`` is 2³⁰; text shows GB wi
 from __future__ import annotations
 
 import re
-from typing import NewType
+from typing import Literal, NewType
 
 Bytes = NewType("Bytes", int)
 
 KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
+
+MOST_TOKENS = 100_000_000
+"""More than any context."""
 
 _SIZE_UNITS = {
     "": 1, "B": 1, "KB": KB, "MB": MB, "GB": GB, "TB": TB, "KIB": KIB, "MIB": MIB, "GIB": GIB, "TIB": TIB,
@@ -54,6 +57,23 @@ def parse_duration(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != compact:
         raise ValueError(f"not a duration: {text!r}; write a number and a unit, such as 24h, 10m or 30s")
     return float(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
+
+
+def parse_context(text: str) -> int | Literal["max"]:
+    """Tokens as a person types them: a whole number, or ``max`` for as many as fit.
+
+    Raises:
+        ValueError: neither of the two.
+
+    >>> parse_context("32768"), parse_context("max")
+    (32768, 'max')
+    """
+    word = text.strip()
+    if word == "max":
+        return "max"
+    if not re.fullmatch(r"[0-9]{1,9}", word) or not 1 <= int(word) <= MOST_TOKENS:
+        raise ValueError(f"not a context: {text!r}; write a whole number of tokens, such as 32768, or max")
+    return int(word)
 
 
 def show_bytes(count: int) -> str:

@@ -16,6 +16,7 @@ from reconciler.planning.option import Option, Rejected, RejectionReason
 from reconciler.planning.originals import originals, serves_originals
 from reconciler.planning.placing import name_on, need_for, refine
 from reconciler.planning.scene import Scene, names_of
+from reconciler.planning.shortage import shortage
 from reconciler.planning.trust import distrust_of_model, distrust_of_names, distrust_of_repository
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
@@ -196,11 +197,9 @@ def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected
 
 def _wrong_numbers(scene: Scene, slot: Slot, target: Target, context: int, assessment: Assessment) -> Rejected | None:
     """Fit on capacity at the slot's context, then speed."""
-    candidate, memory = assessment.candidate, assessment.memory
+    candidate = assessment.candidate
     if not assessment.fits:
-        capacity = scene.hardware(target).capacity_bytes
-        smaller = f"; fits at {memory.max_context}" if memory.max_context else ""
-        message = f"needs {show_bytes(memory.total_bytes)} at {context} tokens, {show_bytes(capacity)} usable{smaller}"
+        message = shortage(assessment.memory, context, scene.hardware(target))
         return Rejected(candidate, target, "does-not-fit", message, assessment, context)
     speed, wanted = assessment.speed.tokens_per_second, slot.min_tokens_per_second
     if wanted is not None and speed < wanted:

@@ -13,6 +13,7 @@ from reconciler.domain.units import show_bytes
 from reconciler.planning.content import as_recorded
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
+from reconciler.planning.shortage import shortage
 
 
 def findings(scene: Scene, picks: Sequence[Pick]) -> tuple[str, ...]:
@@ -139,8 +140,7 @@ def _memory(scene: Scene, picks: Sequence[Pick]) -> list[str]:
         name = f"{pick.option.candidate.model.id} at {pick.option.candidate.quant}"
         if needed > capacity:
             found.append(
-                f"{pick.address}: {name} needs about {show_bytes(needed)} of memory at {pick.option.context} tokens, "
-                f"{show_bytes(capacity)} usable"
+                f"{pick.address}: {name} {shortage(pick.option.assessment.memory, pick.option.context, hardware)}"
             )
             continue
         devices = [device.free_bytes for device in hardware.devices if device.free_bytes is not None]

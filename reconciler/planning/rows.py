@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.domain.desired import Slot, Target
+from reconciler.domain.desired import DEFAULT_CONTEXT, Slot, Target
 from reconciler.domain.plan import Action, Reason, Row, RowEvidence, Standing
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes, show_bytes
@@ -43,17 +43,21 @@ def _notes(option: Option) -> tuple[str, ...]:
     conversations = f"{option.parallel} conversations at once" if option.parallel > 1 else ""
     conditions = " and ".join(part for part in (cache, conversations) if part)
     return tuple(
-        note for note in (_longest(option), f"if its target serves it with {conditions}" if conditions else "") if note
+        note for note in (_length(option), f"if its target serves it with {conditions}" if conditions else "") if note
     )
 
 
-def _longest(option: Option) -> str:
-    """How ``context: max`` came out."""
+def _length(option: Option) -> str:
+    """How ``context: max`` came out, and whether anybody knows that the model takes so many tokens."""
     own = option.candidate.model.context_length
-    if not option.context_is_max or not option.assessment.fits:
+    if not option.assessment.fits:
         return ""
     if own is None:
-        return f"nobody knows the model's own context, so {option.context:,} tokens are planned"
+        taken = f"so {option.context:,} tokens are planned" if option.context_is_max else ""
+        taken = f"{option.context:,} tokens may be too many" if option.context > DEFAULT_CONTEXT else taken
+        return f"nobody knows the model's own context, {taken}" if taken else ""
+    if not option.context_is_max:
+        return ""
     if option.context >= own:
         return f"{option.context:,} tokens fit, all that the model has"
     known = option.assessment.memory.basis == "architecture"

@@ -87,6 +87,13 @@ def test_max_is_the_default_where_nobody_knows_what_the_model_has() -> None:
     assert row.evidence.notes == ("nobody knows the model's own context, so 4,096 tokens are planned",)
 
 
+def test_a_number_that_nobody_knows_the_model_to_take_is_said_to_be_a_guess() -> None:
+    unknown = replace(model(NAME), context_length=None)
+    row = kept(plan_of(Slot(name="chat", context=16_384), world(unknown)))
+    assert row.evidence.notes == ("nobody knows the model's own context, 16,384 tokens may be too many",)
+    assert kept(plan_of(Slot(name="chat"), world(unknown))).evidence.notes == ()
+
+
 def test_max_by_weights_alone_says_so() -> None:
     rough = replace(model(NAME, context=1_000_000), architecture=Architecture(name=None))
     (note,) = kept(plan_of(longest(), world(rough))).evidence.notes
