@@ -53,6 +53,8 @@ class Requirement:
     kv_cache: KvCache = "f16"
     parallel: int = 1
     """Sequences served at once, each with a context of its own."""
+    kv_unified: bool = False
+    """The sequences share one context instead (llama-server's ``--kv-unified``, its default without ``--parallel``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,26 @@ class MemoryEstimate:
 
     weights_bytes: Bytes
     kv_bytes: Bytes
+    """As allocated: whole cells, and room for the tokens in flight beside each window."""
     kv_bytes_per_token: float
-    """At the asked context: total cache over tokens, windows as they cost there; state is its own part."""
+    """What the tokens of the asked context need, over their number, windows as they cost there; state is its own
+    part, and what an allocation rounds up is not in it."""
     state_bytes: Bytes
     compute_bytes: Bytes
+    """Buffers of the computation and of its outputs, on every device."""
     overhead_bytes: Bytes
+    """What the backend itself takes, on every device."""
     total_bytes: Bytes
     basis: Literal["architecture", "seed-formula"]
     """From the real dimensions, or by the origin's approximation because nothing is known."""
     weights_basis: Literal["file", "approximate-file", "bits-per-weight"]
     max_context: int | None
-    """The largest context that fits this machine, at most the model's own; None when not even one token does."""
+    """The largest context that fits this machine, at most the model's own; None when not even one token does, or when
+    nobody knows the model's own and memory alone would hold more than was asked."""
+    max_context_basis: Literal["memory", "model", "unknown"] = "memory"
+    """What ends ``max_context``; ``unknown``: it is None because nobody knows how long the model can go."""
+    split_bytes: Bytes = Bytes(0)
+    """On several devices: what may stay unused on each because a layer lies on one device whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,13 @@ class SpeedEstimate:
     basis: Literal["measured", "estimated"] = "estimated"
     measured_at: str | None = None
     """ISO date of the measurement, where ``basis`` is ``measured``."""
+    prefill_tokens_per_second: float | None = None
+    """Tokens of a prompt, as long as what the cache holds, that are read a second; None: nobody measured such a
+    machine, or part of the model lies outside the accelerators."""
+    first_token_seconds: float | None = None
+    """From the prompt to the first token of the answer, the model being loaded."""
+    prefill_confidence: Confidence | None = None
+    """In the two above; low: they may be off by a factor of two."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class Subject:
     """Its context is what was allocated; where that is not known, what was read and written."""
     depth: float
     """Tokens in the cache halfway through the generation."""
+    generated: int
+    """Tokens, as the point says, else the usual number."""
     runner: Runner
     known: bool
     """The dimensions are the catalogue's."""
@@ -148,6 +150,7 @@ def subject(point: MeasuredPoint, names: ModelNames) -> Subject:
         _hardware(point, platform),
         Requirement(context=max(1, context), kv_cache=_cache_type(point)),
         _depth(point, prompt, generated),
+        generated,
         runner_of(point),
         known=found is not None,
     )
