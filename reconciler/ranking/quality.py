@@ -41,6 +41,9 @@ _INHERITED, _PASSED_ON = 0.6, 0.625
 """What is left of a score that rests on size and date alone, and how much of its own confidence above that a lender
 passes on: all of it gives 0.85. The origin leaves 0.6 to interpolated and 0.85 to base evidence, with nothing between.
 """
+_UNKNOWN_BELOW = 8.0
+"""Points that a model nobody measured, of a lineage nobody measured, is taken to stand below what its size and date let
+one expect: leaderboards list who did well. Low enough that no measured model would gain by another name."""
 _OTHER_LINE = 0.6
 """Similarity of two models of one lineage whose lines differ."""
 _FALLBACK_CEILING, _STANDING_IN = 0.8, 1.5
@@ -374,7 +377,7 @@ def _completed(measured: ModelQuality, covered: float, inherited: ModelQuality) 
 
 def _unknown(model: CatalogModel, today: date) -> ModelQuality:
     """Nothing is known but size and date: a low score, below measured models of its size, and a wide interval."""
-    score = expected(model) - POINTS / 2
+    score = expected(model) - _UNKNOWN_BELOW
     if model.released is None or model.released > today:
         score -= POINTS / 2
     score = max(1.0, score)
