@@ -20,13 +20,11 @@ from typing import Any, Self
 
 from tests.doubles.ollama_create import create
 from tests.doubles.ollama_download import Download, Downloads, Faults, Pace, PullError
+from tests.doubles.ollama_generate import Speed, generate
 from tests.doubles.ollama_http import Exchange, Loopback
 from tests.doubles.ollama_model import CONFIG_TYPE
 from tests.doubles.ollama_pull import pull
 from tests.doubles.ollama_store import IMAGE, Name, Store, Stored, gguf_pairs
-
-_DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass
@@ -58,6 +56,7 @@ class OllamaDouble:
         registries: host of a name → base URL of the registry that plays it.
         tick_seconds: pause between two status lines of a pull; the real one takes 0.06.
         default_context: what the server gives a model that names none.
+        speed: how fast it answers a prompt, by its own word; nothing is really computed.
     """
 
     def __init__(
@@ -73,6 +72,7 @@ class OllamaDouble:
         default_context: int = 4096,
         no_prune: bool = False,
         port: int = 0,
+        speed: Speed | None = None,
     ) -> None:
         self.store = Store(root)
         self.registries = dict(registries or {})
@@ -81,6 +81,9 @@ class OllamaDouble:
         self.pace = Pace(tick_seconds, part_bytes, chunk_bytes, bytes_per_second)
         self.downloads = Downloads(self.store, self.pace)
         self.runners: dict[str, Runner] = {}
+        self.speed = speed or Speed()
+        self.generated: list[dict[str, Any]] = []
+        """Bodies of ``/api/generate``, in order."""
         self.pulled: list[str] = []
         """Names asked for by pull, in order."""
         self._lock = threading.Lock()
@@ -191,7 +194,8 @@ class OllamaDouble:
         models = [
             {
                 "name": runner.name, "model": runner.name, "size": runner.size, "digest": runner.digest,
-                "details": runner.details, "expires_at": runner.shown_expiry().isoformat(), "size_vram": 0,
+                "details": runner.details, "expires_at": runner.shown_expiry().isoformat(),
+                "size_vram": round(runner.size * self.speed.on_accelerator),
                 "context_length": runner.context,
             }
             for runner in runners
@@ -326,20 +330,12 @@ class OllamaDouble:
         return None
 
     def _generate(self, exchange: Exchange) -> None:
-        """1.8: load, unload; there is nothing here that answers a prompt."""
+        """1.8: load, unload, and an answer to a prompt with its timings."""
         body = _body(exchange) or {}
+        self.generated.append(body)
         stored = self._named(exchange, body)
-        if stored is None:
-            return
-        seconds = keep_alive_seconds(body.get("keep_alive"))
-        if seconds == 0 and not body.get("prompt"):
-            self.runners.pop(stored.name.key, None)
-        else:
-            self.load(stored.name.short, keep_alive=seconds, context=(body.get("options") or {}).get("num_ctx"))
-        done = "unload" if seconds == 0 and not body.get("prompt") else "stop" if body.get("prompt") else "load"
-        created = datetime.now(UTC).isoformat()
-        answer = {"model": body["model"], "created_at": created, "response": "", "done": True, "done_reason": done}
-        exchange.answer_json(200, answer)
+        if stored is not None:
+            generate(self, exchange, body, stored)
 
     def _named(self, exchange: Exchange, body: dict[str, Any] | None = None) -> Stored | None:
         """The model a body names, or None once the refusal is sent."""
@@ -434,17 +430,6 @@ def modelfile(store: Store, stored: Stored, template: str) -> str:
     ]
     lines += [f'TEMPLATE """{template}"""'] if template else []
     return "\n".join([*lines, *(f"PARAMETER {key} {value}" for key, value in parameters(store, stored).items()), ""])
-
-
-def keep_alive_seconds(value: object) -> float:
-    """Seconds, or a Go duration; negative is for ever; absent is five minutes (1.8)."""
-    if value is None:
-        return 300.0
-    if isinstance(value, str) and (parts := _DURATION.findall(value)):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    else:
-        seconds = float(str(value))
-    return seconds if seconds >= 0 else 10.0**9
 
 
 def _reached(line: dict[str, Any], limit: int | None) -> bool:
