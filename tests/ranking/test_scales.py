@@ -1,8 +1,11 @@
+from dataclasses import replace
 from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reconciler.ranking.scales import effective_weights, expected, scales
+from reconciler.ranking.scales import dated, effective_weights, expected, scales
 from tests.ranking.made import model, observation
 
 
@@ -90,3 +93,55 @@ def test_a_mixture_counts_as_a_dense_model_between_its_two_sizes():
 def test_larger_and_newer_models_are_expected_to_be_better():
     assert expected(model(billions=8)) < expected(model(billions=32))
     assert expected(model(released=date(2024, 1, 1))) < expected(model(released=date(2026, 1, 1)))
+
+
+def test_who_ties_stands_in_one_place():
+    values = dict(zip(NAMES, [40.0, 40.0, 40.0, 50.0, 50.0, 50.0, 60.0, 60.0, 60.0], strict=True))
+    found = scales(board("x", values), MODELS)["x", None]
+    assert len({found.normalise(value) for value in values.values()}) == 3
+
+
+@given(st.lists(st.floats(0, 100), min_size=8, max_size=20), st.lists(st.floats(-50, 150), min_size=2, max_size=8))
+def test_a_higher_mark_never_stands_lower(taken, asked):
+    models = [model(f"acme/m{index}-8B") for index in range(len(taken))]
+    values = {f"m{index}": value for index, value in enumerate(taken)}
+    found = scales(board("x", values), models)["x", None]
+    places = [found.normalise(value) for value in sorted(asked)]
+    assert places == sorted(places)
+    assert all(0 <= place <= 100 for place in places)
+
+
+@given(st.integers(0, 14), st.floats(0, 1e6), st.integers(0, 14))
+def test_whatever_one_taker_writes_moves_another_by_a_few_points_only(which, value, other):
+    models = [model(f"acme/m{index}-{2 + index}B", billions=2 + index) for index in range(15)]
+    rows = [observation(of.id, 40.0 + 2 * index, benchmark="x", scale="elo") for index, of in enumerate(models)]
+    wild = [replace(row, value=value) if index == which else row for index, row in enumerate(rows)]
+    before, after = (scales(taken, models)["x", None].normalise(40.0 + 2 * other) for taken in (rows, wild))
+    assert abs(before - after) < 5
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_does_not_matter(chance):
+    rows = board("x", {name: index**2 for index, name in enumerate(NAMES)}) + board(
+        "y", {name: 1000 - index for index, name in enumerate(NAMES)}, scale="elo", variant="high"
+    )
+    shuffled, models = chance.sample(rows, len(rows)), chance.sample(MODELS, len(MODELS))
+    assert scales(shuffled, models) == scales(rows, MODELS)
+
+
+def test_rows_on_another_scale_than_most_are_left_out():
+    elo = board("arena", {name: 1200.0 + 10 * index for index, name in enumerate(NAMES)}, scale="elo")
+    mixed = scales([*elo, *board("arena", {"m9": 1.0}, scale="0-100 (lower is better)")], MODELS)
+    assert mixed == scales(elo, MODELS)
+
+
+def test_a_sister_dates_a_model_without_a_date_and_a_stranger_does_not():
+    sister = model("acme/a-8B", lineage="a", generation="2", released=date(2026, 3, 1))
+    of = [model(id_, lineage="a", generation="2", released=None) for id_ in ("acme/a-70B", "other/a-70B")]
+    older = model("acme/a1-8B", lineage="a", generation="1", released=date(2025, 3, 1))
+    assert [one.released for one in dated([*of, sister, older])] == [
+        date(2026, 3, 1),
+        None,
+        sister.released,
+        older.released,
+    ]
