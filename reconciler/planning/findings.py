@@ -11,9 +11,11 @@ from reconciler.domain.observation import UnknownTarget
 from reconciler.domain.plan import Budget, Drift
 from reconciler.domain.units import show_bytes
 from reconciler.planning.content import as_recorded
+from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
 from reconciler.planning.shortage import shortage
+from reconciler.ranking.rank import CONTEXT_STEP
 
 
 def findings(scene: Scene, picks: Sequence[Pick]) -> tuple[str, ...]:
@@ -108,27 +110,42 @@ def _orphans(scene: Scene) -> list[str]:
 
 
 def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:
+    """Targets that serve another context than was planned, where that matters, and what to set."""
     found = []
     for pick in picks:
-        observed = scene.observed.get(pick.option.target.name)
-        model = pick.option.installed
-        served = (model.model_context if model else None) or (observed.served_context if observed else None)
-        if served is None and pick.option.target.runtime == "ollama":
-            served = ollama_default_context(scene.hardware(pick.option.target).vram_bytes)
-        if pick.slot.context is not None and served is not None and served < pick.option.context:
-            found.append(_shorter(pick, served, own=model is not None and model.model_context is not None))
+        observed, option = scene.observed.get(pick.option.target.name), pick.option
+        own = option.installed.model_context if option.installed else None
+        served = own or (observed.served_context if observed else None)
+        if served is None and option.target.runtime == "ollama":
+            served = ollama_default_context(scene.hardware(option.target).vram_bytes)
+        if served is None:
+            continue
+        said, tokens = _shorter(pick, served) or _longer(option, served) or ("", 0)
+        if said and option.target.runtime == "ollama":
+            said += f": start the server with OLLAMA_CONTEXT_LENGTH={tokens}"
+            said += f", unless the model was made with num_ctx {own}" if own else ""
+        if said:
+            found.append(f"{pick.address}: {option.target.name} {said}")
     return found
 
 
-def _shorter(pick: Pick, served: int, *, own: bool) -> str:
-    """A target that serves less than the slot asks, and what would change that."""
+def _shorter(pick: Pick, served: int) -> tuple[str, int] | None:
+    """It serves less than the slot asks; and how many tokens it should."""
     option = pick.option
+    if pick.slot.context is None or served >= option.context:
+        return None
     asked = f"max, here {option.context}" if option.context_is_max else f"{option.context}"
-    remedy = ""
-    if option.target.runtime == "ollama":
-        remedy = f": start the server with OLLAMA_CONTEXT_LENGTH={option.context}"
-        remedy += f", unless the model was made with num_ctx {served}" if own else ""
-    return f"{pick.address}: {option.target.name} serves {served} tokens, the slot asks {asked}{remedy}"
+    return f"serves {served} tokens, the slot asks {asked}", option.context
+
+
+def _longer(option: Option, served: int) -> tuple[str, int] | None:
+    """An Ollama serves more than fits: what is planned fits, what it will load does not."""
+    served = min(served, option.candidate.model.context_length or served)
+    fitting = option.assessment.memory.max_context
+    if option.target.runtime != "ollama" or not option.assessment.fits or fitting is None or fitting >= served:
+        return None
+    tokens = max(option.context, fitting - fitting % CONTEXT_STEP)
+    return f"serves {served} tokens, and {fitting} fit, so that the processor would do a part of the work", tokens
 
 
 def _memory(scene: Scene, picks: Sequence[Pick]) -> list[str]:

@@ -36,8 +36,7 @@ def test_a_wrong_context_is_one_problem(value: object) -> None:
 def test_a_command_line_takes_what_a_file_takes(text: str) -> None:
     try:
         parsed = parse_context(text)
-    except ValueError as error:
-        assert "32768, or max" in str(error)
-    else:
-        assert in_a_file(parsed) == parsed
-        assert str(parsed) == text.strip().lstrip("0") or parsed == int(text)
+    except ValueError:
+        return
+    assert in_a_file(parsed) == parsed
+    assert parsed == "max" or parsed == int(text)

@@ -186,12 +186,14 @@ def test_the_command_of_a_target_driven_by_hand_has_it_all() -> None:
     assert row.command == f"llama-server -hf {NAME}-GGUF:Q4_K_M -c 80000 -np 2 -ctk q8_0 -ctv q8_0"
 
 
-def served(slot: Slot, *, tokens: int | None, own: int | None = None) -> tuple[str, ...]:
+def served(
+    slot: Slot, *, tokens: int | None, own: int | None = None, vram_gib: float = 24, most: int = 40_000
+) -> tuple[str, ...]:
     """The findings about context on an Ollama that has the model."""
     where = target("local", path=None, runtime="ollama", endpoint="http://127.0.0.1:11434")
     name = f"hf.co/{NAME}-GGUF:Q4_K_M"
     there = observed(installed(FILES, name=name, model_context=own), key=where.key)
-    seen = world(model(NAME, context=40_000)).model_copy(
+    seen = world(model(NAME, context=most), vram_gib=vram_gib).model_copy(
         update={"targets": (there.model_copy(update={"served_context": tokens}),)}
     )
     ours = record(entry(FILES, "slot/chat[0]", model_id=NAME, target_key=where.key, name=name))
@@ -214,3 +216,15 @@ def test_a_target_that_serves_enough_is_no_finding() -> None:
     assert served(Slot(name="chat", context=16_384), tokens=16_384) == ()
     assert served(Slot(name="chat"), tokens=2048) == (), "the slot asks for no context"
     assert served(Slot(name="chat", context=16_384), tokens=None) == (), "32768 by its memory of 24 GiB"
+
+
+def test_an_ollama_that_serves_more_than_fits_is_a_finding() -> None:
+    (most,) = served(Slot(name="chat"), tokens=131_072, vram_gib=8, most=131_072)
+    assert most.startswith("slot/chat[0]: local serves 131072 tokens, and ")
+    number = int(most.rpartition("=")[2])
+    assert 4096 < number < 32_768
+    assert number % 1024 == 0
+    assert served(Slot(name="chat"), tokens=131_072, vram_gib=8, most=8192) == (), (
+        "it serves no more than the model has"
+    )
+    assert served(Slot(name="chat"), tokens=131_072, vram_gib=24, most=131_072) == (), "it fits"
