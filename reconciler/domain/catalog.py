@@ -53,6 +53,12 @@ class Attention:
     """(tokens per cached entry, layers) of ``compressed``; ratio 0 keeps the window only."""
     source: str = ""
     """Where the layout comes from."""
+    indexer_head_dim: int = 0
+    """Keys of a sparse-attention index, one per token and layer beside the cache."""
+    full_elements: int = 0
+    """Values per token that all full layers together cache, where heads differ by layer; 0: as the fields above say."""
+    window_elements: int = 0
+    """The same of all window layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,10 @@ class Architecture:
     experts: int | None = None
     active_experts: int | None = None
     attention: Attention | None = None
+    feed_forward: int | None = None
+    """Width of the widest dense feed-forward layer."""
+    expert_feed_forward: int | None = None
+    """Width of one expert."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ _MODEL_TYPES: tuple[tuple[type, ...], ...] = (
     (str, _NONE), (list,), (list,), (str, _NONE), (int,), (int,), (int,), (list,),
 )  # fmt: skip
 _ARCHITECTURE_TYPES: tuple[tuple[type, ...], ...] = ((str, _NONE), *((int, _NONE),) * 8, (dict, _NONE))
+_WIDTH_TYPES: tuple[tuple[type, ...], ...] = ((int, _NONE), (int, _NONE))
+"""Widths of feed-forward layers stand at the end of a row that knows one."""
 _REPOSITORY_TYPES: tuple[tuple[type, ...], ...] = ((str,), (int,), (bool,), (int,), (bool, _NONE), (list,))
 _BUILD_TYPES: tuple[tuple[type, ...], ...] = ((int,), (int,), (bool,), (list,), (list,), (bool, _NONE))
 _ATTENTION_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Attention)}
@@ -136,7 +138,8 @@ def _architecture_row(it: Architecture) -> list[Any]:
         for name, default in _ATTENTION_DEFAULTS.items()
         if getattr(it.attention, name) != default
     }
-    return [it.name, *sizes, attention]
+    widths = [it.feed_forward, it.expert_feed_forward]
+    return [it.name, *sizes, attention, *(widths if any(widths) else ())]
 
 
 def _repository_row(repository: Repository, texts: _Texts) -> list[Any]:
@@ -215,8 +218,9 @@ def _model(row: Any, texts: tuple[str, ...]) -> CatalogModel:
 
 
 def _architecture(row: Any) -> Architecture:
-    _typed(row, _ARCHITECTURE_TYPES)
-    name, layers, hidden, heads, kv_heads, head_dim, vocab, experts, active, attention = row
+    has_widths = type(row) is list and len(row) > len(_ARCHITECTURE_TYPES)
+    _typed(row, (*_ARCHITECTURE_TYPES, *_WIDTH_TYPES) if has_widths else _ARCHITECTURE_TYPES)
+    name, layers, hidden, heads, kv_heads, head_dim, vocab, experts, active, attention, *widths = row
     return Architecture(
         name,
         layers,
@@ -228,6 +232,7 @@ def _architecture(row: Any) -> Architecture:
         experts,
         active,
         None if attention is None else _attention(attention),
+        *widths,
     )
 
 

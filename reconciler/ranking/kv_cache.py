@@ -1,24 +1,43 @@
-"""What the attention cache takes, by the model's real architecture."""
+"""What the attention cache takes, by the model's real architecture: what its tokens need, and what is allocated.
+
+Source:
+    llama.cpp at b10434 (its log lines compared in tests/e2e/test_memory_real.py) and b10605 (read):
+    ``llama_kv_cache`` (rows by layer, cells), ``llama_kv_cache_iswa`` (cells of window layers), ``llama_context``
+    (context rounded up to 256, by sequence unless unified), ``llama_kv_cache_dsv4``, ``llama_kv_cache_dsa``,
+    ``llama_memory_recurrent``.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 from reconciler.domain.catalog import Architecture, Attention
+from reconciler.domain.estimate import KvCache
 from reconciler.domain.units import Bytes
 
-KvCache = Literal["f16", "q8_0", "q4_0"]
-
-# A block of 32 values takes 34 and 18 bytes. Source: ggml's block_q8_0 and block_q4_0.
 ELEMENT_BYTES: dict[KvCache, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+"""A block of 32 values takes 34 and 18 bytes. Source: ggml's block_q8_0 and block_q4_0."""
 
-_ENCODERS = ("bert", "xlm-roberta", "xlmroberta", "t5encoder")
-"""Architectures that read a text whole and keep no cache."""
+CELL_PADDING = 256
+"""Cells are allocated in so many. Source: ``llama_context`` and ``llama_kv_cache_iswa``."""
+UBATCH = 512
+"""Tokens in flight: a window layer keeps them beside its window. Source: llama.cpp's default ``--ubatch-size``."""
+
+_ENCODERS = ("bert", "xlm-roberta", "xlmroberta", "t5encoder", "gemma-embedding", "gemma_embedding")
+"""Architectures that read a text whole and keep no cache. Source: ``llama_model::create_memory``."""
 
 _RECURRENT = ("hybrid-linear", "hybrid-mamba", "hybrid-mamba-parallel", "hybrid-conv")
+_DENSE_STATE, _MAMBA_1_STATE = 128, 16
+_INDEXER_DIM = 128
+_COMPRESSOR_ROWS = {4: 8, 128: 128}
+"""Tokens that the compressor of a layer keeps uncompressed, by its ratio. Source: ``llama_kv_cache_dsv4``."""
+
+
+def padded(count: int) -> int:
+    """``count`` cells, rounded up to whole allocations."""
+    return -(-count // CELL_PADDING) * CELL_PADDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +52,61 @@ class KvShape:
     """Tokens those layers keep."""
     state_bytes: int
     """Recurrent state of one sequence, whatever the context."""
+    compressed: tuple[tuple[int, float], ...] = ()
+    """(tokens per entry, cached values per entry) of layers that keep a compressed context."""
 
     def elements(self, context: int) -> float:
-        return self.full_elements * context + self.window_elements * min(context, self.window)
+        """Values that ``context`` tokens need."""
+        kept = self.full_elements * context + self.window_elements * min(context, self.window)
+        return kept + sum(each * (context / ratio) for ratio, each in self.compressed)
+
+    def window_cells(self, sequences: int = 1) -> int:
+        """Cells a window layer is given at most: those of ``sequences`` that share it, and the tokens in flight."""
+        return padded(self.window * sequences + UBATCH) if self.window_elements else 0
+
+    def allocated(self, cells: int, window_cells: int) -> float:
+        """Values there is room for, with so many cells for the context and for the window."""
+        kept = self.full_elements * cells + self.window_elements * min(cells, window_cells)
+        return kept + sum(each * padded(-(-cells // ratio)) for ratio, each in self.compressed)
 
 
-def _layers_with_cache(layers: int, attention: Attention | None) -> tuple[float, float]:
+def _layers_with_cache(layers: int, attention: Attention | None) -> tuple[int, int]:
     """(full layers, window layers) that store a cache of their own; every layer is full where nothing else is known."""
     if attention is None:
-        return float(layers), 0.0
+        return layers, 0
     full, window = attention.full_layers, attention.window_layers
     if full is None and attention.global_every:
         full = layers // attention.global_every
+    if full is None and attention.kind in _RECURRENT:
+        full = _usual_attention_layers(layers, attention.kind)
     if attention.window is not None and attention.kind not in _RECURRENT:
         full = full if full is not None else (0 if window is None else layers - window)
         window = window if window is not None else layers - full
     full, window = (layers if full is None else full), window or 0
-    own = max(0, layers - attention.kv_shared_layers) / layers
-    return full * own, window * own
+    own = max(0, layers - attention.kv_shared_layers)
+    if own == layers:
+        return full, window
+    own_full = round(full * own / layers)
+    return own_full, max(0, min(window, own - own_full))
+
+
+def _usual_attention_layers(layers: int, kind: str) -> int:
+    """Attention layers of a hybrid whose list nobody states: what the models of its kind have.
+
+    Source: the model cards of Granite 4.0 H (4 of 40, 4 of 32), LFM2 (6 of 16, 8 of 30, 6 of 24, 10 of 40) and Kimi
+    Linear (7 of 27).
+    """
+    if kind == "hybrid-conv":
+        return min(layers, max(6, -(-layers // 4)))
+    if kind == "hybrid-mamba":
+        return -(-layers // 10)
+    return -(-layers // 4) if kind == "hybrid-linear" else layers
 
 
 def _elements_per_layer(architecture: Architecture, attention: Attention | None) -> tuple[float, float] | None:
     """(values per token of a full layer, of a window layer), keys and values together; None: not known."""
     if attention is not None and attention.kv_lora_rank:
-        latent = float(attention.kv_lora_rank + (attention.qk_rope_head_dim or 0))
+        latent = float(attention.kv_lora_rank + (attention.qk_rope_head_dim or 0) + attention.indexer_head_dim)
         return latent, latent
     heads, head_dim = architecture.kv_heads or architecture.heads, architecture.head_dim
     if head_dim is None and architecture.hidden and architecture.heads:
@@ -74,8 +124,8 @@ def _elements_per_layer(architecture: Architecture, attention: Attention | None)
 def _state_bytes(architecture: Architecture, attention: Attention | None, full: float) -> int:
     """State of the recurrent layers: as stated, else 2 × hidden × 128 values of 4 bytes a layer, which is Mamba-2's.
 
-    Short convolutions keep two positions only. Source for the shape: Mamba-2's published defaults (expand 2,
-    state 128); linear attention of the Qwen3.5 kind needs a little less.
+    Short convolutions keep two positions only, Mamba-1 keeps 16 values in place of 128 and three positions. Source
+    for the shapes: the published defaults (expand 2; state 128 and 16); linear attention needs a little less.
     """
     if attention is None or attention.kind not in _RECURRENT:
         return 0
@@ -83,8 +133,29 @@ def _state_bytes(architecture: Architecture, attention: Attention | None, full: 
         return attention.state_bytes
     layers, hidden = architecture.layers or 0, architecture.hidden or 0
     recurrent = layers if attention.kind == "hybrid-mamba-parallel" else max(0.0, layers - full)
-    width = 2 if attention.kind == "hybrid-conv" else 2 * 128
+    width = 2 if attention.kind == "hybrid-conv" else 2 * _DENSE_STATE
+    if (architecture.name or "").lower() == "jamba":
+        width = 2 * (_MAMBA_1_STATE + 3)
     return round(recurrent * hidden * width * 4)
+
+
+def _compressed_shape(architecture: Architecture, attention: Attention) -> KvShape | None:
+    """Keys only: every layer keeps a window, and those with a ratio an entry per so many tokens, the ones with ratio 4
+    also an index of it.
+    """
+    dim, layers = architecture.head_dim, architecture.layers or 0
+    if not dim:
+        return None
+    index = attention.indexer_head_dim or _INDEXER_DIM
+    entries: list[tuple[int, float]] = []
+    state = 0
+    for ratio, count in attention.compressed_layers:
+        if ratio <= 0:
+            continue
+        width = dim + (index if ratio == min(_COMPRESSOR_ROWS) else 0)
+        entries.append((ratio, float(count * width)))
+        state += count * _COMPRESSOR_ROWS.get(ratio, ratio) * 2 * width * 4
+    return KvShape(0.0, float(layers * dim), attention.window or 0, state, tuple(entries))
 
 
 @lru_cache(maxsize=65_536)
@@ -93,27 +164,38 @@ def kv_shape(architecture: Architecture) -> KvShape | None:
     layers = architecture.layers
     if layers is None or layers <= 0:
         return None
-    if architecture.name is not None and any(word in architecture.name.lower() for word in _ENCODERS):
+    if is_encoder(architecture):
         return KvShape(0.0, 0.0, 0, 0)
     attention = architecture.attention
+    if attention is not None and attention.kind == "compressed" and attention.compressed_layers:
+        return _compressed_shape(architecture, attention)
+    full, window = _layers_with_cache(layers, attention)
+    size = (attention.window or 0) if attention is not None else 0
+    if attention is not None and (attention.full_elements or attention.window_elements):
+        kept = (float(attention.full_elements), float(attention.window_elements))
+        return KvShape(*kept, size, _state_bytes(architecture, attention, full))
     elements = _elements_per_layer(architecture, attention)
     if elements is None:
         return None
-    full, window = _layers_with_cache(layers, attention)
     return KvShape(
         full_elements=full * elements[0],
         window_elements=window * elements[1],
-        window=(attention.window or 0) if attention is not None else 0,
+        window=size,
         state_bytes=_state_bytes(architecture, attention, full),
     )
 
 
+def is_encoder(architecture: Architecture) -> bool:
+    """Whether it reads a text whole and keeps no cache."""
+    return architecture.name is not None and any(word in architecture.name.lower() for word in _ENCODERS)
+
+
 def kv_bytes(architecture: Architecture, context: int, kv_cache: KvCache = "f16", parallel: int = 1) -> Bytes | None:
-    """Memory the attention cache takes when the context is full.
+    """Memory that the tokens of a full context need in the attention cache.
 
     Keys and values of every layer that keeps them: grouped heads, an explicit head size, layers that keep a window
     only, one compressed row per token with latent attention, nothing in layers that share another's cache. Recurrent
-    state is not in it (``KvShape.state_bytes``).
+    state is not in it (``KvShape.state_bytes``), nor what an allocation rounds up (``kv_allocated_bytes``).
 
     Args:
         architecture: dimensions of the model.
@@ -128,3 +210,33 @@ def kv_bytes(architecture: Architecture, context: int, kv_cache: KvCache = "f16"
     if shape is None:
         return None
     return Bytes(math.ceil(shape.elements(max(0, context)) * ELEMENT_BYTES[kv_cache] * max(1, parallel)))
+
+
+def kv_allocated_bytes(
+    architecture: Architecture,
+    context: int,
+    kv_cache: KvCache = "f16",
+    parallel: int = 1,
+    *,
+    unified: bool = False,
+) -> Bytes | None:
+    """Memory that llama.cpp allocates for the attention cache: the sizes it logs as ``llama_kv_cache: size``.
+
+    The context is rounded up to whole cells, and a window layer has room for the tokens in flight beside its window.
+
+    Args:
+        architecture: dimensions of the model.
+        context: tokens of one sequence; of all together where they are unified.
+        kv_cache: type of the cached values.
+        parallel: sequences (``--parallel``).
+        unified: the sequences share one context (``--kv-unified``).
+
+    Returns:
+        Bytes; None where the dimensions are not known.
+    """
+    shape = kv_shape(architecture)
+    if shape is None:
+        return None
+    sequences = max(1, parallel)
+    values = shape.allocated(padded(max(1, context)), shape.window_cells(sequences if unified else 1))
+    return Bytes(math.ceil(values * ELEMENT_BYTES[kv_cache] * (1 if unified else sequences)))
