@@ -31,7 +31,8 @@ _Z80 = 1.2816
 """Half of an 80 % interval of a normal distribution, in standard deviations."""
 _DEVIATION_ALONE = 6.0
 """Standard deviation of one fresh direct observation, in points. Source: ``scripts/fit_quality_prior.py``: two boards
-of one profile place the same model 3 to 9 points apart, 5 at the median of the pairs of boards."""
+of one profile place the same model 3 to 9 points apart, 5 at the median of the pairs of boards (the hallucination
+rate, which goes with nothing else, apart)."""
 _DEVIATION_INHERITED, _DEVIATION_FAR, _DEVIATION_UNKNOWN = 4.0, 12.0, 14.0
 """What inheriting adds to the lender's own deviation where it is the same model but for its name, and where it is not
 like it at all; and where there is no lender. Source: the same script: what measured models would inherit lies within
@@ -178,9 +179,9 @@ class EvidenceIndex:
         covered = min(1.0, math.fsum(shares))
         merged = merge(parts, shares)
         if merged.weight <= 0:
-            return self._inherited(model, profile)
+            return self.inherited(model, profile)
         measured = _measured(parts, merged, min(1.0, own / covered))
-        return measured if covered >= 1.0 - 1e-9 else _completed(measured, covered, self._inherited(model, profile))
+        return measured if covered >= 1.0 - 1e-9 else _completed(measured, covered, self.inherited(model, profile))
 
     def _general_parts(
         self, model: CatalogModel, profile: Profile, quant: str | None, room: float
@@ -260,7 +261,7 @@ class EvidenceIndex:
             min(1.0, math.fsum(shares)), merged.multiplier, _deviation(parts, merged), tuple(parts[:2]),
         )  # fmt: skip
 
-    def _inherited(self, model: CatalogModel, profile: Profile) -> ModelQuality:
+    def inherited(self, model: CatalogModel, profile: Profile) -> ModelQuality:
         """From the lineage, by the benchmarks of the profile, else by the general ones; else from size and date."""
         found = self._lent_by_lineage(model, profile)
         if found is None and profile not in ("general", "embedding"):
