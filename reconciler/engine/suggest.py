@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.desired import MIN_BITS_PER_WEIGHT, DesiredState, Pool, Slot, Target
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import Assessment, Profile
-from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.hardware import Confidence, HardwareReading
 from reconciler.domain.names import OLLAMA_LIBRARY
 from reconciler.domain.observation import Observation, ObservedTarget
 from reconciler.domain.plan import Overrides
@@ -19,7 +20,7 @@ from reconciler.domain.units import Bytes
 from reconciler.engine.observe import observe
 from reconciler.engine.world import Freshness, World
 from reconciler.errors import UsageError
-from reconciler.planning.eligible import consider, requirement_of
+from reconciler.planning.eligible import consider, numbers_of
 from reconciler.planning.option import Option, Rejected
 from reconciler.planning.scene import Scene
 from reconciler.planning.trust import distrust_of_repository
@@ -47,14 +48,35 @@ class Suggestion(Frozen):
     low: float
     high: float
     tokens_per_second: float
+    tokens_per_second_low: float
+    tokens_per_second_high: float
+    """80 % interval, as ``low`` and ``high`` are of the score."""
+    speed_basis: Literal["measured", "estimated"]
+    """Measured: on this very machine."""
+    measured_at: str | None
+    """ISO date of the measurement."""
+    speed_confidence: Confidence
+    offloaded: float
+    """Share of the bytes outside the accelerator, 0 to 1."""
     memory_bytes: Bytes
+    """At ``context``."""
+    context: int
+    """Tokens it was judged at."""
     max_context: int | None
+    """The largest context that fits; None: not even one token does."""
+    context_length: int | None
+    """The model's own."""
+    confidence: Confidence
+    """In the quality."""
     evidence: str
     """Grade of the weakest evidence; ``none`` where nothing was measured."""
     evidence_date: str | None
     """Of the newest observation that counts."""
     license: str | None
     ollama_tag: str | None
+    params: int | None
+    active_params: int | None
+    released: str | None
 
 
 class PackagerOpening(Frozen):
@@ -78,6 +100,8 @@ class Suggestions(Frozen):
     policy: str
     """The file whose trust was applied; ``everybody`` without one."""
     hardware: HardwareReading
+    ranked_at: str
+    """ISO date: observations age against it."""
     catalogue_date: str
     catalogue_origin: str
     eligible: int
@@ -98,6 +122,10 @@ class Question:
     top: int | None = 10
     everything: bool = False
     """Also what is not eligible, with reasons."""
+
+
+_Refused = tuple[int, Assessment, Rejected]
+"""A context, the numbers at it, and the verdict."""
 
 
 async def scene_for(
@@ -154,7 +182,7 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
     best: dict[str, Option] = {}
     for option in considered.options:
         best.setdefault(option.candidate.model.id, option)
-    rows = [_eligible(option.assessment) for option in best.values()]
+    rows = [suggestion_of(option.assessment, option.context) for option in best.values()]
     rejected = _not_eligible(scene, slot, target, considered.rejected, best) if question.everything else []
     observation = scene.observation
     return Suggestions(
@@ -163,6 +191,7 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
         target=target.name,
         policy=policy,
         hardware=observation.hardware,
+        ranked_at=scene.today.isoformat(),
         catalogue_date=observation.catalogue.generated_at.isoformat(),
         catalogue_origin=observation.catalogue.origin,
         eligible=len(best),
@@ -173,43 +202,38 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
     )
 
 
-def _eligible(assessment: Assessment) -> Suggestion:
-    return suggestion_of(assessment, None)
-
-
 def _not_eligible(
     scene: Scene, slot: Slot, target: Target, rejected: Iterable[Rejected], best: dict[str, Option]
 ) -> list[Suggestion]:
     """For each model without an eligible candidate, the one that came nearest; best of them first."""
-    groups: dict[str, list[tuple[Assessment, Rejected]]] = defaultdict(list)
+    groups: dict[str, list[_Refused]] = defaultdict(list)
     for verdict in rejected:
         model = verdict.candidate.model
         if model.id not in best and model_serves(model, slot.profile):
-            groups[model.id].append((assessed(scene, slot, target, verdict), verdict))
-    nearest = [min(group, key=nearness) for group in groups.values()]
-    nearest.sort(key=lambda pair: order_key(pair[0]))
-    return [suggestion_of(assessment, verdict) for assessment, verdict in nearest]
+            groups[model.id].append((*numbers(scene, slot, target, verdict), verdict))
+    nearest = [min(group, key=lambda one: nearness(*one[1:])) for group in groups.values()]
+    nearest.sort(key=lambda one: order_key(one[1]))
+    return [suggestion_of(assessment, context, verdict) for context, assessment, verdict in nearest]
 
 
-def nearness(pair: tuple[Assessment, Option | Rejected]) -> tuple[bool, bool, bool, object]:
+def nearness(assessment: Assessment, verdict: Option | Rejected) -> tuple[bool, bool, bool, object]:
     """What has numbers came nearest; then what would rank first; among the unfit the smallest."""
-    assessment, verdict = pair
     is_coarse = normalise(assessment.candidate.quant).bits_per_weight < MIN_BITS_PER_WEIGHT
     last = order_key(assessment) if assessment.fits else (assessment.memory.total_bytes, assessment.candidate.key)
     return verdict.assessment is None, is_coarse, not assessment.fits, last
 
 
-def assessed(scene: Scene, slot: Slot, target: Target, verdict: Option | Rejected) -> Assessment:
-    """The numbers of a candidate, also where it was rejected before anybody computed them."""
-    if verdict.assessment is not None:
-        return verdict.assessment
-    candidate = verdict.candidate
-    return scene.assess(candidate, requirement_of(slot, candidate.model), target)
+def numbers(scene: Scene, slot: Slot, target: Target, verdict: Option | Rejected) -> tuple[int, Assessment]:
+    """The context of a candidate in tokens and its numbers there, also where it was rejected before anybody asked."""
+    if isinstance(verdict, Option):
+        return verdict.context, verdict.assessment
+    context, assessment = numbers_of(scene, slot, target, verdict.candidate)
+    return context, verdict.assessment or assessment
 
 
-def suggestion_of(assessment: Assessment, verdict: Rejected | None) -> Suggestion:
-    """An assessment as a line."""
-    candidate, parts = assessment.candidate, assessment.quality.parts
+def suggestion_of(assessment: Assessment, context: int, verdict: Rejected | None = None) -> Suggestion:
+    """An assessment at a context, in tokens, as a line."""
+    candidate, speed, parts = assessment.candidate, assessment.speed, assessment.quality.parts
     model, organisation = candidate.model, candidate.repository.organisation
     return Suggestion(
         model_id=model.id,
@@ -224,13 +248,25 @@ def suggestion_of(assessment: Assessment, verdict: Rejected | None) -> Suggestio
         score=round(assessment.score, 2),
         low=round(assessment.low, 2),
         high=round(assessment.high, 2),
-        tokens_per_second=round(assessment.speed.tokens_per_second, 1),
+        tokens_per_second=round(speed.tokens_per_second, 1),
+        tokens_per_second_low=round(speed.low, 1),
+        tokens_per_second_high=round(speed.high, 1),
+        speed_basis=speed.basis,
+        measured_at=speed.measured_at,
+        speed_confidence=speed.confidence,
+        offloaded=round(speed.offloaded, 3),
         memory_bytes=assessment.memory.total_bytes,
+        context=context,
         max_context=assessment.memory.max_context,
+        context_length=model.context_length,
+        confidence=assessment.quality.confidence,
         evidence=assessment.quality.evidence if parts else "none",
         evidence_date=max((part.observed_at for part in parts), default=None),
         license=model.license,
         ollama_tag=model.ollama_tag,
+        params=model.params,
+        active_params=model.active_params,
+        released=model.released.isoformat() if model.released else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -13,8 +14,7 @@ from reconciler.cli.views.plan import plan_markdown, plan_text
 from reconciler.cli.views.report import report_text
 from reconciler.cli.views.suggest import suggestions_text
 from reconciler.domain.catalogue_description import describe
-from reconciler.domain.estimate import EvidencePart
-from reconciler.domain.hardware import HardwareReading
+from reconciler.domain.estimate import EvidencePart, MemoryEstimate, QualityEstimate, SpeedEstimate
 from reconciler.domain.plan import (
     Action,
     Budget,
@@ -29,19 +29,12 @@ from reconciler.domain.plan import (
 )
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import GB, Bytes
-from reconciler.engine.explain import (
-    CapabilityClaim,
-    Explanation,
-    MemoryParts,
-    QualityParts,
-    Sibling,
-    SpeedParts,
-)
-from reconciler.engine.suggest import PackagerOpening, Suggestion, Suggestions
-from tests.builders import catalogue, hardware, model
+from reconciler.engine.explain import CapabilityClaim, Explanation, Rung, Sibling
+from reconciler.engine.suggest import PackagerOpening
+from tests.builders import catalogue, model
 from tests.cli.line import TODAY
+from tests.cli.suggested import READING, ranking, suggestion
 
-READING = HardwareReading(hardware=hardware(), source="simulated")
 PRINT = Fingerprint(desired="d", record_generation=1, targets=(), hardware="h", policy="p")
 EVIDENCE = RowEvidence(
     score=57.63, low=52.0, high=63.0, tokens_per_second=96.2, memory_bytes=Bytes(7 * GB), context=32768,
@@ -148,32 +141,41 @@ def test_report(snapshot: object) -> None:
     assert report_text(Report(plan=IN_SYNC, remaining=IN_SYNC, verified=True)) == "In sync: 1 kept."
 
 
-def suggestion(model_id: str, score: float, **changes: object) -> Suggestion:
-    base = Suggestion(
-        model_id=model_id, quant="Q4_K_M", repository=f"{model_id}-GGUF", packager=None, bytes=Bytes(5 * GB),
-        exact=True, eligible=True, score=score, low=score - 5, high=score + 5, tokens_per_second=88.4,
-        memory_bytes=Bytes(7 * GB), max_context=40960, evidence="direct", evidence_date="2026-10-01",
-        license="apache-2.0", ollama_tag=None,
-    )  # fmt: skip
-    return base.model_copy(update=changes)
-
-
 def test_suggestions(snapshot: object) -> None:
     unfit = suggestion("zai-org/GLM", 0, eligible=False, reason="does-not-fit", message="needs 90.0 GB at 4096 tokens")
     closed = suggestion(
         "meta/L", 44, eligible=False, reason="publisher-not-allowed", message="meta is not in allowedOrgs"
     )
-    found = Suggestions(
-        profile="coding", context=None, target="local", policy="f", hardware=READING, catalogue_date="2026-11-22",
-        catalogue_origin="bundled", eligible=7,
-        rows=(suggestion("Qwen/Qwen3-8B", 57.6), suggestion("google/g", 40, packager="unsloth", exact=False,
-                                                            evidence="none", evidence_date=None)),
+    found = ranking(
+        suggestion("Qwen/Qwen3-8B", 57.6),
+        suggestion("google/g", 40, packager="unsloth", exact=False, evidence="none", evidence_date=None),
+        eligible=7,
         rejected=(closed, unfit),
         packagers=(PackagerOpening(name="bartowski", allowed=False, models=12, only_here=3),
                    PackagerOpening(name="ggml-org", allowed=True, models=9, only_here=0)),
     )  # fmt: skip
     assert suggestions_text(found) == snapshot
     assert suggestions_text(found.model_copy(update={"rows": (), "rejected": (), "eligible": 0})) == snapshot
+
+
+def test_a_narrow_terminal_loses_columns_and_says_which(snapshot: object) -> None:
+    measured = suggestion(
+        "Qwen/Qwen3-8B", 57.6, speed_basis="measured", measured_at="2026-11-20", max_context=21_504,
+        speed=5.6, tokens_per_second_low=5.4, tokens_per_second_high=5.7,
+    )  # fmt: skip
+    found = ranking(measured, suggestion("mistralai/Mistral-Small-3.2-24B-Instruct-2506", 40, max_context=None))
+    texts = {width: suggestions_text(found, width=width) for width in (0, 120, 80, 40)}
+    assert "\n\n".join(texts.values()) == snapshot
+    for text in texts.values():
+        assert "57.6" in text
+        assert "context" in text
+        assert "21k/40k" in text
+    assert max(map(len, texts[120].splitlines())) <= 120
+
+
+def rung(context: int, *, fits: bool) -> Rung:
+    return Rung(context=context, memory_bytes=Bytes(context * 600_000), fits=fits, tokens_per_second=80.0,
+                small_cache_bytes=Bytes(context * 500_000), small_cache_fits=True)  # fmt: skip
 
 
 def explanation(**changes: object) -> Explanation:
@@ -190,16 +192,17 @@ def explanation(**changes: object) -> Explanation:
         capabilities=(CapabilityClaim(name="tools", sources=("xinference", "llmfit")),), ollama_tag="qwen3:8b",
         profile="coding", context=16384, target="local", policy="f", hardware=READING, capacity_bytes=Bytes(24 * GB),
         eligible=True, fits=True, reason=None, message="", remedies=(), score=57.63, low=52.1, high=63.0,
-        memory=MemoryParts(weights_bytes=Bytes(5 * GB), kv_bytes=Bytes(2_415_919_104), kv_bytes_per_token=147_456.0,
+        memory=MemoryEstimate(weights_bytes=Bytes(5 * GB), kv_bytes=Bytes(2_415_919_104), kv_bytes_per_token=147_456.0,
                            state_bytes=Bytes(0), compute_bytes=Bytes(300_000_000), overhead_bytes=Bytes(500_000_000),
                            total_bytes=Bytes(8_215_919_104), basis="architecture", weights_basis="file",
                            max_context=40960),
-        speed=SpeedParts(tokens_per_second=88.4, low=70.0, high=110.0, confidence="high", offloaded=0.0,
+        speed=SpeedEstimate(tokens_per_second=88.4, low=70.0, high=110.0, confidence="high", offloaded=0.0,
                          bytes_per_token=Bytes(5 * GB), effective_bandwidth_gbps=800.0, backend="cuda",
                          basis="estimated"),
-        quality=QualityParts(score=60.8, low=52.0, high=70.0, evidence="direct", confidence="medium",
+        quality=QualityEstimate(score=60.8, low=52.0, high=70.0, evidence="direct", confidence="medium",
                              quant_factor=0.985, multiplier=0.9, parts=(part,), covered=0.6, measured_score=70.4,
                              inherited_score=48.5, inherited_from=("Qwen/Qwen3-14B",), reference_quant_factor=0.99),
+        rank=4, ranked=130, contexts=(rung(4096, fits=True), rung(40960, fits=False)),
         siblings=(sibling, sibling.model_copy(update={"quant": "Q4_K_M", "eligible": True, "reason": None})),
         catalogue_date="2026-11-22", catalogue_origin="bundled",
     )  # fmt: skip
@@ -214,9 +217,8 @@ def test_explanation_of_a_rejected_one(snapshot: object) -> None:
     rejected = explanation(
         eligible=False, fits=False, reason="does-not-fit", message="needs 30.0 GB at 32768 tokens, 24.0 GB usable",
         remedies=("it fits at 16384 tokens, not at 32768", "Q4_K_M of Qwen/Qwen3-8B-GGUF is eligible"),
-        quality=explanation().quality.model_copy(
-            update={"parts": (), "covered": 0.0, "measured_score": None, "inherited_score": 60.8}
-        ), siblings=(),
+        quality=replace(explanation().quality, parts=(), covered=0.0, measured_score=None, inherited_score=60.8),
+        siblings=(), contexts=(), rank=None,
     )  # fmt: skip
     assert explanation_text(rejected) == snapshot
 

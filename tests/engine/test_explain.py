@@ -1,12 +1,70 @@
 from __future__ import annotations
 
-from typing import get_args
+import json
+from datetime import date
 
-from reconciler.engine.explain import REMEDIES
-from reconciler.planning.option import RejectionReason
-from reconciler.planning.trust import PolicyReason
+import pytest
+
+from reconciler.domain.desired import Slot, Target
+from reconciler.engine.explain import Request, explain
+from reconciler.errors import UsageError
+from tests.engine.machines import scene_on
+
+STORE = Target(name="store")
 
 
-def test_every_rejection_has_a_line_in_the_table_of_remedies() -> None:
-    reasons = {*get_args(PolicyReason), *get_args(RejectionReason)} - {PolicyReason}
-    assert set(REMEDIES) == reasons
+def test_every_part_has_its_key_in_json() -> None:
+    found = explain(scene_on("rtx-4090"), STORE, Request(name="Qwen/Qwen3-8B-GGUF:Q4_K_M"))
+    document = json.loads(found.model_dump_json(by_alias=True))
+    assert {"weightsBytes", "kvBytesPerToken", "totalBytes", "weightsBasis", "maxContext"} <= set(document["memory"])
+    assert {"tokensPerSecond", "low", "high", "confidence", "bytesPerToken", "basis"} <= set(document["speed"])
+    assert {"quantFactor", "multiplier", "covered", "inheritedFrom", "parts"} <= set(document["quality"])
+    assert {"observedAt", "evidenceWeight", "share", "source"} <= set(document["quality"]["parts"][0])
+    assert type(found).model_validate_json(found.model_dump_json(by_alias=True)) == found
+
+
+def test_the_ladder_of_contexts_agrees_with_the_largest_that_fits() -> None:
+    found = explain(scene_on("rtx-4060"), STORE, Request(name="Qwen/Qwen3-8B-GGUF:Q4_K_M", context=32_768))
+    assert [rung.context for rung in found.contexts] == [4096, 8192, 16_384, 32_768, 40_960]
+    most = found.memory.max_context
+    assert most is not None
+    for rung in found.contexts:
+        assert rung.fits is (rung.context <= most)
+        assert rung.small_cache_bytes < rung.memory_bytes
+        assert rung.small_cache_fits or not rung.fits
+    memory = [rung.memory_bytes for rung in found.contexts]
+    assert memory == sorted(memory)
+
+
+def test_its_place_is_the_place_in_the_ranking() -> None:
+    scene = scene_on("rtx-4090")
+    places = {
+        name: explain(scene, STORE, Request(name=name)).rank
+        for name in ("Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "Qwen/Qwen3-235B-A22B")
+    }
+    assert places["Qwen/Qwen3-235B-A22B"] is None
+    assert (places["Qwen/Qwen3-14B"] or 0) < (places["Qwen/Qwen3-8B"] or 0)
+
+
+def test_a_slot_of_the_file_brings_every_wish_of_its_own() -> None:
+    slot = Slot(name="small", profile="coding", max_size=4 * 10**9, context=8192)
+    scene = scene_on("rtx-4090", slots=(slot,))
+    found = explain(scene, STORE, Request(name="Qwen/Qwen3-8B-GGUF:Q4_K_M", slot="small"))
+    assert (found.slot, found.profile, found.context, found.reason) == ("small", "coding", 8192, "too-large")
+    assert any(remedy.startswith("let the slot take it: maxSize: 5.") for remedy in found.remedies)
+    with pytest.raises(UsageError, match="no slot is called big") as refused:
+        explain(scene, STORE, Request(name="Qwen/Qwen3-8B", slot="big"))
+    assert refused.value.hint == "there is small"
+
+
+def test_the_longest_context_that_a_slot_asks_for_is_the_one_shown() -> None:
+    scene = scene_on("rtx-4060", slots=(Slot(name="long", context="max"),))
+    found = explain(scene, STORE, Request(name="Qwen/Qwen3-8B-GGUF:Q4_K_M", slot="long"))
+    assert found.eligible
+    assert found.context == found.memory.max_context
+    assert found.context in {rung.context for rung in found.contexts}
+
+
+def test_it_is_dated() -> None:
+    found = explain(scene_on("rtx-4090"), STORE, Request(name="Qwen/Qwen3-8B"))
+    assert date.fromisoformat(found.catalogue_date)

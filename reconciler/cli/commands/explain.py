@@ -11,8 +11,9 @@ from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
 from reconciler.cli.views.explain import explanation_text
 from reconciler.cli.wiring import Wiring
+from reconciler.domain.desired import DesiredState
 from reconciler.domain.estimate import Profile
-from reconciler.engine.explain import Explanation, explain
+from reconciler.engine.explain import Explanation, Request, explain
 from reconciler.engine.suggest import Question, scene_for
 
 
@@ -28,6 +29,7 @@ class ExplainArguments:
     target: str | None
     machine: str | None
     offline: bool
+    slot: str | None = None
 
 
 def show_explanation(arguments: ExplainArguments) -> int:
@@ -39,13 +41,19 @@ def show_explanation(arguments: ExplainArguments) -> int:
 async def _found(arguments: ExplainArguments, wiring: Wiring) -> Explanation:
     desired = await wiring.desired_if_any()
     freshness = freshness_of(offline=arguments.offline, refresh=False)
-    question = Question(target=arguments.target)
+    question = Question(target=arguments.target or _target_of(arguments.slot, desired))
     scene, target = await scene_for(wiring.world(Silent()), desired, question, freshness)
-    return explain(
-        scene,
-        target,
-        arguments.name,
+    request = Request(
+        name=arguments.name,
+        slot=arguments.slot,
         profile=arguments.profile,
         context=arguments.context,
         policy=desired.source if desired else EVERYBODY,
     )
+    return explain(scene, target, request)
+
+
+def _target_of(slot: str | None, desired: DesiredState | None) -> str | None:
+    """The target that the slot names, where it does."""
+    slots = desired.slots if desired else ()
+    return next((one.target for one in slots if one.name == slot), None)

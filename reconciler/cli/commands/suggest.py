@@ -12,9 +12,13 @@ from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
 from reconciler.cli.views.suggest import suggestions_text
+from reconciler.cli.views.table import terminal_width
+from reconciler.cli.views.words import counted
 from reconciler.cli.wiring import Wiring, checked_machine
+from reconciler.cli.writing import write_text
 from reconciler.domain.estimate import Profile
 from reconciler.engine.suggest import Question, Suggestions, scene_for, suggestions
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.engine.explain import Explanation
@@ -39,12 +43,33 @@ class SuggestArguments:
     machine: str | None
     offline: bool
     refresh: bool
+    chart: Path | None = None
+    """``-``: to stdout, in place of the table."""
 
 
 def show_suggestions(arguments: SuggestArguments) -> int:
-    """Print the ranking."""
+    """Print the ranking, and draw it where that was asked."""
+    to_stdout = arguments.chart is not None and str(arguments.chart) == "-"
+    if to_stdout and arguments.as_json:
+        raise UsageError("--chart - and --json both want stdout", hint="give the chart a file: --chart out.svg")
     found = run_to_end(_found(arguments, wiring_for(arguments.file, arguments.machine)))
-    return show_with_notes(found, suggestions_text(found), as_json=arguments.as_json)
+    rows = found.rows[: _top(arguments)]
+    text = suggestions_text(found.model_copy(update={"rows": rows}), width=terminal_width())
+    if arguments.chart is not None:
+        from reconciler.cli.views.chart import chart_svg
+
+        drawn = chart_svg(found)
+        if to_stdout:
+            sys.stdout.write(drawn)
+            return 0
+        write_text(arguments.chart, drawn, what="the chart", option="--chart")
+        sys.stderr.write(f"chart of {counted(len(found.rows), 'model')}: {arguments.chart}\n")
+    return show_with_notes(found.model_copy(update={"rows": rows}), text, as_json=arguments.as_json)
+
+
+def _top(arguments: SuggestArguments) -> int | None:
+    """How many rows are printed; the chart has them all."""
+    return arguments.top or (None if arguments.everything else 10)
 
 
 def wiring_for(file: Path | None, machine: str | None) -> Wiring:
@@ -69,7 +94,7 @@ async def _found(arguments: SuggestArguments, wiring: Wiring) -> Suggestions:
         profile=arguments.profile or "general",
         context=arguments.context,
         target=arguments.target,
-        top=arguments.top or (None if arguments.everything else 10),
+        top=None,
         everything=arguments.everything,
     )
     freshness = freshness_of(offline=arguments.offline, refresh=arguments.refresh)

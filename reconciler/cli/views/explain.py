@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from reconciler.cli.views.hardware import machine_line
 from reconciler.cli.views.table import columns, paint
+from reconciler.domain.estimate import MemoryEstimate, QualityEstimate, SpeedEstimate
 from reconciler.domain.units import show_bytes
-from reconciler.engine.explain import Explanation, MemoryParts, QualityParts, Sibling, SpeedParts
+from reconciler.engine.explain import Explanation, Rung, Sibling
 
 _MOST_SIBLINGS = 12
 _MOST_LENDERS = 3
+_MOST_PARTS = 12
 _BASIS = {
     "architecture": "from the model's real dimensions",
     "seed-formula": "approximated: its dimensions are not known",
@@ -27,11 +29,12 @@ def explanation_text(found: Explanation) -> str:
         *columns(_identity(found)),
         "",
         paint(_verdict(found), "green" if found.eligible else "red"),
-        *(f"  what would change that: {remedy}" for remedy in found.remedies),
+        *_remedies(found.remedies),
         "",
-        f"Memory at {found.context} tokens, {machine_line(found.hardware)}",
+        f"Memory at {_conditions(found)}, {machine_line(found.hardware)}",
         *columns(_memory(found.memory, found.capacity_bytes)),
         "",
+        *_contexts(found.contexts),
         "Speed",
         *columns(_speed(found.speed)),
         "",
@@ -45,12 +48,43 @@ def explanation_text(found: Explanation) -> str:
 
 
 def _verdict(found: Explanation) -> str:
-    if found.eligible:
-        return (
-            f"eligible for {found.profile}: score {found.score:.1f} ({found.low:.0f} to {found.high:.0f}), "
-            f"about {found.speed.tokens_per_second:.0f} tokens/s"
-        )
-    return f"rejected for {found.profile} ({found.reason}): {found.message}"
+    purpose = f"slot {found.slot} ({found.profile})" if found.slot else found.profile
+    if not found.eligible:
+        return f"rejected for {purpose} ({found.reason}): {found.message}"
+    place = f", number {found.rank} of {found.ranked} models" if found.rank else ""
+    return (
+        f"eligible for {purpose}: score {found.score:.1f} ({found.low:.0f} to {found.high:.0f}){place}, "
+        f"about {found.speed.tokens_per_second:.0f} tokens/s"
+    )
+
+
+def _remedies(remedies: Sequence[str]) -> list[str]:
+    return ["What would change that:", *(f"  - {remedy}" for remedy in remedies)] if remedies else []
+
+
+def _conditions(found: Explanation) -> str:
+    cache = f" with a {found.kv_cache} cache" if found.kv_cache != "f16" else ""
+    several = f" for each of {found.parallel} conversations" if found.parallel > 1 else ""
+    return f"{found.context} tokens{several}{cache}"
+
+
+def _contexts(rungs: Sequence[Rung]) -> list[str]:
+    """What fits and what does not, context by context."""
+    if len(rungs) < 2:
+        return []
+    head = ["tokens", "memory", "", "tokens/s", "with a q8_0 cache"]
+    rows = [
+        [str(rung.context), show_bytes(rung.memory_bytes), _fits(rung.fits),
+         f"{rung.tokens_per_second:.0f}" if rung.fits else "",
+         f"{show_bytes(rung.small_cache_bytes)} {_fits(rung.small_cache_fits)}"]
+        for rung in rungs
+    ]  # fmt: skip
+    first, *rest = columns([head, *rows], right=frozenset({0, 1, 3}))
+    return ["Contexts", paint(first, "dim"), *rest, ""]
+
+
+def _fits(fits: bool) -> str:
+    return "fits" if fits else "does not fit"
 
 
 def _identity(found: Explanation) -> list[list[str]]:
@@ -72,7 +106,7 @@ def _billions(count: int | None) -> str:
     return f"{count / 1e9:.1f} billion" if count else "unknown"
 
 
-def _memory(memory: MemoryParts, capacity: int) -> list[list[str]]:
+def _memory(memory: MemoryEstimate, capacity: int) -> list[list[str]]:
     rows = [
         ["weights", show_bytes(memory.weights_bytes), _BASIS[memory.weights_basis]],
         ["context", show_bytes(memory.kv_bytes), (f"{memory.kv_bytes_per_token:,.0f} bytes a token, "
@@ -86,10 +120,11 @@ def _memory(memory: MemoryParts, capacity: int) -> list[list[str]]:
     return [*(row for row in rows if row[0] != "state" or memory.state_bytes), ["most context", most, "that fits here"]]
 
 
-def _speed(speed: SpeedParts) -> list[list[str]]:
+def _speed(speed: SpeedEstimate) -> list[list[str]]:
+    basis = f"measured here {speed.measured_at or ''}".rstrip() if speed.basis == "measured" else speed.basis
     rows = [
         ["tokens/s", f"{speed.tokens_per_second:.1f}", (f"{speed.low:.1f} to {speed.high:.1f}, "
-         f"{speed.confidence} confidence, {speed.basis}")],
+         f"{speed.confidence} confidence, {basis}")],
         ["read per token", show_bytes(speed.bytes_per_token), (f"at {speed.effective_bandwidth_gbps:.0f} GB/s "
          f"({speed.backend})")],
     ]  # fmt: skip
@@ -98,7 +133,7 @@ def _speed(speed: SpeedParts) -> list[list[str]]:
     return rows
 
 
-def _quality(quality: QualityParts) -> list[list[str]]:
+def _quality(quality: QualityEstimate) -> list[list[str]]:
     return [
         ["quality", f"{quality.score:.1f}", (f"{quality.low:.0f} to {quality.high:.0f}, {quality.evidence} evidence, "
          f"{quality.confidence} confidence")],
@@ -109,7 +144,7 @@ def _quality(quality: QualityParts) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _shares(quality: QualityParts) -> list[list[str]]:
+def _shares(quality: QualityEstimate) -> list[list[str]]:
     """What was measured and what was inherited, each with its share: together they are the quality."""
     rows = []
     if quality.measured_score is not None:
@@ -124,17 +159,22 @@ def _shares(quality: QualityParts) -> list[list[str]]:
     return rows
 
 
-def _evidence(quality: QualityParts) -> list[str]:
+def _evidence(quality: QualityEstimate) -> list[str]:
     if not quality.parts:
         return ["  nobody measured it: taken from its relatives and its size"]
     head = ["benchmark", "value", "of 100", "evidence", "weight", "share", "date", "source"]
+    weightiest = sorted(quality.parts, key=lambda part: -part.weight * part.share)
     rows = [
         [part.benchmark, f"{part.value:g}", f"{part.normalised:.1f}", part.evidence,
          f"{part.weight:.3f}", f"{part.share:.2f}", part.observed_at, part.source]
-        for part in quality.parts
+        for part in weightiest[:_MOST_PARTS]
     ]  # fmt: skip
     first, *rest = columns([head, *rows], right=frozenset({1, 2, 4, 5}))
-    return [paint(first, "dim"), *rest]
+    return [paint(first, "dim"), *rest, *_left(quality.parts, _MOST_PARTS)]
+
+
+def _left(rows: Sequence[object], shown: int) -> list[str]:
+    return [f"  and {len(rows) - shown} more: --json has all"] if len(rows) > shown else []
 
 
 def _siblings(siblings: Sequence[Sibling]) -> list[str]:
@@ -143,5 +183,4 @@ def _siblings(siblings: Sequence[Sibling]) -> list[str]:
          f"score {one.score:.1f}" if one.score else "", one.reason or "eligible"]
         for one in siblings[:_MOST_SIBLINGS]
     ]  # fmt: skip
-    left = len(siblings) - _MOST_SIBLINGS
-    return [*columns(rows, right=frozenset({2, 3})), *([f"  and {left} more: --json has all"] if left > 0 else [])]
+    return [*columns(rows, right=frozenset({2, 3})), *_left(siblings, _MOST_SIBLINGS)]

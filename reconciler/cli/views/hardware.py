@@ -12,8 +12,13 @@ _SOURCES = {"override": "as the file describes it", "simulated": "simulated", "c
 def machine_line(reading: HardwareReading) -> str:
     """The machine in one line: what models run on, and how much of it one may fill."""
     machine = reading.hardware
-    names = _grouped(machine.devices) or f"{machine.cpu_name}, {machine.cpu_count} processors"
-    return f"on {names}: {show_bytes(machine.capacity_bytes)} usable for one model ({_how(reading)})"
+    return f"on {machine_name(reading)}: {show_bytes(machine.capacity_bytes)} usable for one model ({_how(reading)})"
+
+
+def machine_name(reading: HardwareReading) -> str:
+    """What models run on."""
+    machine = reading.hardware
+    return _grouped(machine.devices) or f"{machine.cpu_name}, {machine.cpu_count} processors"
 
 
 def elsewhere_line(reading: HardwareReading, *, observed: bool) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from reconciler.cli.views.hardware import machine_line
 from reconciler.cli.views.table import columns, paint
@@ -11,18 +12,34 @@ from reconciler.domain.units import show_bytes
 from reconciler.engine.suggest import PackagerOpening, Suggestion, Suggestions
 
 _MOST_PACKAGERS = 6
-_HEAD = ["model", "quant", "score", "tokens/s", "memory", "size", "evidence", "from"]
-_RIGHT = frozenset({3, 4, 5})
+_MEASURED = "✓"
 
 
-def suggestions_text(found: Suggestions) -> str:
-    """The whole ranking. Memory is at the asked context; ``≈`` marks a size that nobody stated exactly."""
-    context = f"{found.context} tokens" if found.context else "4096 tokens, or what the model has"
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One column of the ranking."""
+
+    head: str
+    cell: Callable[[Suggestion], str]
+    right: bool = False
+    leaves: int = 0
+    """Which goes first where the terminal is narrow, counted from 1; 0: it stays."""
+    instead: Callable[[Suggestion], str] | None = None
+    """A shorter cell that takes its place then."""
+
+
+def suggestions_text(found: Suggestions, *, width: int = 0) -> str:
+    """The whole ranking.
+
+    Args:
+        found: the ranking. Memory is at the asked context; ``≈`` marks a size that nobody stated exactly.
+        width: of the terminal, in characters; 0: as wide as it comes.
+    """
     lines = [
-        paint(f"Models for {found.profile} at {context}", "bold"),
+        paint(f"Models for {found.profile} at {context_words(found.context)}", "bold"),
         machine_line(found.hardware),
         "",
-        *_table(found.rows),
+        *_table(found.rows, width),
     ]
     if not found.rows:
         lines.append(f"  nothing that is allowed fits: {_way_out(found)}")
@@ -32,24 +49,79 @@ def suggestions_text(found: Suggestions) -> str:
     return "\n".join([*lines, "", _last_line(found)])
 
 
-def _table(rows: Sequence[Suggestion]) -> list[str]:
+def context_words(context: int | None) -> str:
+    """The context that was asked for."""
+    return f"{context} tokens" if context else "4096 tokens, or what the model has"
+
+
+def short_tokens(count: int | None) -> str:
+    """A number of tokens in a few letters, never more than there are; k is 1024.
+
+    >>> short_tokens(40960), short_tokens(900), short_tokens(None)
+    ('40k', '900', 'none')
+    """
+    if count is None:
+        return "none"
+    return f"{count // 1024}k" if count >= 1024 else str(count)
+
+
+def _most_context(row: Suggestion) -> str:
+    """The largest context that fits, and the model's own where memory ends it sooner."""
+    most = short_tokens(row.max_context)
+    own = row.context_length
+    return f"{most}/{short_tokens(own)}" if own and (row.max_context or 0) < own else most
+
+
+def _speed(row: Suggestion) -> str:
+    mark = f" {_MEASURED}" if row.speed_basis == "measured" else ""
+    digits = 0 if row.tokens_per_second >= 10 else 1
+    low, high = row.tokens_per_second_low, row.tokens_per_second_high
+    return f"{row.tokens_per_second:.{digits}f} ({low:.{digits}f}-{high:.{digits}f}){mark}"
+
+
+def _evidence(row: Suggestion) -> str:
+    return " ".join([row.evidence, *([row.evidence_date] if row.evidence_date else [])])
+
+
+_COLUMNS = (
+    _Column("model", lambda row: row.model_id, leaves=4, instead=lambda row: row.model_id.rpartition("/")[2]),
+    _Column("quant", lambda row: row.quant),
+    _Column("size", lambda row: f"{'' if row.exact else '≈'}{show_bytes(row.bytes)}", right=True, leaves=5),
+    _Column("score", lambda row: f"{row.score:.1f} ({row.low:.0f}-{row.high:.0f})"),
+    _Column("tokens/s", _speed, right=True),
+    _Column("context", _most_context, right=True),
+    _Column("memory", lambda row: show_bytes(row.memory_bytes), right=True, leaves=2),
+    _Column("evidence", _evidence, leaves=3),
+    _Column("from", lambda row: row.packager or "its publisher", leaves=1),
+)
+"""``score`` and ``tokens/s`` with their intervals; ``context``: the largest that fits, of the model's own."""
+
+
+def _table(rows: Sequence[Suggestion], width: int) -> list[str]:
+    """As many columns as the terminal has room for, and a word on those it has none for."""
     if not rows:
         return []
-    head, *body = columns([_HEAD, *(_cells(row) for row in rows)], right=_RIGHT)
+    shown = list(_COLUMNS)
+    lines = _drawn(shown, rows)
+    for column in sorted((one for one in _COLUMNS if one.leaves), key=lambda one: one.leaves):
+        if not width or max(map(len, lines)) <= width:
+            break
+        place = shown.index(column)
+        shown[place : place + 1] = [replace(column, cell=column.instead)] if column.instead else []
+        lines = _drawn(shown, rows)
+    head, *body = lines
+    if any(row.speed_basis == "measured" for row in rows):
+        body.append(paint(f"  {_MEASURED} measured on this machine", "dim"))
+    names = ", ".join(column.head for column in _COLUMNS if column not in shown)
+    if names:
+        body.append(paint(f"  a wider terminal, or --json, shows in full: {names}", "dim"))
     return [paint(head, "dim"), *body]
 
 
-def _cells(row: Suggestion) -> list[str]:
-    return [
-        row.model_id,
-        row.quant,
-        f"{row.score:.1f} ({row.low:.0f} to {row.high:.0f})",
-        f"{row.tokens_per_second:.0f}",
-        show_bytes(row.memory_bytes),
-        f"{'' if row.exact else '≈'}{show_bytes(row.bytes)}",
-        " ".join([row.evidence, *([row.evidence_date] if row.evidence_date else [])]),
-        row.packager or "its publisher",
-    ]
+def _drawn(shown: Sequence[_Column], rows: Sequence[Suggestion]) -> list[str]:
+    right = frozenset(index for index, column in enumerate(shown) if column.right)
+    cells = [[column.cell(row) for column in shown] for row in rows]
+    return columns([[column.head for column in shown], *cells], right=right)
 
 
 def _rejected(rows: Sequence[Suggestion]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -13,6 +14,11 @@ _COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "dim": "2"
 def wants_colour(stream: TextIO) -> bool:
     """A terminal that is not dumb, and ``NO_COLOR`` not set to anything."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width() -> int:
+    """Characters a line may have; 0 where nobody looks at a terminal, so that a pipe gets everything."""
+    return shutil.get_terminal_size((0, 0)).columns
 
 
 def paint(text: str, colour: str, *, stream: TextIO | None = None) -> str:
