@@ -28,7 +28,7 @@ from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import RecordEntry
 from reconciler.planning.content import as_recorded, as_wanted
 from reconciler.planning.option import Option
-from reconciler.planning.rows import entry_row, option_row
+from reconciler.planning.rows import entry_row, option_row, shared_notes
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick, Selection
 from reconciler.planning.trust import keep_pattern_for
@@ -102,9 +102,12 @@ def _desired(scene: Scene, rows: Diff, picks: tuple[Pick, ...]) -> None:
 
 def _row(scene: Scene, picks: tuple[Pick, ...], action: Action, reason: Reason, message: str = "") -> Row:
     addresses = tuple(pick.address for pick in picks)
-    return option_row(
+    row = option_row(
         scene, picks[0].option, address=addresses[0], slots=addresses, action=action, reason=reason, message=message
     )
+    others = shared_notes(picks[0].option, [(pick.address, pick.option) for pick in picks[1:]])
+    evidence = row.evidence.model_copy(update={"notes": (*row.evidence.notes, *others)})
+    return row.model_copy(update={"evidence": evidence}) if others else row
 
 
 def _advice(scene: Scene, picks: tuple[Pick, ...]) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reconciler.domain.desired import DEFAULT_CONTEXT, Slot, Target
 from reconciler.domain.plan import Action, Reason, Row, RowEvidence, Standing
@@ -39,11 +39,27 @@ def evidence_of(scene: Scene, option: Option) -> RowEvidence:
 
 def _notes(option: Option) -> tuple[str, ...]:
     """What else a person should know of the numbers."""
-    cache = f"{option.kv_cache} cache" if option.kv_cache != "f16" else ""
+    conditions = _conditions(option)
+    return tuple(note for note in (_length(option), conditions and f"if it is served with {conditions}") if note)
+
+
+def _conditions(option: Option) -> str:
+    """How its target must be started for the numbers to hold, where that is not the usual way."""
+    cache = f"a {option.kv_cache} cache" if option.kv_cache != "f16" else ""
     conversations = f"{option.parallel} conversations at once" if option.parallel > 1 else ""
-    conditions = " and ".join(part for part in (cache, conversations) if part)
+    return " and ".join(part for part in (cache, conversations) if part)
+
+
+def shared_notes(first: Option, others: Iterable[tuple[str, Option]]) -> tuple[str, ...]:
+    """What other slots ask of the same model: its numbers are those of the first one."""
+
+    def asked(option: Option) -> tuple[int, str]:
+        return option.context, _conditions(option)
+
     return tuple(
-        note for note in (_length(option), f"if its target serves it with {conditions}" if conditions else "") if note
+        f"for {address} {option.context:,} tokens" + (f" with {_conditions(option)}" if _conditions(option) else "")
+        for address, option in others
+        if asked(option) != asked(first)
     )
 
 

@@ -164,7 +164,7 @@ def test_a_smaller_cache_lets_more_fit(cache: str, factor: float) -> None:
     assert row.evidence.context is not None
     assert 0.9 < row.evidence.context * factor / full.context < 1.1
     assert row.evidence.kv_cache == cache
-    assert f"if its target serves it with {cache} cache" in row.evidence.notes
+    assert f"if it is served with a {cache} cache" in row.evidence.notes
 
 
 def test_conversations_share_the_memory() -> None:
@@ -174,7 +174,19 @@ def test_conversations_share_the_memory() -> None:
     assert four.context is not None
     assert 0.8 < 4 * four.context / one.context < 1.1
     assert (one.parallel, four.parallel) == (None, 4)
-    assert "if its target serves it with 4 conversations at once" in four.notes
+    assert "if it is served with 4 conversations at once" in four.notes
+
+
+def test_slots_that_share_a_model_are_told_apart() -> None:
+    seen = world(model(NAME, context=40_000))
+    ours = record(entry(FILES, "slot/chat[0]", "slot/agent[0]", "slot/twin[0]", model_id=NAME))
+    others = (Slot(name="agent", context=8192, kv_cache="q8_0"), longest(name="twin"))
+    row = kept(make_plan(desired(longest(), *others), seen, ours))
+    assert row.evidence.context == 40_000
+    assert row.evidence.notes == (
+        "40,000 tokens fit, all that the model has",
+        "for slot/agent[0] 8,192 tokens with a q8_0 cache",
+    )
 
 
 def test_the_command_of_a_target_driven_by_hand_has_it_all() -> None:

@@ -95,7 +95,7 @@ def _rows(rows: Sequence[Row], *, with_action: bool) -> list[str]:
         shown.append(paint(line, _COLOUR[row.action]) if with_action else line)
         detail = _numbers(row)
         if detail and row.action is not Action.KEEP:
-            shown.append(f"      {detail}")
+            shown += [f"      {line}" for line in (detail, "; ".join(row.evidence.notes)) if line]
         if row.action is Action.UPDATE and row.before is not None and row.after is not None:
             shown += [f"      {line}" for line in standing_lines(row.before, row.after)]
         if row.message:
@@ -128,7 +128,7 @@ def _numbers(row: Row) -> str:
         parts.append(
             f"{show_bytes(said.memory_bytes)} of {show_bytes(said.capacity_bytes)} memory at {said.context} tokens"
         )
-    return ", ".join([*parts, *said.notes])
+    return ", ".join(parts)
 
 
 def budget_line(budget: Budget) -> str:
