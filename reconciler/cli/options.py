@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from reconciler.domain.units import parse_context
 
 File = Annotated[
     Path | None,
@@ -72,14 +74,23 @@ ProfileName = Annotated[
     ProfileWord | None,
     typer.Option("--profile", envvar="LOCALMODELS_PROFILE", help="What the models are ranked for."),
 ]
+
+
+def _context(word: str) -> int | Literal["max"]:
+    try:
+        return parse_context(word)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 Context = Annotated[
-    int | None,
+    Any,  # a number or max: not a type that typer knows
     typer.Option(
         "--context",
         envvar="LOCALMODELS_CONTEXT",
         metavar="TOKENS",
-        min=1,
-        help="Context it must fit with; else 4096, or less where the model has less.",
+        parser=_context,
+        help="Context it must fit with, or max: as much as fits; else 4096, or less where the model has less.",
     ),
 ]
 TargetName = Annotated[

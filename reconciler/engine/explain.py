@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.document import Frozen
@@ -130,7 +131,7 @@ class Request:
     slot: str | None = None
     """A slot of the file, whose every wish is then applied."""
     profile: Profile | None = None
-    context: int | None = None
+    context: int | Literal["max"] | None = None
     policy: str = ""
     """The file whose trust is applied."""
 

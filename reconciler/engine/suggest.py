@@ -94,7 +94,7 @@ class Suggestions(Frozen):
     """The ranking for one profile on one machine."""
 
     profile: Profile
-    context: int | None
+    context: int | Literal["max"] | None
     """As asked; None: 4096, less where the model has less."""
     target: str
     policy: str
@@ -117,7 +117,7 @@ class Question:
     """What is asked of the ranking."""
 
     profile: Profile = "general"
-    context: int | None = None
+    context: int | Literal["max"] | None = None
     target: str | None = None
     top: int | None = 10
     everything: bool = False

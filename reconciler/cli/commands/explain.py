@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.commands.suggest import EVERYBODY, show_with_notes, wiring_for
@@ -25,7 +26,7 @@ class ExplainArguments:
     file: Path | None
     as_json: bool
     profile: Profile | None
-    context: int | None
+    context: int | Literal["max"] | None
     target: str | None
     machine: str | None
     offline: bool

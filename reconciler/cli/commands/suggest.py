@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.outcome import print_json
@@ -36,7 +36,7 @@ class SuggestArguments:
     file: Path | None
     as_json: bool
     profile: Profile | None
-    context: int | None
+    context: int | Literal["max"] | None
     top: int | None
     everything: bool
     target: str | None

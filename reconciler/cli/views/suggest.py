@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from reconciler.cli.views.hardware import machine_line
 from reconciler.cli.views.table import columns, paint
@@ -49,8 +50,10 @@ def suggestions_text(found: Suggestions, *, width: int = 0) -> str:
     return "\n".join([*lines, "", _last_line(found)])
 
 
-def context_words(context: int | None) -> str:
+def context_words(context: int | Literal["max"] | None) -> str:
     """The context that was asked for."""
+    if context == "max":
+        return "the longest context that fits"
     return f"{context} tokens" if context else "4096 tokens, or what the model has"
 
 
