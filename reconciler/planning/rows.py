@@ -51,16 +51,14 @@ def _conditions(option: Option) -> str:
 
 
 def shared_notes(first: Option, others: Iterable[tuple[str, Option]]) -> tuple[str, ...]:
-    """What other slots ask of the same model: its numbers are those of the first one."""
-
-    def asked(option: Option) -> tuple[int, str]:
-        return option.context, _conditions(option)
-
-    return tuple(
-        f"for {address} {option.context:,} tokens" + (f" with {_conditions(option)}" if _conditions(option) else "")
-        for address, option in others
-        if asked(option) != asked(first)
-    )
+    """What other slots ask of the same model beyond the first one, whose numbers a row has."""
+    notes = []
+    for address, option in others:
+        conditions = _conditions(option)
+        if option.context > first.context or conditions != _conditions(first):
+            served = f" with {conditions}" if conditions else ""
+            notes.append(f"for {address} {option.context:,} tokens{served}")
+    return tuple(notes)
 
 
 def _length(option: Option) -> str:

@@ -179,8 +179,8 @@ def test_conversations_share_the_memory() -> None:
 
 def test_slots_that_share_a_model_are_told_apart() -> None:
     seen = world(model(NAME, context=40_000))
-    ours = record(entry(FILES, "slot/chat[0]", "slot/agent[0]", "slot/twin[0]", model_id=NAME))
-    others = (Slot(name="agent", context=8192, kv_cache="q8_0"), longest(name="twin"))
+    ours = record(entry(FILES, "slot/chat[0]", "slot/twin[0]", "slot/less[0]", model_id=NAME))
+    others = (Slot(name="agent", context=8192, kv_cache="q8_0"), longest(name="twin"), Slot(name="less"))
     row = kept(make_plan(desired(longest(), *others), seen, ours))
     assert row.evidence.context == 40_000
     assert row.evidence.notes == (
