@@ -39,7 +39,7 @@ State = Literal["measured", "skipped", "failed", "planned"]
 WRITES_NOTHING = frozenset({"embedding", "reranker", "diffusion"})
 """Lines of models that do not write text."""
 PROMPT_TOKENS = 130
-_FEWEST, _MOST, _RUN_SECONDS = 24, 128, 4.0
+_FEWEST, _MOST, _RUN_SECONDS = 24, 64, 4.0
 _LEAST_SECONDS = 2.0
 """With less left nothing more is begun."""
 
@@ -85,6 +85,8 @@ class MeasureRow(Frozen):
     context: int | None = None
     expected: Expected | None = None
     measurement: Measurement | None = None
+    notes: tuple[str, ...] = ()
+    """What makes the figures doubtful."""
 
 
 class MeasureReport(Frozen):
@@ -335,7 +337,7 @@ async def _one(
     if world.measurements is not None:
         for note in await world.measurements.add((found,)):
             world.reporter.note("warning", note)
-    return job.row("measured", measurement=found)
+    return job.row("measured", measurement=found, notes=timing.notes)
 
 
 def _measurement(job: _Job, timing: Timing, machine: str, world: World) -> Measurement:

@@ -23,6 +23,7 @@ def measure_text(report: MeasureReport) -> str:
         rows = report.of(state)
         if rows:
             lines += [paint(title, colour), *columns([_cells(row) for row in rows])]
+            lines += [f"  note: {note}" for note in dict.fromkeys(note for row in rows for note in row.notes)]
             lines += [f"  hint: {hint}" for hint in dict.fromkeys(row.hint for row in rows if row.hint)]
     return "\n".join([*lines, *([""] if lines else []), _last_line(report)])
 

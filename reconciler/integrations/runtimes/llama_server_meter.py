@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from reconciler.domain.measurement import PROMPT, SHORTEST_RUN, Run, Timing, Tri
 from reconciler.domain.observation import Installed
 from reconciler.domain.units import MIB, Bytes, show_bytes
 from reconciler.errors import Corrupt, Refused, Unreachable
+from reconciler.integrations.runtimes.host_load import busy_note
 from reconciler.integrations.runtimes.store_files import place_in
 from reconciler.ports import Clock
 
@@ -37,6 +39,7 @@ PROGRAMS = ("llama-server", "llama-server-vulkan")
 HOW_TO = "install llama.cpp, or name its server: --llama-server PATH"
 _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 5.0
+_GONE_LOOKS = 10
 _LOG_TAIL_BYTES = 4096
 _BUFFER = re.compile(rb":\s+(\S+)\s+(?:\S+\s+)?buffer size =\s+([\d.]+) MiB")
 
@@ -100,7 +103,7 @@ class LlamaServerMeter:
 
     async def measure(self, model: Installed, trial: Trial) -> Timing:
         path = place_in(Path(self._target.path or ""), model.name)
-        begun = self._clock.now()
+        begun, notes = self._clock.now(), busy_note()
         async with self._running(path, trial) as server:
             await self._ready(server, model, trial)
             loaded = (self._clock.now() - begun).total_seconds()
@@ -115,6 +118,7 @@ class LlamaServerMeter:
             load_seconds=loaded,
             loaded_bytes=taken,
             on_accelerator=accelerated,
+            notes=notes,
         )
 
     @asynccontextmanager
@@ -279,6 +283,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
+    for _ in range(_GONE_LOOKS):  # what it started is init's to reap: that takes a moment
+        try:
+            os.killpg(process.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(_LOOK_SECONDS)
 
 
 def _too_slow(model: Installed, trial: Trial) -> Unreachable:

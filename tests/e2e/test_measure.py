@@ -1,0 +1,109 @@
+"""The real model, the real llama-server: what it did here goes before what was estimated, for this machine alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.doubles.ollama_model import tiny_gguf
+from tests.e2e.rig import CHAT, SMOL_NAME, Machine, tiny_name, tiny_slot, wait_for
+
+QUICK = ("--runs", "2", "--context", "512")
+
+
+@pytest.fixture
+def lab(machine: Machine, model: Path) -> Machine:
+    """A machine with the real model in its store, installed by somebody else."""
+    path = machine.store / SMOL_NAME
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(model, path)
+    machine.write(CHAT, pool={"packagers": ["unsloth", "bartowski"]})
+    return machine
+
+
+def servers(lab: Machine) -> list[str]:
+    """Command lines of servers that hold this machine's model."""
+    return [
+        " ".join(one.info["cmdline"])
+        for one in psutil.process_iter(["cmdline"])
+        if str(lab.store / SMOL_NAME) in (one.info["cmdline"] or [])
+    ]
+
+
+def test_a_real_model_is_measured_and_every_later_estimate_knows_it(lab: Machine, llama_server: str) -> None:
+    asked = "HuggingFaceTB/SmolLM2-135M-Instruct:Q4_K_M"
+    before = lab.run("explain", asked, "--offline", "--json").data["speed"]
+    kept = lab.files()
+
+    found = lab.run("measure", "--json", "--llama-server", llama_server, *QUICK).data
+    (row,) = found["rows"]
+    measured = row["measurement"]
+    assert (row["state"], row["modelId"], measured["quant"]) == (
+        "measured",
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "Q4_1",
+    )
+    assert measured["decodeTokensPerSecond"] > 1
+    assert measured["slowest"] <= measured["decodeTokensPerSecond"] <= measured["fastest"]
+    assert (measured["context"], measured["runs"]) == (512, 2)
+    assert measured["promptTokens"] > 100
+    # the weights, a cache of 512 tokens and the buffers; or the whole process, where the server logs no sizes
+    assert 98_000_000 < measured["loadedBytes"] < 400_000_000
+
+    assert servers(lab) == []
+    assert lab.files() == kept
+    assert sorted(path.name for path in (lab.root / "state").iterdir()) == ["measurements.json", "measurements.lock"]
+    on_disk = json.loads((lab.root / "state" / "measurements.json").read_text())
+    assert on_disk["measurements"] == [measured]
+
+    after = lab.run("explain", asked, "--offline", "--json").data["speed"]
+    ratio = measured["decodeTokensPerSecond"] / row["expected"]["tokensPerSecond"]
+    assert (after["tokensPerSecond"] - before["tokensPerSecond"]) * (ratio - 1) > 0, "towards what was measured"
+    elsewhere = lab.run("explain", asked, "--offline", "--json", "--hardware", "rtx-4090").data["speed"]
+    assert elsewhere["basis"] == "estimated"
+
+    saved = lab.root / "seen.json"
+    lab.run("observe", "--offline", "--out", saved)
+    (carried,) = json.loads(saved.read_text())["observation"]["measurements"]
+    assert carried["decodeTokensPerSecond"] == measured["decodeTokensPerSecond"]
+    here = lab.run("plan", "--offline", "--json").data
+    (lab.root / "state" / "measurements.json").unlink()
+    there = lab.run("plan", "--observation", saved, "--json").data
+    assert there["kept"] == here["kept"], "a saved observation plans the same, whatever was measured since"
+
+
+def test_a_signal_leaves_no_server_and_nothing_measured(lab: Machine, llama_server: str) -> None:
+    with lab.running("measure", "--llama-server", llama_server, "--runs", "20") as running:
+        running.until(lambda line: "measuring HuggingFaceTB/" in line)
+        wait_for(lambda: servers(lab), lambda: running.text)
+        running.signal(signal.SIGINT)
+        ran = running.end()
+    assert ran.code == 130
+    assert "nothing is left running" in ran.err
+    assert servers(lab) == []
+    assert not (lab.root / "state" / "measurements.json").exists()
+
+
+def test_a_file_that_is_no_model_failed_and_the_others_were_measured(lab: Machine, llama_server: str) -> None:
+    broken = lab.store / tiny_name("alpha")
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(tiny_gguf(100_000))
+    lab.write(CHAT, tiny_slot("alpha"))
+    ran = lab.run("measure", "--llama-server", llama_server, "--runs", "1", expect=3)
+    assert "Failed:" in ran.out
+    assert "llama-server does not load acme/alpha-GGUF" in ran.out
+    assert "1 model measured" in ran.out
+    assert servers(lab) == []
+
+
+def test_without_a_server_it_says_how_and_loads_nothing(lab: Machine) -> None:
+    nothing = lab.root / "no-such-program"
+    ran = lab.run("measure", "--llama-server", nothing)
+    assert "install llama.cpp, or name its server: --llama-server PATH" in ran.out
+    assert "Nothing was measured." in ran.out
+    assert not (lab.root / "state").exists()
