@@ -58,7 +58,7 @@ def estimate(point: dict) -> dict:
         "high": high,
         "memory": estimate_vram(model, variant, context) if context else None,
         "kv": estimate_kv_cache(model, context) if context else None,
-        "activation": _activation_bytes(model, context) if context else None,
+        "activation_by_context": _activation_bytes(model, context) - _activation_bytes(model, 0) if context else None,
     }
 
 

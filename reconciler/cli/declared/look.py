@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from reconciler.cli import options
 
 def add_to(app: typer.Typer) -> None:
     """Every command of this file, in the order help shows them."""
-    for one in (suggest, explain, which, hardware):
+    for one in (suggest, explain, which, hardware, score):
         app.command()(one)
     books = typer.Typer(rich_markup_mode=None, help="Show what models are known, from where, and how old.")
     books.callback(invoke_without_command=True)(catalog)
@@ -33,12 +34,22 @@ def suggest(
     ] = False,
     target: options.TargetName = None,
     hardware: options.Machine = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option(
+            "--chart",
+            envvar="LOCALMODELS_CHART",
+            metavar="FILE.svg",
+            help="Also draw score against speed, every eligible model a point; - draws to stdout instead.",
+        ),
+    ] = None,
     offline: options.Offline = False,
     refresh: options.Refresh = False,
 ) -> int:
     """Rank the models for this machine.
 
-    As the file allows it; without a file, those of every publisher. One line a model, at its best quant.
+    As the file allows it; without a file, those of every publisher. One line a model, at its best quant: score and
+    tokens/s with 80 % intervals, the largest context that fits, and the weakest evidence behind the score.
     """
     from reconciler.cli.commands.suggest import SuggestArguments, show_suggestions
 
@@ -54,6 +65,7 @@ def suggest(
             machine=hardware,
             offline=offline,
             refresh=refresh,
+            chart=chart,
         )
     )
 
@@ -62,6 +74,10 @@ def explain(
     model: Annotated[str, typer.Argument(help="A model id, a repository, repository:QUANT, or an Ollama name.")],
     file: options.File = None,
     json: options.Json = False,
+    slot: Annotated[
+        str | None,
+        typer.Option("--slot", envvar="LOCALMODELS_SLOT", metavar="NAME", help="Judge it for this slot of the file."),
+    ] = None,
     profile: options.ProfileName = None,
     context: options.Context = None,
     target: options.TargetName = None,
@@ -79,6 +95,7 @@ def explain(
             name=model,
             file=file,
             as_json=json,
+            slot=slot,
             profile=profile,
             context=context,
             target=target,
@@ -119,6 +136,22 @@ def hardware(
     from reconciler.cli.commands.hardware import show_hardware
 
     return show_hardware(machine=hardware, fresh=fresh, as_json=json)
+
+
+def score(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Measured points (docs/estimates.md); - for stdin.")],
+    json: options.Json = False,
+    rows: Annotated[
+        bool, typer.Option("--rows", envvar="LOCALMODELS_ROWS", help="Also the estimate of each row.")
+    ] = False,
+) -> int:
+    """Judge our estimates of speed and memory on measured points.
+
+    Every point counts that did not spill and whose bandwidth is known. The shipped catalogue is used, and no network.
+    """
+    from reconciler.cli.commands.score import ScoreArguments, show_score
+
+    return show_score(ScoreArguments(file=file, as_json=json, rows=rows))
 
 
 def catalog(context: typer.Context, file: options.File = None, json: options.Json = False) -> int:

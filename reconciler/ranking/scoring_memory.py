@@ -1,0 +1,108 @@
+"""How well the memory estimates hold on measured points: what a device showed beside what the ranking says it would.
+
+A submitted peak is usually all the memory in use on the device, other programs' included, read from a tool that prints
+MiB: its GB is taken as 2³⁰ bytes (where somebody meant 10⁹, the row reads 7 % too high). A device never shows more than
+it has, so neither does the estimate of what it shows: a model that does not fit fills the device, and the rest of it
+lies elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from reconciler.domain.catalog import Catalogue
+from reconciler.domain.units import GIB
+from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.ranking.measured import Subject, subjects
+from reconciler.ranking.memory import estimate_memory
+from reconciler.ranking.scoring import GroupScore, ScoredRow
+
+LONG_CONTEXT = 32_768
+"""Tokens; above it the cache, not the weights, decides who estimates well."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInterval:
+    """What a device shows, around the estimate: from ``lower`` × it to ``upper`` × it and what other programs hold."""
+
+    lower: float = 0.88
+    upper: float = 1.10
+    other_gib: float = 1.3
+    """GiB that other programs hold on a device: a desktop, a browser, a second runtime."""
+
+    def around(self, shown: float, device: float) -> tuple[float, float]:
+        """(low, high) in GiB around an estimate, never above what the device has.
+
+        Args:
+            shown: estimate in GiB.
+            device: GiB it has; infinite where nobody says.
+        """
+        return shown * self.lower, max(shown, min(device, shown * self.upper + self.other_gib))
+
+
+INTERVAL = MemoryInterval()
+"""From the residuals of the measured points: a tenth of them lies below ``lower``, a tenth above the upper end. How it
+covers devices that it was not derived from stands in docs/estimates.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryScore:
+    """Peak memory on every counted row, in all and at long context."""
+
+    groups: tuple[tuple[str, GroupScore], ...]
+    """``all`` · ``over_32k``, in this order."""
+    rows: tuple[ScoredRow, ...]
+    """In GiB, in the order of the points."""
+
+    def group(self, name: str) -> GroupScore:
+        """The group of that name."""
+        return dict(self.groups)[name]
+
+
+MEMORY_GROUPS: tuple[tuple[str, Callable[[MeasuredPoint], bool]], ...] = (
+    ("all", lambda _: True),
+    ("over_32k", lambda point: (point.ctx_alloc or 0) > LONG_CONTEXT),
+)
+
+
+def is_counted_for_memory(point: MeasuredPoint) -> bool:
+    """Whether a point counts for memory: its peak and its allocated context are known, on its device alone, of known
+    bandwidth as for speed. Every engine counts, suspect rows too.
+    """
+    known = point.peak_mem_gb is not None and bool(point.ctx_alloc)
+    return known and point.bw_gbps is not None and not point.likely_spill
+
+
+def score_memory(points: Iterable[MeasuredPoint], catalogue: Catalogue) -> MemoryScore:
+    """The ranking's own memory estimates against what devices showed, over every counted point.
+
+    Args:
+        points: any; those that do not count are passed over.
+        catalogue: where the models' dimensions and the sizes of their files come from.
+    """
+    counted = [subject for subject in subjects(points, catalogue) if is_counted_for_memory(subject.point)]
+    return memory_score([(subject.point, scored_memory(subject)) for subject in counted])
+
+
+def memory_score(rows: Sequence[tuple[MeasuredPoint, ScoredRow]]) -> MemoryScore:
+    """Rows that are scored already, in groups."""
+    groups = tuple(
+        (name, GroupScore.of([row for point, row in rows if belongs(point)])) for name, belongs in MEMORY_GROUPS
+    )
+    return MemoryScore(groups, tuple(row for _, row in rows))
+
+
+def scored_memory(subject: Subject, interval: MemoryInterval = INTERVAL) -> ScoredRow:
+    """One subject with its estimate, in GiB. Its peak must be known."""
+    point = subject.point
+    needed = estimate_memory(subject.model, subject.build, subject.requirement, subject.hardware).total_bytes / GIB
+    device = device_gib(point)
+    shown = min(needed, device)
+    low, high = interval.around(shown, device)
+    return ScoredRow(point.id, shown, low, high, point.peak_mem_gb or float("nan"))
+
+
+def device_gib(point: MeasuredPoint) -> float:
+    """What the device of a point has, in GiB; infinite where the point does not say."""
+    return point.mem_gb or float("inf")

@@ -1,0 +1,85 @@
+"""Memory estimates against what devices showed: which rows count, what a device can show, what the interval holds."""
+
+import math
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.domain.catalog import Catalogue
+from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.ranking.scoring_memory import INTERVAL, MemoryInterval, score_memory
+from tests.ranking.made import LLAMA_8B, model
+
+CATALOGUE = Catalogue((model("acme/alpha-8B", architecture=LLAMA_8B),), (), date(2026, 11, 22), "bundled")
+POINT = MeasuredPoint(
+    "a", "RTX 4090", "acme/alpha-8B", 8.0, mem_gb=24, bw_gbps=1008, engine="llama.cpp", quant="Q4_K_M", ctx_alloc=8192,
+    peak_mem_gb=6.5, decode_tps=100,
+)  # fmt: skip
+
+
+def scored(*points: MeasuredPoint):
+    return score_memory(points, CATALOGUE)
+
+
+def shown(**changes) -> float:
+    (row,) = scored(replace(POINT, **changes)).rows
+    return row.estimate
+
+
+def test_an_estimate_is_what_the_ranking_says_in_gib():
+    (row,) = scored(POINT).rows
+    assert row.id == "a"
+    assert row.measured == 6.5
+    assert 5.5 < row.estimate < 7
+    assert row.covered
+
+
+def test_the_context_that_was_allocated_and_the_type_of_its_cache_count():
+    at_8k = shown()
+    assert shown(ctx_alloc=65536) - at_8k > 57344 * 131072 / 2**30
+    assert shown(ctx_alloc=65536, kv_dtype="q8_0") < shown(ctx_alloc=65536)
+    assert shown(context=65536) == at_8k
+
+
+def test_a_device_shows_no_more_than_it_has():
+    assert shown(ctx_alloc=1_000_000) == 24
+    assert shown(ctx_alloc=1_000_000, mem_gb=None) > 24
+
+
+@pytest.mark.parametrize(
+    "changes", [{"likely_spill": True}, {"bw_gbps": None}, {"ctx_alloc": None}, {"peak_mem_gb": None}, {"ctx_alloc": 0}]
+)
+def test_what_is_not_known_or_spilled_does_not_count(changes):
+    found = scored(replace(POINT, **changes))
+    assert found.rows == ()
+    assert found.group("all").n == 0
+    assert found.group("all").mdape is None
+
+
+@pytest.mark.parametrize("changes", [{"suspect": "why not"}, {"engine": "vllm"}, {"decode_tps": None}, {"moe": True}])
+def test_everything_else_counts(changes):
+    assert scored(replace(POINT, **changes)).group("all").n == 1
+
+
+def test_long_contexts_are_judged_apart():
+    found = scored(replace(POINT, id="b", ctx_alloc=32768), replace(POINT, id="c", ctx_alloc=32769))
+    assert (found.group("all").n, found.group("over_32k").n) == (2, 1)
+
+
+@given(
+    needed=st.floats(0, 500),
+    device=st.floats(0.5, 500) | st.just(math.inf),
+    interval=st.builds(MemoryInterval, st.floats(0.1, 1), st.floats(1, 2), st.floats(0, 4)),
+)
+def test_an_interval_holds_its_estimate_and_stays_on_the_device(needed, device, interval):
+    estimate = min(needed, device)
+    low, high = interval.around(estimate, device)
+    assert low <= estimate <= high <= device
+
+
+def test_the_interval_is_no_wider_than_it_must_be():
+    low, high = INTERVAL.around(16.0, 24.0)
+    assert high / low < 1.4
