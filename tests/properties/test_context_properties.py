@@ -54,6 +54,12 @@ FLOORS = st.builds(
 )
 
 
+def machine_of(gibibytes: float, devices: int = 1) -> Hardware:
+    """Accelerators of one kind; without memory a plain processor."""
+    machine = hardware(vram_gib=gibibytes)
+    return machine.model_copy(update={"devices": machine.devices * devices})
+
+
 def longest(one: CatalogModel, least: Requirement, machine: Hardware) -> tuple[int, bool]:
     known = catalogue(one)
     (candidate,) = candidates(known)
@@ -65,9 +71,11 @@ def longest(one: CatalogModel, least: Requirement, machine: Hardware) -> tuple[i
 
 
 @FAST
-@given(models(), FLOORS, GIBIBYTES)
-def test_it_fits_and_is_never_less_than_the_least(one: CatalogModel, least: Requirement, gibibytes: float) -> None:
-    context, fits = longest(one, least, hardware(vram_gib=gibibytes))
+@given(models(), FLOORS, GIBIBYTES | st.just(0), st.integers(1, 4))
+def test_it_fits_and_is_never_less_than_the_least(
+    one: CatalogModel, least: Requirement, gibibytes: float, devices: int
+) -> None:
+    context, fits = longest(one, least, machine_of(gibibytes, devices))
     assert context >= least.context
     assert fits or context == least.context
     own = one.context_length
@@ -75,9 +83,11 @@ def test_it_fits_and_is_never_less_than_the_least(one: CatalogModel, least: Requ
 
 
 @FAST
-@given(models(), FLOORS, GIBIBYTES, GIBIBYTES)
-def test_more_memory_never_means_less_context(one: CatalogModel, least: Requirement, a: float, b: float) -> None:
-    small, large = (longest(one, least, hardware(vram_gib=size)) for size in sorted((a, b)))
+@given(models(), FLOORS, GIBIBYTES, GIBIBYTES, st.integers(1, 4))
+def test_more_memory_never_means_less_context(
+    one: CatalogModel, least: Requirement, a: float, b: float, devices: int
+) -> None:
+    small, large = (longest(one, least, machine_of(size, devices)) for size in sorted((a, b)))
     assert small <= large
 
 
