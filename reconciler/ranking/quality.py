@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from operator import itemgetter
 
 from reconciler.domain.catalog import BenchmarkObservation, CatalogModel, Catalogue, Evidence
 from reconciler.domain.estimate import EvidencePart, Profile, QualityEstimate
 from reconciler.domain.hardware import Confidence
-from reconciler.ranking.evidence import family_root, grade_observation, plain_id, weakest
+from reconciler.ranking.evidence import LADDER, family_root, grade_observation, plain_id, weakest
 from reconciler.ranking.merge import Merged, combined_weight, merge, source_weight
 from reconciler.ranking.profiles import benchmark_weight
 from reconciler.ranking.quants import REFERENCE_QUANT, Quant, normalise
@@ -98,7 +99,9 @@ class _Known:
     covered: float
     multiplier: float
     deviation: float
-    parts: tuple[EvidencePart, ...]
+    as_base: tuple[EvidencePart, ...]
+    """Its first observations as they are graded for an heir of its family, and for any other."""
+    interpolated: tuple[EvidencePart, ...]
 
 
 class EvidenceIndex:
@@ -171,6 +174,8 @@ class EvidenceIndex:
 
     def _judge(self, model: CatalogModel, profile: Profile, quant: str | None) -> ModelQuality:
         """From the model's own observations as far as they cover the profile, the rest from its lineage."""
+        if plain_id(model.id) not in self._by_model:
+            return self.inherited(model, profile)
         parts, shares = self._parts(model, profile, quant)
         own = math.fsum(shares)
         if own < 1.0 and profile not in ("general", "embedding"):
@@ -256,9 +261,12 @@ class EvidenceIndex:
         merged = merge(parts, shares)
         if merged.weight <= 0:
             return None
+        first = parts[:2]
         return _Known(
             merged.score - expected(model), min(1.0, math.fsum(part.weight for part in parts)),
-            min(1.0, math.fsum(shares)), merged.multiplier, _deviation(parts, merged), tuple(parts[:2]),
+            min(1.0, math.fsum(shares)), merged.multiplier, _deviation(parts, merged),
+            tuple(_regraded(part, "base") for part in first),
+            tuple(_regraded(part, "interpolated") for part in first),
         )  # fmt: skip
 
     def inherited(self, model: CatalogModel, profile: Profile) -> ModelQuality:
@@ -281,7 +289,7 @@ class EvidenceIndex:
         weights: list[float] = []
         gaps: list[float] = []
         lenders: list[tuple[float, bool, float, float]] = []
-        parts: list[tuple[float, str, tuple[EvidencePart, ...]]] = []
+        near: list[tuple[float, str, _Known]] = []
         for sibling in self._lineages.get((model.publisher, model.lineage), ()):
             known = None if sibling.id == model.id else self._known(sibling, profile)
             if known is None:
@@ -291,22 +299,21 @@ class EvidenceIndex:
             gaps.append(known.gap)
             is_base = family_root(sibling.id) == family_root(model.id)
             lenders.append((closeness, is_base, known.multiplier, known.deviation))
-            parts.append((closeness, sibling.id, known.parts))
+            near.append((closeness, sibling.id, known))
         total = math.fsum(weights)
         if total <= 0:
             return None
         gap = math.fsum(weight * value for weight, value in zip(weights, gaps, strict=True)) / total
         nearest, is_base, confidence, deviation = max(lenders)
         evidence: Evidence = "base" if is_base else "interpolated"
-        parts.sort(key=lambda p: -p[0])
-        shown = [part for _, _, of_sibling in parts for part in of_sibling][:_SHOWN_PARTS]
+        near.sort(key=itemgetter(0), reverse=True)
+        shown = [part for _, _, known in near for part in (known.as_base if is_base else known.interpolated)]
         score = min(97.0, max(1.0, expected(model) + gap * nearest))
-        graded = tuple(_regraded(part, evidence) for part in shown)
         added = _DEVIATION_INHERITED + (_DEVIATION_FAR - _DEVIATION_INHERITED) * (1.0 - nearest)
         return ModelQuality(
             score, math.hypot(deviation, added), evidence, "low",
-            _INHERITED + _PASSED_ON * nearest * (confidence - _INHERITED), graded, 0.0, None, score,
-            tuple(name for _, name, _ in parts),
+            _INHERITED + _PASSED_ON * nearest * (confidence - _INHERITED), tuple(shown[:_SHOWN_PARTS]), 0.0, None,
+            score, tuple(name for _, name, _ in near),
         )  # fmt: skip
 
 
@@ -327,7 +334,7 @@ def _closeness(model: CatalogModel, sibling: CatalogModel) -> float:
 
 def _regraded(part: EvidencePart, evidence: Evidence) -> EvidencePart:
     weight = combined_weight(evidence, part.recency_weight, part.source_weight)
-    return replace(part, evidence=evidence, evidence_weight=combined_weight(evidence, 1.0, 1.0), weight=weight)
+    return replace(part, evidence=evidence, evidence_weight=LADDER[evidence], weight=weight)
 
 
 def _shared(part: EvidencePart, share: float) -> EvidencePart:

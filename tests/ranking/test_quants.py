@@ -95,3 +95,32 @@ def test_any_text_gives_a_usable_quant(text):
     assert 0 < quant.bits_per_weight <= 32
     assert 0 < quant.quality_factor <= 1
     assert normalise(quant.canonical) == quant or not quant.known
+
+
+def test_eight_bits_keep_everything_that_sixteen_keep():
+    """The published difference is a thirtieth of its own standard error: sixteen bits win by nothing, and are slower."""
+    assert {normalise(name).quality_factor for name in ("Q8_0", "MLX-8bit", "BF16", "F16", "F32")} == {1.0}
+    assert normalise("Q6_K").quality_factor < 1.0
+
+
+def test_a_model_released_in_four_bits_lost_nothing_and_one_converted_to_them_did():
+    assert normalise("MXFP4").quality_factor == 1.0
+    for converted in ("MXFP4_MOE", "NVFP4", "MLX-4bit", "AWQ", "GPTQ"):
+        assert normalise("Q3_K_M").quality_factor < normalise(converted).quality_factor < 0.98
+
+
+@pytest.mark.parametrize("other", ["Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8"])
+def test_blocks_in_another_order_are_the_same_quant(other):
+    assert normalise(other).quality_factor == normalise("Q4_0").quality_factor
+
+
+def test_more_bits_of_the_same_making_never_keep_less():
+    for making in ("UD-", "MLX-"):
+        of = sorted(
+            (normalise(name) for name in KNOWN_QUANTS if name.startswith(making)), key=lambda q: q.bits_per_weight
+        )
+        assert [quant.quality_factor for quant in of] == sorted(quant.quality_factor for quant in of)
+
+
+def test_no_quant_is_known_to_keep_nothing_or_more_than_everything():
+    assert all(0 < normalise(name).quality_factor <= 1 for name in KNOWN_QUANTS)
