@@ -80,27 +80,28 @@ class SpeedConstants:
 CONSTANTS = SpeedConstants(
     backends=MappingProxyType(
         {
-            "cuda": Backend("cuda", 0.85, 60e-6, 60.0),
-            "old_cuda": Backend("cuda", 0.39, 95e-6),
-            "vllm": Backend("cuda", 0.73, 60e-6),
-            "rocm": Backend("rocm", 0.83, 63e-6, 44.0),
-            "vulkan": Backend("vulkan", 0.70, 63e-6),
-            "hipfire": Backend("rocm", 0.83, 63e-6),
-            "metal": Backend("metal", 0.86, 95e-6, 16.0),
-            "mlx": Backend("mlx", 0.82, 88e-6, 25.0),
-            "sycl": Backend("sycl", 0.22, 100e-6),
-            "cpu": Backend("cpu", 0.67, 90e-6, 10.0),
+            "cuda": Backend("cuda", 0.867, 60e-6, 60.0),
+            "old_cuda": Backend("cuda", 0.388, 96e-6),
+            "vllm": Backend("cuda", 0.71, 60e-6),
+            "rocm": Backend("rocm", 0.871, 70e-6, 44.0),
+            "vulkan": Backend("vulkan", 0.70, 70e-6),
+            "hipfire": Backend("rocm", 0.806, 70e-6),
+            "metal": Backend("metal", 0.854, 89e-6, 16.0),
+            "mlx": Backend("mlx", 0.824, 88e-6, 25.0),
+            "sycl": Backend("sycl", 0.222, 99e-6),
+            "cpu": Backend("cpu", 0.66, 81e-6, 10.0),
         }
     ),
-    moe_bytes=1.2,
-    moe_layers=1.6,
-    cache_bytes=1.4,
+    moe_bytes=1.13,
+    moe_layers=1.77,
+    cache_bytes=1.45,
     shared_memory=0.86,
-    apple_width=0.11,
-    wide_weights=1.08,
+    apple_width=0.103,
+    wide_weights=1.07,
     prompt_worth=2.6,
-    widths=Widths(dense=1.3, moe=1.35, small=1.4, cpu=1.5, offload=1.9, unsure=1.9),
+    widths=Widths(dense=1.30, moe=1.34, small=1.38, cpu=1.5, offload=1.9, unsure=1.9),
 )
+"""Fitted to 240 measured rows (``scripts/fit_speed.py``); 24 constants, beside the widths and the prefill figures."""
 
 _OF_PLATFORM: Mapping[Platform, str] = MappingProxyType(
     {"nvidia": "cuda", "amd": "rocm", "macos": "metal", "intel": "sycl", "cpu": "cpu"}

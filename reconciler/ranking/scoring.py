@@ -17,6 +17,8 @@ from reconciler.ranking.memory import memory_model
 from reconciler.ranking.speed import estimate_speed
 
 SMALL_BILLIONS = 2.0
+USUAL_PROMPT = 512
+"""Tokens. Source: llama-bench's default ``-p``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,16 @@ class SpeedQuestion:
         return replace(
             speed, tokens_per_second=speed.tokens_per_second * less, low=speed.low * less, high=speed.high * less
         )
+
+    def prefill(self, constants: SpeedConstants = CONSTANTS) -> float | None:
+        """Tokens of the point's prompt a second, 512 where it does not say how long that was; None as the ranking."""
+        it = self.subject
+        prompt = it.depth - it.generated / 2
+        speed = estimate_speed(
+            it.model, it.build, self.memory, self.hardware, it.requirement,
+            depth=prompt if prompt > 0 else USUAL_PROMPT, runner=it.runner, constants=constants,
+        )  # fmt: skip
+        return speed.prefill_tokens_per_second
 
 
 def _with_room(hardware: Hardware, total: int) -> Hardware:
