@@ -75,11 +75,15 @@ def longest(one: CatalogModel, least: Requirement, machine: Hardware) -> tuple[i
 def test_it_fits_and_is_never_less_than_the_least(
     one: CatalogModel, least: Requirement, gibibytes: float, devices: int
 ) -> None:
-    context, fits = longest(one, least, machine_of(gibibytes, devices))
+    machine = machine_of(gibibytes, devices)
+    context, fits = longest(one, least, machine)
     assert context >= least.context
     assert fits or context == least.context
     own = one.context_length
     assert context in (least.context, own) or (context % CONTEXT_STEP == 0 and own is not None and context < own)
+    if fits and own is not None and context < own:
+        longer = min(own, (context // CONTEXT_STEP + 1) * CONTEXT_STEP)
+        assert longest(one, replace(least, context=longer), machine) == (longer, False), "not a step more"
 
 
 @FAST
