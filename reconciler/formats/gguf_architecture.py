@@ -4,12 +4,14 @@ The rules are those of the runtime that reads the file: which layers keep a whol
 state. What the runtime ignores (a window that no layer uses) is ignored here too.
 
 Source:
-    llama.cpp ``src/llama-hparams.cpp`` at 01b77b5 (``set_swa_pattern``, ``n_embd_r``, ``n_embd_s``, ``has_kv``) and
-    ``src/models/*.cpp`` (``load_arch_hparams`` of each architecture); gguf 0.19.0 ``constants.py`` for the keys.
+    llama.cpp ``src/llama-hparams.cpp`` at 01b77b5 and b10605 (``set_swa_pattern``, ``n_embd_r``, ``n_embd_s``,
+    ``has_kv``), ``llama_model::create_memory`` and ``src/models/*.cpp`` (``load_arch_hparams`` of each architecture);
+    gguf 0.19.0 ``constants.py`` for the keys. Compared with llama-server b10434 in tests/e2e/test_memory_real.py.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from reconciler.domain.catalog import Architecture, Attention
@@ -18,16 +20,23 @@ from reconciler.formats.gguf_header import GgufHeader
 _WINDOW_PERIODS = {
     "gemma2": 2, "gemma3": 6, "gemma-embedding": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "cohere2moe": 4,
     "olmo2": 4, "exaone4": 4, "exaone-moe": 4, "smallthinker": 4, "afmoe": 4, "llama4": 4, "laguna": 4, "plamo3": 8,
+    "mellum": 4, "muse-glimmer": 4,
 }  # fmt: skip
 """One layer in so many is a full-attention layer, for architectures whose file need not say which."""
-_FULL_FIRST = frozenset({"laguna", "smallthinker"})
+_FULL_FIRST = frozenset({"laguna", "smallthinker", "cohere2moe"})
 """Architectures whose full-attention layer opens each group; elsewhere it closes the group."""
 _INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
 """One layer in so many has attention, the others a linear state; a file may say otherwise."""
 _OWN_CACHE = {"gemma3n": 20}
 """Layers from the start that store a cache, where the runtime knows the number and no key states it."""
 _CHUNK = {"llama4": 8192}
-"""Tokens a chunked layer keeps, where no key says so."""
+"""Tokens a chunked layer keeps, whatever a key says; 0 in the file turns chunks off."""
+_DEFAULT_WINDOWS = {**_CHUNK, "gemma2": 4096, "exaone4": 4096, "exaone-moe": 128}
+"""Windows where no key states one."""
+_WITHOUT_PREDICTION_CACHE = frozenset({"step35", "hy_v3", "glm-dsa", "mimo2", "deepseek32", "dots3note", "deepseek4"})
+"""Architectures that keep no cache for layers that predict further tokens; hybrids keep none either."""
+_INDEXED = frozenset({"deepseek32", "glm-dsa", "dots3note"})
+"""Architectures that keep an index of keys beside a latent cache."""
 _IGNORED_WINDOW = frozenset(
     {"llama", "phi3", "phimoe", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "mistral3", "starcoder2"}
 )
@@ -36,6 +45,7 @@ _EMBEDDERS = frozenset({
     "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "t5encoder",
     "gemma-embedding", "eurobert",
 })  # fmt: skip
+_STATE_KEYS = ("ssm.conv_kernel", "shortconv.l_cache", "kda.head_dim", "wkv.head_size")
 _STATE_ELEMENT_BYTES = 4
 """Recurrent and convolution state is kept in f32."""
 HEADER_SOURCE = "gguf-header"
@@ -62,7 +72,21 @@ def architecture_of(header: GgufHeader) -> Architecture:
         experts=header.dimension("expert_count") or None,
         active_experts=header.dimension("expert_used_count") or None,
         attention=attention,
+        **_widths(header),
     )
+
+
+def _widths(header: GgufHeader) -> dict[str, int | None]:
+    """Feed-forward widths. A mixture states its expert's; the other is of its first layers, or of shared experts."""
+    width, expert = _largest(header, "feed_forward_length"), header.dimension("expert_feed_forward_length")
+    if not header.dimension("expert_count"):
+        return {"feed_forward": width or None}
+    expert = expert or width or None
+    shared = header.dimension("expert_shared_feed_forward_length")
+    if shared is None and expert is not None:
+        shared = expert * (header.dimension("expert_shared_count") or 0)
+    dense = width if header.dimension("leading_dense_block_count") or header.architecture == "gemma4" else shared
+    return {"feed_forward": dense or None, "expert_feed_forward": expert}
 
 
 def capabilities_of(header: GgufHeader) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -101,7 +125,9 @@ def _layers(header: GgufHeader) -> int | None:
 
 def _window_layout(header: GgufHeader) -> _Windows | None:
     name, layers = header.architecture or "", _layers(header)
-    window = header.dimension("attention.sliding_window") or _CHUNK.get(name)
+    window = header.dimension("attention.sliding_window")
+    if window is None or (window and name in _CHUNK):
+        window = _DEFAULT_WINDOWS.get(name)
     if not window or not layers or layers > 4096 or name in _IGNORED_WINDOW:
         return None
     pattern = header.per_layer("attention.sliding_window_pattern")
@@ -132,10 +158,53 @@ def _attention(header: GgufHeader, windows: _Windows | None, global_kv_heads: in
     if recurrent:
         return _latent(header, _hybrid(header, recurrent))
     if _is_latent(header):
-        return _latent(header, Attention(kind="mla", full_layers=_layers(header)))
+        return _latent(header, Attention(kind="mla", full_layers=_cached_layers(header)))
+    if header.per_layer("attention.compress_ratios") is not None:
+        return _compressed(header)
     if windows is not None:
-        return _windowed(header, windows, global_kv_heads)
+        return _exactly(header, windows, _windowed(header, windows, global_kv_heads))
     return _uneven(header)
+
+
+def _compressed(header: GgufHeader) -> Attention:
+    ratios = Counter((header.per_layer("attention.compress_ratios") or ())[: _layers(header)])
+    return Attention(
+        kind="compressed",
+        window=header.dimension("attention.sliding_window"),
+        compressed_layers=tuple(sorted(ratios.items())),
+        indexer_head_dim=header.dimension("attention.indexer.key_length") or 0,
+    )
+
+
+def _cached_layers(header: GgufHeader) -> int | None:
+    """Layers with a cache, of a model whose every layer attends: most runtimes give prediction layers one too."""
+    return _layers(header) if header.architecture in _WITHOUT_PREDICTION_CACHE else header.layers
+
+
+def _exactly(header: GgufHeader, windows: _Windows | None, attention: Attention) -> Attention:
+    """With the sums of all layers, where heads differ among layers of one kind or the last layers share a cache."""
+    by_layer = header.per_layer("attention.head_count_kv")
+    is_window = windows.is_window if windows else (False,) * (header.layers or 0)
+    own = len(is_window) - attention.kv_shared_layers
+    heads = by_layer or ((header.dimension("attention.head_count_kv") or 0),) * len(is_window)
+    kinds = {
+        kind: [n for n, each in zip(heads[:own], is_window, strict=False) if each is kind] for kind in (False, True)
+    }
+    if not attention.kv_shared_layers and all(len(set(counts) - {0}) <= 1 for counts in kinds.values()):
+        return attention
+    full, window = (sum(kinds[kind]) * _row(header, is_window=kind) for kind in (False, True))
+    return replace(attention, full_elements=full, window_elements=window)
+
+
+def _row(header: GgufHeader, *, is_window: bool) -> int:
+    """Values one key-value head caches per token."""
+    default = (header.dimension("embedding_length") or 0) // max(1, _largest(header, "attention.head_count") or 1)
+    key = header.dimension("attention.key_length") or default
+    value = header.dimension("attention.value_length") or default or key
+    narrow = header.dimension("attention.key_length_swa")
+    if not is_window or narrow is None:
+        return key + value
+    return narrow + (header.dimension("attention.value_length_swa") or narrow)
 
 
 def _is_latent(header: GgufHeader) -> bool:
@@ -152,6 +221,9 @@ def _latent(header: GgufHeader, attention: Attention) -> Attention:
         kv_lora_rank=header.dimension("attention.kv_lora_rank"),
         qk_rope_head_dim=header.dimension("rope.dimension_count"),
         v_head_dim=header.dimension("attention.value_length_mla"),
+        indexer_head_dim=(header.dimension("attention.indexer.key_length") or 0)
+        if header.architecture in _INDEXED
+        else 0,
     )
 
 
@@ -159,7 +231,7 @@ def _windowed(header: GgufHeader, windows: _Windows, global_kv_heads: int | None
     narrow, wide = header.dimension("attention.key_length_swa"), header.dimension("attention.key_length")
     return Attention(
         kind="chunked" if header.architecture in _CHUNK else "swa",
-        full_layers=windows.full,
+        full_layers=windows.full + (_cached_layers(header) or 0) - (_layers(header) or 0),
         window_layers=len(windows.is_window) - windows.full,
         window=windows.window,
         global_every=windows.period,
@@ -192,10 +264,13 @@ def _hybrid(header: GgufHeader, recurrent: int) -> Attention:
         full = sum(1 for count in by_layer[:layers] if count)
     else:
         full = layers - recurrent
+    window = header.dimension("attention.sliding_window") if name in {"lfm2", "lfm2moe"} else None
     return Attention(
         kind=_hybrid_kind(header),
-        full_layers=full,
-        global_every=interval,
+        full_layers=0 if window else full,
+        window_layers=full if window else None,
+        window=window or None,
+        global_every=None if window else interval,
         state_bytes=recurrent * _state_bytes(header),
         v_head_dim=_value_dim(header),
     )
@@ -213,8 +288,11 @@ def _hybrid_kind(header: GgufHeader) -> str:
 def _recurrent_layers(header: GgufHeader) -> int:
     """Layers that keep a fixed state instead of, or beside, a cache."""
     layers = _layers(header) or 0
-    if not any(header.dimension(key) for key in ("ssm.conv_kernel", "shortconv.l_cache", "kda.head_dim")):
+    if not any(header.dimension(key) for key in _STATE_KEYS):
         return 0
+    stated = header.per_layer("attention.recurrent_layers")
+    if stated is not None:
+        return sum(1 for each in stated[:layers] if each)
     interval = _interval(header)
     by_layer = header.per_layer("attention.head_count_kv")
     if interval:
@@ -232,9 +310,12 @@ def _recurrent_layers(header: GgufHeader) -> int:
 def _state_bytes(header: GgufHeader) -> int:
     """State of one recurrent layer and one sequence, in bytes."""
     kernel = max(0, (header.dimension("ssm.conv_kernel") or 0) - 1)
-    head = header.dimension("kda.head_dim")
-    if cache := header.dimension("shortconv.l_cache"):
-        elements = (header.dimension("embedding_length") or 0) * max(0, cache - 1)
+    head, wkv = header.dimension("kda.head_dim"), header.dimension("wkv.head_size")
+    hidden = header.dimension("embedding_length") or 0
+    if wkv:
+        elements = hidden * (wkv + (header.dimension("token_shift_count") or 2))
+    elif cache := header.dimension("shortconv.l_cache"):
+        elements = hidden * max(0, cache - 1)
     elif head:
         heads = _largest(header, "attention.head_count") or 0
         elements = 3 * kernel * heads * head + heads * head * head
@@ -248,12 +329,12 @@ def _state_bytes(header: GgufHeader) -> int:
 def _uneven(header: GgufHeader) -> Attention | None:
     """Full attention whose heads differ by layer, or are missing in some; None where every layer is alike."""
     by_layer = header.per_layer("attention.head_count_kv")
-    value_dim = _value_dim(header)
+    value_dim, cached = _value_dim(header), _cached_layers(header)
     if by_layer is not None and len(set(by_layer)) > 1:
-        most, layers = max(by_layer), sum(by_layer)
-        return Attention(kind="no-attention-layers", full_layers=-(-layers // most), v_head_dim=value_dim)
-    if value_dim is not None:
-        return Attention(kind="full", full_layers=_layers(header), v_head_dim=value_dim)
+        with_heads = sum(1 for count in by_layer if count)
+        return _exactly(header, None, Attention("no-attention-layers", full_layers=with_heads, v_head_dim=value_dim))
+    if value_dim is not None or cached != _layers(header):
+        return Attention(kind="full", full_layers=cached, v_head_dim=value_dim)
     return None
 
 

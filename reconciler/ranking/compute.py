@@ -30,8 +30,8 @@ MASK_BYTES = 2 * UBATCH
 PIPELINE_COPIES = 4
 """Copies of every input on each of several devices. Source: ``GGML_SCHED_MAX_COPIES``."""
 _VALUE_BYTES = 4
-_DEFAULT_VOCABULARY, _DEFAULT_HIDDEN, _DEFAULT_WIDTH = 128_000, 4096, 4
-"""Where nobody states them; the feed-forward width is so many times the model's."""
+_DEFAULT_VOCABULARY, _DEFAULT_HIDDEN, _DEFAULT_WIDTH, _WIDEST = 128_000, 4096, 4, 8
+"""Where nobody states them; the feed-forward width is so many times the model's, and at most so many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +93,5 @@ def _widths(it: Architecture, weights: int | None) -> tuple[int, int]:
         head_dim = it.head_dim or hidden // (it.heads or 1)
         attention = 2 * hidden * head_dim * ((it.heads or 1) + (it.kv_heads or it.heads or 1))
         left = max(0, weights - 2 * hidden * (it.vocab or _DEFAULT_VOCABULARY)) // layers - attention
-    width = max(0, left) // (3 * hidden)
+    width = min(max(0, left) // (3 * hidden), _WIDEST * hidden * (it.experts or 1))
     return (0, width // it.experts) if it.experts and it.active_experts else (width, 0)

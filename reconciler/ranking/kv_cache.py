@@ -174,7 +174,7 @@ def kv_shape(architecture: Architecture) -> KvShape | None:
     if attention is not None and (attention.full_elements or attention.window_elements):
         kept = (float(attention.full_elements), float(attention.window_elements))
         return KvShape(*kept, size, _state_bytes(architecture, attention, full))
-    elements = _elements_per_layer(architecture, attention)
+    elements = _elements_per_layer(architecture, attention) if full or window else (0.0, 0.0)
     if elements is None:
         return None
     return KvShape(

@@ -160,7 +160,14 @@ def test_window_layers_by_the_file_s_own_list():
     )  # fmt: skip
     assert (gemma.kv_heads, gemma.head_dim) == (4, 256)
     assert gemma.attention == Attention(
-        "swa", full_layers=1, window_layers=3, window=1024, global_head_dim=512, global_kv_heads=1, kv_shared_layers=2
+        "swa",
+        full_layers=1,
+        window_layers=3,
+        window=1024,
+        global_head_dim=512,
+        global_kv_heads=1,
+        kv_shared_layers=2,
+        window_elements=2 * 4 * 2 * 256,
     )
 
 
