@@ -77,12 +77,15 @@ _CODING_WORDS = (
 _REASONING_WORDS = ("reason", "math", "gsm", "gpqa", "theorem", "aime", "logic", "proof", "drop")
 _REASONING_WHOLE = frozenset({"arc", "aqua", "bbh"})
 _VISION_WORDS = ("vision", "mmmu", "docvqa", "chartqa", "image")
+_POPULARITY_WORDS = ("popularity", "downloads", "likes", "stars")
 _EMBEDDING_WORDS = ("mteb", "embed", "retrieval", "beir")
 
 
-def _named_for(benchmark: str) -> Profile:
-    """The profile an unlisted benchmark's name speaks of."""
+def _named_for(benchmark: str) -> Profile | None:
+    """The profile an unlisted benchmark's name speaks of; None where it counts heads, which says nothing of quality."""
     slug = benchmark.lower()
+    if any(word in slug for word in _POPULARITY_WORDS):
+        return None
     words = frozenset(slug.replace("_", "-").split("-"))
     if any(word in slug for word in _EMBEDDING_WORDS):
         return "embedding"
@@ -105,7 +108,8 @@ def benchmark_weight(benchmark: str, profile: Profile) -> float:
     """How much a benchmark says about a profile, 0 to 1; 0: nothing.
 
     A benchmark outside our table is read from its name; ``general`` then takes it too, unless it is about images or
-    embeddings. A sub-score of a leaderboard in the table that the table does not name is left out: its whole is in.
+    embeddings. Popularity measures nothing: it breaks ties, elsewhere. A sub-score of a leaderboard in the table that
+    the table does not name is left out: its whole is in.
     """
     listed = _WEIGHTS[profile].get(benchmark)
     if listed is not None:

@@ -1,7 +1,7 @@
 import pytest
 
 from reconciler.domain.estimate import PROFILES
-from reconciler.ranking.profiles import benchmark_weight, line_serves, model_serves
+from reconciler.ranking.profiles import benchmark_weight, is_listed, line_serves, model_serves
 from tests.ranking.made import model
 
 
@@ -63,3 +63,23 @@ def test_embeddings_and_images_say_nothing_of_general(benchmark):
 
 def test_a_sub_score_outside_the_table_is_left_to_its_whole():
     assert benchmark_weight("bfcl_v4_web_search", "general") == 0.0
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("counted", ["hf-popularity", "hub-downloads", "github_stars"])
+def test_popularity_is_no_quality(counted, profile):
+    """Changed from the origin, where it was a term of the mean and dragged good models down."""
+    assert benchmark_weight(counted, profile) == 0.0
+
+
+@pytest.mark.parametrize("profile", ["general", "coding", "reasoning", "embedding"])
+def test_every_profile_has_a_benchmark_that_is_all_about_it(profile):
+    assert any(
+        benchmark_weight(name, profile) == 1.0
+        for name in ("livebench_average", "arena_code", "livebench_mathematics", "mteb_eng_v2_mean_task")
+    )
+
+
+def test_the_table_knows_its_own_benchmarks_only():
+    assert is_listed("livebench_coding")
+    assert not is_listed("mmlu-pro")
