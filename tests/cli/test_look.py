@@ -39,6 +39,8 @@ def test_suggest_gives_one_line_a_model_best_first(line: Line) -> None:
     assert scores == sorted(scores, reverse=True)
     for row in found["rows"]:
         assert row["low"] <= row["score"] <= row["high"]
+        assert row["tokensPerSecondLow"] <= row["tokensPerSecond"] <= row["tokensPerSecondHigh"]
+        assert row["context"] <= row["maxContext"] <= row["contextLength"]
         assert row["memoryBytes"] <= found["hardware"]["hardware"]["devices"][0]["memoryBytes"]
         assert row["evidence"] == "none" or row["evidenceDate"]
     assert found["catalogueDate"] in line("suggest", *OFFLINE).out
@@ -106,7 +108,7 @@ def test_explain_says_what_would_change_the_verdict(line: Line) -> None:
     unfit = line("explain", "Qwen/Qwen3-8B-GGUF:Q8_0", "--context", "40960", *machine).data
     assert (unfit["eligible"], unfit["reason"]) == (False, "does-not-fit")
     most = unfit["memory"]["maxContext"]
-    assert f"it fits at {most} tokens, not at 40960" in unfit["remedies"]
+    assert unfit["remedies"][0].startswith(f"it fits at {most} tokens, not at 40960: that needs ")
     assert any("is eligible" in remedy for remedy in unfit["remedies"])
     coarse = line("explain", "Qwen/Qwen3-8B:Q2_K", *OFFLINE, "--json").data
     assert coarse["reason"] == "quant-below-floor"
@@ -119,6 +121,19 @@ def test_explain_says_what_would_change_the_verdict(line: Line) -> None:
     closed = line("explain", "Qwen/Qwen3-8B", *OFFLINE, "--json").data
     assert "allow its publisher: localmodels pool allow-org Qwen" in closed["remedies"]
     assert "rejected for general (publisher-not-allowed)" in line("explain", "Qwen/Qwen3-8B", *OFFLINE).out
+
+
+def test_explain_for_a_slot_of_the_file(line: Line) -> None:
+    slots = "slots: [{name: coder, profile: coding, context: 8192, maxSize: 4GB}]"
+    line.write(FILE.replace("targets:", f"{slots}, targets:"))
+    found = line("explain", "Qwen/Qwen3-8B-GGUF:Q4_K_M", "--slot", "coder", *OFFLINE, "--json").data
+    assert (found["slot"], found["profile"], found["context"]) == ("coder", "coding", 8192)
+    assert found["reason"] == "too-large"
+    text = line("explain", "Qwen/Qwen3-8B-GGUF:Q4_K_M", "--slot", "coder", *OFFLINE).out
+    assert "rejected for slot coder (coding) (too-large)" in text
+    assert "What would change that:\n  - let the slot take it: maxSize: 5.1GB\n" in text
+    unknown = line("explain", "Qwen/Qwen3-8B", "--slot", "none", *OFFLINE, "--json")
+    assert (unknown.code, unknown.error["hint"]) == (64, "there is coder")
 
 
 def test_explain_of_an_unknown_name_gives_the_nearest(line: Line) -> None:

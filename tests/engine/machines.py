@@ -16,6 +16,7 @@ from reconciler.integrations.hardware.simulate import parse_machine
 from reconciler.planning.scene import Scene
 from tests.fakes import FAKE_NOW
 
+STORE = Target(name="store")
 MACHINES = {
     "laptop-8gb": "cpu-8gb",
     "rtx-4060-8gb": "rtx-4060",
@@ -40,9 +41,9 @@ def reading(machine: str) -> HardwareReading:
     return parse_machine(machine, now=FAKE_NOW)
 
 
-def scene_on(machine: str, *, pool: Pool | None = None, slots: tuple[Slot, ...] = ()) -> Scene:
+def scene_on(machine: str, *, pool: Pool | None = None, slots: tuple[Slot, ...] = (), target: Target = STORE) -> Scene:
     """The shipped catalogue on a machine, at a fixed day."""
     known = shipped()
-    desired = DesiredState(pool=pool or open_pool(known), slots=slots, targets=(Target(name="store"),))
+    desired = DesiredState(pool=pool or open_pool(known), slots=slots, targets=(target,))
     seen = Observation(now=FAKE_NOW, hardware=reading(machine), targets=(), catalogue=known)
     return Scene(desired, seen, Record(name="t"), Overrides())

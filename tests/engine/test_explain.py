@@ -5,12 +5,10 @@ from datetime import date
 
 import pytest
 
-from reconciler.domain.desired import Slot, Target
+from reconciler.domain.desired import Slot
 from reconciler.engine.explain import Request, explain
 from reconciler.errors import UsageError
-from tests.engine.machines import scene_on
-
-STORE = Target(name="store")
+from tests.engine.machines import STORE, scene_on
 
 
 def test_every_part_has_its_key_in_json() -> None:

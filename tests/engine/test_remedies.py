@@ -7,15 +7,14 @@ from typing import get_args
 
 import pytest
 
-from reconciler.domain.desired import Pool, Slot, Target
+from reconciler.domain.desired import Pool, Slot
 from reconciler.domain.units import parse_size
 from reconciler.engine.explain import Explanation, Request, explain
 from reconciler.engine.remedies import REMEDIES
 from reconciler.planning.option import RejectionReason
 from reconciler.planning.trust import PolicyReason
-from tests.engine.machines import scene_on
+from tests.engine.machines import STORE, scene_on
 
-STORE = Target(name="store")
 CLOSED = Pool(allowed_orgs=("google",), packagers=())
 QWEN = "Qwen/Qwen3-8B-GGUF:Q8_0"
 
