@@ -269,4 +269,6 @@ def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement,
 
 
 def _spread(middle: float, end: float) -> float:
-    return abs(math.log(end / middle)) if math.isfinite(end) and end > 0 else 0.0
+    """Half width in logarithms up to one end of the runs; beyond a factor of e² nothing is known any better."""
+    ratio = end / middle
+    return min(2.0, abs(math.log(ratio))) if 0 < ratio < math.inf else 0.0

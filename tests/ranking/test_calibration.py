@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +15,12 @@ from reconciler.domain.hardware import Hardware
 from reconciler.domain.measurement import Measurement, machine_key
 from reconciler.domain.units import GB, GIB, Bytes
 from reconciler.ranking.calibration import HIGHEST, LOWEST, UNCALIBRATED, Calibration
+from reconciler.ranking.candidates import candidates
 from reconciler.ranking.memory import estimate_memory
+from reconciler.ranking.rank import rank
 from reconciler.ranking.speed import estimate_speed
 from tests.builders import hardware, model
+from tests.ranking.generated import generated_catalogue
 
 GPU, CPU = hardware(), hardware(vram_gib=0)
 DENSE = model("acme/alpha-8b", quants=("Q4_K_M", "Q8_0"))
@@ -241,3 +244,21 @@ def test_a_faster_measurement_slows_nothing_down(
                 Calibration.of(each, MODELS, machine).apply(of, estimated(of, machine)) for each in (found, faster)
             )
             assert after.tokens_per_second >= before.tokens_per_second * (1 - 1e-9)
+
+
+def test_the_ranking_prunes_the_same_with_measurements() -> None:
+    """What cannot come among the first is left out by its quality alone, which no measurement changes."""
+    catalogue = generated_catalogue(120)
+    models = {one.id: one for one in catalogue.models}
+    some_models = [one for one in catalogue.models if not one.is_moe][:40:8]
+    for machine in (CPU, GPU):
+        found = [
+            measured(candidate(one, one.repositories[0].builds[0].quant), ratio, machine)
+            for one, ratio in zip(some_models, (0.2, 0.9, 1.4, 3.0, 0.5), strict=True)
+        ]
+        calibration = Calibration.of(found, models, machine)
+        asked = (candidates(catalogue), Requirement(), machine, catalogue, date(2026, 11, 22))
+        whole = rank(*asked, calibration=calibration)
+        assert rank(*asked, limit=15, calibration=calibration) == whole[:15]
+        assert any(one.speed.basis == "measured" for one in whole) or machine is GPU
+        assert whole != rank(*asked)
