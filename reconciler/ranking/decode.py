@@ -99,7 +99,7 @@ CONSTANTS = SpeedConstants(
     apple_width=0.103,
     wide_weights=1.07,
     prompt_worth=2.6,
-    widths=Widths(dense=1.30, moe=1.34, small=1.38, cpu=1.5, offload=1.9, unsure=1.9),
+    widths=Widths(dense=1.30, moe=1.34, small=1.37, cpu=1.5, offload=1.9, unsure=1.9),
 )
 """Fitted to 240 measured rows (``scripts/fit_speed.py``); 24 constants, beside the widths and the prefill figures."""
 

@@ -29,7 +29,7 @@ where part of the model lies outside the accelerator."""
 
 _SAME_WEIGHTS = 0.2
 """A point whose parameter count is further than this from its catalogue model's is of other weights."""
-_TELLING = 8
+_TELLING = 7
 """Letters and digits of a name that tell a model apart."""
 _DEPTH_STEP = 1024
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -42,9 +42,9 @@ _PACKAGING = re.compile(
 )
 _PLATFORMS: tuple[tuple[Platform, str], ...] = (
     ("macos", r"^apple\b|\bm[1-9] (pro|max|ultra)\b"),
-    ("nvidia", r"nvidia|\brtx\b|\bgtx\b|geforce|quadro|tesla|\bgb10\b|\b[ahbvl][1-9]\d{1,2}s?\b|jetson|dgx"),
-    ("amd", r"radeon|\brx ?\d{3,4}|instinct|\bmi\d{2,3}|strix|ryzen ai"),
     ("intel", r"\barc\b|iris|intel\(r\) graphics|uhd graphics|battlemage"),
+    ("amd", r"radeon|\brx ?\d{3,4}|instinct|\bmi\d{2,3}|strix|ryzen ai"),
+    ("nvidia", r"nvidia|\brtx\b|\bgtx\b|geforce|quadro|tesla|jetson|dgx|\bg[bh]\d{2,3}\b|\b[ahbvlt][1-9]\d{0,2}s?\b"),
 )
 _BACKEND_PLATFORM: dict[str, Platform] = {
     "cuda": "nvidia", "rocm": "amd", "hip": "amd", "metal": "macos", "mlx": "macos", "vulkan": "amd", "sycl": "intel",
@@ -175,12 +175,12 @@ def _cache_type(point: MeasuredPoint) -> Literal["f16", "q8_0", "q4_0"]:
 
 def platform_of(point: MeasuredPoint) -> Platform:
     """Where the point ran, by the device's name, else by the backend."""
-    name = point.hardware.lower()
+    name, backend = point.hardware.lower(), (point.backend or "").lower()
+    cpu_only = point.hw_class == "CPU_ONLY"
     for platform, pattern in _PLATFORMS:
-        if re.search(pattern, name):
+        if re.search(pattern, name) and not (cpu_only and backend == "cpu"):
             return platform
-    backend = (point.backend or "").lower()
-    if point.hw_class == "CPU_ONLY" or backend == "cpu":
+    if cpu_only or backend == "cpu":
         return "cpu"
     return _BACKEND_PLATFORM.get(backend, "nvidia" if point.bw_gbps else "cpu")
 
