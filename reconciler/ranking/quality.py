@@ -26,7 +26,7 @@ from reconciler.ranking.scales import (
     group_of,
     scales,
 )
-from reconciler.ranking.shares import RAW, at_most, bounds
+from reconciler.ranking.shares import RAW, UNCHECKED, at_most, bounds
 
 _Z80 = 1.2816
 """Half of an 80 % interval of a normal distribution, in standard deviations."""
@@ -240,6 +240,8 @@ class EvidenceIndex:
         graded = grade_observation(observation, model, quant)
         age = recency(observation.observed_at, self.today)
         trust = source_weight(observation.source)
+        if self._bounds.get(group_of(observation), 1.0) <= RAW:
+            trust = min(trust, UNCHECKED)
         value = scale.normalise(observation.value)
         if observation.quant is not None:
             value *= _REFERENCE.quality_factor / normalise(observation.quant).quality_factor

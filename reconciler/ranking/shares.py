@@ -16,6 +16,8 @@ from reconciler.ranking.scales import FEWEST_TAKERS, Group, Scale
 
 UNLISTED, RAW = 0.5, 0.25
 """Most of a profile that benchmarks outside the table cover together, and the raw ones among them."""
+UNCHECKED = 0.25
+"""Most a raw one is trusted, whoever its source says it is: too little to make a model a certain one by itself."""
 
 
 def bounds(scales: Mapping[Group, Scale]) -> dict[Group, float]:

@@ -122,3 +122,12 @@ def test_an_old_file_says_less_than_a_fresh_one():
     )
     assert old.multiplier < fresh.multiplier
     assert old.deviation > fresh.deviation
+
+
+@pytest.mark.parametrize("source", ["our farm", "livebench", "localmodels"])
+def test_a_raw_percentage_makes_no_aged_evidence_fresh_again(source):
+    for of in GENERAL[::17]:
+        before = BEFORE.quality(of, "general")
+        after = imported(replace(own(of, before.score), source=source)).quality(of, "general")
+        assert after.multiplier <= max(before.multiplier, 0.85)
+        assert after.confidence != "high" or before.confidence == "high"
