@@ -152,8 +152,8 @@ def _is_old_cuda(device: Device) -> bool:
 def bytes_per_second(backend: Backend, platform: Platform, device: Device, constants: SpeedConstants) -> float:
     """What the device reads in a second while it decodes weights of fewer than 8 bits."""
     efficiency = backend.efficiency
-    if platform == "macos" and device.bandwidth_gbps > 0:
-        efficiency *= (device.bandwidth_gbps / _APPLE_GBPS) ** -constants.apple_width
+    if platform == "macos":
+        efficiency *= (max(1.0, device.bandwidth_gbps) / _APPLE_GBPS) ** -constants.apple_width
     elif device.unified and platform in ("nvidia", "amd"):
         efficiency *= constants.shared_memory
     return device.bandwidth_gbps * 1e9 * min(efficiency, _HIGHEST_EFFICIENCY)

@@ -2,6 +2,7 @@ import math
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.domain.catalog import Build
 from reconciler.domain.estimate import Requirement
@@ -130,3 +131,77 @@ def test_every_speed_is_a_finite_number_within_its_interval(of, quant, requireme
     assert numbers == tuple(sorted(numbers))
     assert math.isfinite(estimate.effective_bandwidth_gbps)
     assert 0 <= estimate.offloaded <= 1
+
+
+def test_a_prompt_takes_time_before_the_first_token():
+    short, long = (speed(RTX_4090, billions=8, architecture=LLAMA_8B, context=context) for context in (2048, 32768))
+    assert short.prefill_tokens_per_second > long.prefill_tokens_per_second > 10 * long.tokens_per_second
+    assert 0 < short.first_token_seconds < long.first_token_seconds
+    assert (short.prefill_confidence, speed(RTX_4090, active=3).prefill_confidence) == ("medium", "low")
+
+
+def test_nobody_knows_the_prefill_of_what_was_not_measured():
+    for unknown in (speed(machine("intel")), speed(RTX_4090, billions=70), speed(machine(compute_capability="6.1"))):
+        assert (unknown.prefill_tokens_per_second, unknown.first_token_seconds, unknown.prefill_confidence) == (
+            None,
+        ) * 3
+
+
+def test_the_depth_may_be_told():
+    of, build, requirement = model(architecture=LLAMA_8B), Build("Q4_K_M", Bytes(0), exact=False), Requirement()
+    memory = estimate_memory(of, build, requirement, RTX_4090)
+    at = [
+        estimate_speed(of, build, memory, RTX_4090, requirement, depth=depth).tokens_per_second
+        for depth in (0, 2048, 4096)
+    ]
+    assert at == sorted(at, reverse=True)
+    assert at[1] == estimate_speed(of, build, memory, RTX_4090, requirement).tokens_per_second
+
+
+def test_vllm_and_mlx_are_runners_of_their_own():
+    of, build, requirement = model(), Build("Q4_K_M", Bytes(0), exact=False), Requirement()
+
+    def said(hardware, runner):
+        memory = estimate_memory(of, build, requirement, hardware)
+        return estimate_speed(of, build, memory, hardware, requirement, runner=runner)
+
+    assert said(MAC_400, "mlx").backend == "mlx"
+    assert said(RTX_4090, "vllm").tokens_per_second < said(RTX_4090, "llama.cpp").tokens_per_second
+
+
+def test_intel_is_low_confidence_with_a_wide_interval():
+    estimate = speed(machine("intel"), billions=8)
+    assert estimate.confidence == "low"
+    assert estimate.high / estimate.low > 3
+
+
+def test_parallel_sequences_do_not_slow_one_stream():
+    of, build = model(architecture=LLAMA_8B), Build("Q4_K_M", Bytes(0), exact=False)
+    one, four = (
+        estimate_speed(of, build, estimate_memory(of, build, asked, RTX_4090), RTX_4090, asked).tokens_per_second
+        for asked in (Requirement(), Requirement(parallel=4))
+    )
+    assert one == four
+
+
+@given(st.floats(0.3, 60), st.floats(0.3, 60), st.sampled_from(["nvidia", "amd", "macos", "cpu"]))
+def test_more_active_weights_are_never_faster(one, other, platform):
+    few, many = sorted((one, other))
+    hardware = machine(platform, vram=200, ram=200)
+    slow, fast = (speed(hardware, billions=61, active=active).tokens_per_second for active in (many, few))
+    assert slow <= fast * (1 + 1e-9)
+
+
+@given(st.floats(1, 5000), st.floats(1, 5000), st.sampled_from(["nvidia", "amd", "macos", "intel"]))
+def test_more_bandwidth_is_never_slower(one, other, platform):
+    slow, fast = (
+        speed(machine(platform, vram=80, gbps=gbps), billions=8).tokens_per_second for gbps in sorted((one, other))
+    )
+    assert 0 < slow <= fast * (1 + 1e-9)
+
+
+@given(st.floats(5, 60), st.floats(5, 60))
+def test_more_outside_the_accelerator_is_never_faster(one, other):
+    small, large = sorted((one, other))
+    slow, fast = (speed(machine(vram=vram, ram=128), billions=60).tokens_per_second for vram in (small, large))
+    assert slow <= fast * (1 + 1e-9)
