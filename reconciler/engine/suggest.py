@@ -56,6 +56,10 @@ class Suggestion(Frozen):
     measured_at: str | None
     """ISO date of the measurement."""
     speed_confidence: Confidence
+    prefill_tokens_per_second: float | None
+    """Tokens of a prompt that are read a second; None: not known."""
+    first_token_seconds: float | None
+    """From a prompt of half ``context`` to the first token of the answer; None: not known."""
     offloaded: float
     """Share of the bytes outside the accelerator, 0 to 1."""
     memory_bytes: Bytes
@@ -63,7 +67,9 @@ class Suggestion(Frozen):
     context: int
     """Tokens it was judged at."""
     max_context: int | None
-    """The largest context that fits; None: not even one token does."""
+    """The largest context that fits; None: not even one token does, or ``max_context_basis`` is ``unknown``."""
+    max_context_basis: Literal["memory", "model", "unknown"]
+    """What ends ``max_context``; ``unknown``: nobody knows how long the model can go."""
     context_length: int | None
     """The model's own."""
     confidence: Confidence
@@ -254,10 +260,13 @@ def suggestion_of(assessment: Assessment, context: int, verdict: Rejected | None
         speed_basis=speed.basis,
         measured_at=speed.measured_at,
         speed_confidence=speed.confidence,
+        prefill_tokens_per_second=_rounded(speed.prefill_tokens_per_second),
+        first_token_seconds=_rounded(speed.first_token_seconds),
         offloaded=round(speed.offloaded, 3),
         memory_bytes=assessment.memory.total_bytes,
         context=context,
         max_context=assessment.memory.max_context,
+        max_context_basis=assessment.memory.max_context_basis,
         context_length=model.context_length,
         confidence=assessment.quality.confidence,
         evidence=assessment.quality.evidence if parts else "none",
@@ -268,6 +277,10 @@ def suggestion_of(assessment: Assessment, context: int, verdict: Rejected | None
         active_params=model.active_params,
         released=model.released.isoformat() if model.released else None,
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def packager_openings(observation: Observation, pool: Pool, profile: Profile) -> tuple[PackagerOpening, ...]:

@@ -19,7 +19,8 @@ def suggestion(model_id: str, score: float, *, speed: float = 88.4, **changes: A
         exact=True, eligible=True, score=score, low=max(0.0, score - 5), high=min(100.0, score + 5),
         tokens_per_second=speed, tokens_per_second_low=speed * 0.8, tokens_per_second_high=speed * 1.25,
         speed_basis="estimated", measured_at=None, speed_confidence="high", offloaded=0.0, memory_bytes=Bytes(7 * GB),
-        context=4096, max_context=40960, context_length=40960, confidence="medium", evidence="direct",
+        context=4096, max_context=40960, max_context_basis="model", prefill_tokens_per_second=2400.0,
+        first_token_seconds=1.7, context_length=40960, confidence="medium", evidence="direct",
         evidence_date="2026-10-01", license="apache-2.0", ollama_tag=None, params=8_190_000_000, active_params=None,
         released="2025-04-28",
     )  # fmt: skip

@@ -160,7 +160,7 @@ def test_suggestions(snapshot: object) -> None:
 
 def test_a_narrow_terminal_loses_columns_and_says_which(snapshot: object) -> None:
     measured = suggestion(
-        "Qwen/Qwen3-8B", 57.6, speed_basis="measured", measured_at="2026-11-20", max_context=21_504,
+        "Qwen/Qwen3-8B", 57.6, speed_basis="measured", measured_at="2026-11-20", max_context=21_504, max_context_basis="memory",
         speed=5.6, tokens_per_second_low=5.4, tokens_per_second_high=5.7,
     )  # fmt: skip
     found = ranking(measured, suggestion("mistralai/Mistral-Small-3.2-24B-Instruct-2506", 40, max_context=None))
@@ -198,7 +198,8 @@ def explanation(**changes: object) -> Explanation:
                            max_context=40960),
         speed=SpeedEstimate(tokens_per_second=88.4, low=70.0, high=110.0, confidence="high", offloaded=0.0,
                          bytes_per_token=Bytes(5 * GB), effective_bandwidth_gbps=800.0, backend="cuda",
-                         basis="estimated"),
+                         basis="estimated", prefill_tokens_per_second=2400.0, first_token_seconds=6.8,
+                         prefill_confidence="medium"),
         quality=QualityEstimate(score=60.8, low=52.0, high=70.0, evidence="direct", confidence="medium",
                              quant_factor=0.985, multiplier=0.9, parts=(part,), covered=0.6, measured_score=70.4,
                              inherited_score=48.5, inherited_from=("Qwen/Qwen3-14B",), reference_quant_factor=0.99),

@@ -12,7 +12,7 @@ from html import escape
 
 from reconciler.cli.views.hardware import machine_name
 from reconciler.cli.views.labels import Box, Label, placed
-from reconciler.cli.views.suggest import context_words, short_tokens
+from reconciler.cli.views.suggest import context_words, most_context
 from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes
 from reconciler.engine.suggest import Suggestion, Suggestions
@@ -208,7 +208,7 @@ def _legend(named: Sequence[Suggestion], count: int) -> Iterable[str]:
             f"{row.tokens_per_second:.0f} ({row.tokens_per_second_low:.0f} to {row.tokens_per_second_high:.0f})",
             f"{'' if row.exact else '≈'}{show_bytes(row.bytes)}",
             show_bytes(row.memory_bytes),
-            short_tokens(row.max_context),
+            most_context(row),
         )
         yield from _cells(_LEGEND_TOP + _ROW * number, cells, _INK)
     if count > len(named):

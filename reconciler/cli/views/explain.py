@@ -116,8 +116,21 @@ def _memory(memory: MemoryEstimate, capacity: int) -> list[list[str]]:
         ["overhead", show_bytes(memory.overhead_bytes), "of the runtime"],
         ["total", show_bytes(memory.total_bytes), f"of {show_bytes(capacity)}"],
     ]  # fmt: skip
-    most = f"{memory.max_context} tokens" if memory.max_context else "none"
-    return [*(row for row in rows if row[0] != "state" or memory.state_bytes), ["most context", most, "that fits here"]]
+    if memory.split_bytes:
+        rows.insert(-1, ["split", show_bytes(memory.split_bytes), "may stay unused: a layer lies on one device whole"])
+    return [*(row for row in rows if row[0] != "state" or memory.state_bytes), _most_context(memory)]
+
+
+def _most_context(memory: MemoryEstimate) -> list[str]:
+    if memory.max_context is None:
+        known = memory.max_context_basis != "unknown"
+        return [
+            "most context",
+            "none" if known else "unknown",
+            "fits here" if known else "the model's own is not known",
+        ]
+    why = "then its own ends" if memory.max_context_basis == "model" else "then the memory ends"
+    return ["most context", f"{memory.max_context} tokens", why]
 
 
 def _speed(speed: SpeedEstimate) -> list[list[str]]:
@@ -128,6 +141,15 @@ def _speed(speed: SpeedEstimate) -> list[list[str]]:
         ["read per token", show_bytes(speed.bytes_per_token), (f"at {speed.effective_bandwidth_gbps:.0f} GB/s "
          f"({speed.backend})")],
     ]  # fmt: skip
+    if speed.prefill_tokens_per_second is not None and speed.first_token_seconds is not None:
+        rows += [
+            [
+                "prompt",
+                f"{speed.prefill_tokens_per_second:.0f}",
+                f"tokens/s read, {speed.prefill_confidence} confidence",
+            ],
+            ["first token", f"{speed.first_token_seconds:.1f} s", "after a prompt of half the context"],
+        ]
     if speed.offloaded:
         rows.append(["outside", f"{speed.offloaded:.0%}", "of the bytes live outside the accelerator"])
     return rows

@@ -68,8 +68,10 @@ def short_tokens(count: int | None) -> str:
     return f"{count // 1024}k" if count >= 1024 else str(count)
 
 
-def _most_context(row: Suggestion) -> str:
+def most_context(row: Suggestion) -> str:
     """The largest context that fits, and the model's own where memory ends it sooner."""
+    if row.max_context_basis == "unknown":
+        return "unknown"
     most = short_tokens(row.max_context)
     own = row.context_length
     return f"{most}/{short_tokens(own)}" if own and (row.max_context or 0) < own else most
@@ -92,7 +94,7 @@ _COLUMNS = (
     _Column("size", lambda row: f"{'' if row.exact else '≈'}{show_bytes(row.bytes)}", right=True, leaves=5),
     _Column("score", lambda row: f"{row.score:.1f} ({row.low:.0f}-{row.high:.0f})"),
     _Column("tokens/s", _speed, right=True),
-    _Column("context", _most_context, right=True),
+    _Column("context", most_context, right=True),
     _Column("memory", lambda row: show_bytes(row.memory_bytes), right=True, leaves=2),
     _Column("evidence", _evidence, leaves=3),
     _Column("from", lambda row: row.packager or "its publisher", leaves=1),
