@@ -91,10 +91,25 @@ class MemoryModel:
 
     def total(self, build: Build) -> int:
         """``estimate(build).total_bytes``, without the parts."""
-        weights = build.bytes if build.bytes > 0 else _weights(self.model, build)[0]
-        if self.devices > 1:
-            return weights + self.state + self.compute + self.overhead + self._growing(weights, self.context)
-        return weights + self.asked
+        weights = self.weights(build)
+        total = weights + self.asked
+        return total if self.devices == 1 else total + self._split(weights + self.kv)
+
+    def weights(self, build: Build) -> int:
+        """``estimate(build).weights_bytes``."""
+        return build.bytes if build.bytes > 0 else _weights(self.model, build)[0]
+
+    def room_for_weights(self) -> int:
+        """The most bytes of weights that fit: ``total(build) <= capacity`` is ``weights(build) <= this``."""
+        room = self.capacity - self.asked
+        if self.devices == 1:
+            return room
+        most = (room * self.layers - (self.devices - 1) * self.kv) // (self.layers + self.devices - 1)
+        while most + self._split(most + self.kv) > room:
+            most -= 1
+        while most + 1 + self._split(most + 1 + self.kv) <= room:
+            most += 1
+        return most
 
     def _cells(self, context: int) -> int:
         return -(-context // self.step) * self.step

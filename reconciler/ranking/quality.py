@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from operator import itemgetter
 
 from reconciler.domain.catalog import BenchmarkObservation, CatalogModel, Catalogue, Evidence
@@ -53,6 +54,7 @@ _FALLBACK_CEILING, _STANDING_IN = 0.8, 1.5
 wider the interval is."""
 _SHOWN_PARTS = 6
 _REFERENCE = normalise(REFERENCE_QUANT)
+_trust = lru_cache(maxsize=1024)(source_weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class _Known:
     as_base: tuple[EvidencePart, ...]
     """Its first observations as they are graded for an heir of its family, and for any other."""
     interpolated: tuple[EvidencePart, ...]
+    family: str
+    effective_weights: float | None
 
 
 class EvidenceIndex:
@@ -131,7 +135,7 @@ class EvidenceIndex:
         self._models = models
         self._ordered = ordered
         self._kept: dict[tuple[str, Profile, str | None], ModelQuality] = {}
-        self._lent: dict[tuple[str, Profile], _Known | None] = {}
+        self._families: dict[tuple[str, str, Profile], list[tuple[CatalogModel, _Known]]] = {}
         self.kept: dict[object, object] = {}
         """For whoever assesses with this index: what candidates share. Never read here."""
 
@@ -239,7 +243,7 @@ class EvidenceIndex:
     ) -> EvidencePart:
         graded = grade_observation(observation, model, quant)
         age = recency(observation.observed_at, self.today)
-        trust = source_weight(observation.source)
+        trust = _trust(observation.source)
         if self._bounds.get(group_of(observation), 1.0) <= RAW:
             trust = min(trust, UNCHECKED)
         value = scale.normalise(observation.value)
@@ -251,14 +255,17 @@ class EvidenceIndex:
             combined_weight(graded, age.weight, trust), share,
         )  # fmt: skip
 
-    def _known(self, model: CatalogModel, profile: Profile) -> _Known | None:
-        """What a measured model lends to its lineage; None where no benchmark of the profile was taken."""
-        key = (model.id, profile)
-        if key not in self._lent:
-            self._lent[key] = self._as_lender(model, profile)
-        return self._lent[key]
+    def _lenders(self, model: CatalogModel, profile: Profile) -> list[tuple[CatalogModel, _Known]]:
+        """The measured models of a model's lineage, itself among them; the lineage shares the answer."""
+        key = (model.publisher, model.lineage, profile)
+        found = self._families.get(key)
+        if found is None:
+            found = [(of, known) for of in self._lineages.get(key[:2], ()) if (known := self._as_lender(of, profile))]
+            self._families[key] = found
+        return found
 
     def _as_lender(self, model: CatalogModel, profile: Profile) -> _Known | None:
+        """What a measured model lends to its lineage; None where no benchmark of the profile was taken."""
         parts, shares = self._parts(model, profile, None, lent=True)
         merged = merge(parts, shares)
         if merged.weight <= 0:
@@ -269,6 +276,7 @@ class EvidenceIndex:
             min(1.0, math.fsum(shares)), merged.multiplier, _deviation(parts, merged),
             tuple(_regraded(part, "base") for part in first),
             tuple(_regraded(part, "interpolated") for part in first),
+            family_root(model.id), effective_weights(model),
         )  # fmt: skip
 
     def inherited(self, model: CatalogModel, profile: Profile) -> ModelQuality:
@@ -288,34 +296,29 @@ class EvidenceIndex:
         What is inherited is how far the lineage stands above or below what size and date let one expect, so a smaller
         sibling stands lower by the logarithm of its size, and a successor is not taken for its predecessor.
         """
-        weights: list[float] = []
-        gaps: list[float] = []
-        lenders: list[tuple[float, bool, float, float]] = []
-        near: list[tuple[float, str, _Known]] = []
-        for sibling in self._lineages.get((model.publisher, model.lineage), ()):
-            known = None if sibling.id == model.id else self._known(sibling, profile)
-            if known is None:
-                continue
-            closeness = _closeness(model, sibling) * known.covered
-            weights.append(closeness * known.weight)
-            gaps.append(known.gap)
-            is_base = family_root(sibling.id) == family_root(model.id)
-            lenders.append((closeness, is_base, known.multiplier, known.deviation))
-            near.append((closeness, sibling.id, known))
+        family, size = family_root(model.id), effective_weights(model)
+        lenders = [
+            (_closeness(model, sibling, size, known.effective_weights) * known.covered, sibling.id, known)
+            for sibling, known in self._lenders(model, profile)
+            if sibling.id != model.id
+        ]
+        weights = [closeness * known.weight for closeness, _, known in lenders]
         total = math.fsum(weights)
         if total <= 0:
             return None
-        gap = math.fsum(weight * value for weight, value in zip(weights, gaps, strict=True)) / total
-        nearest, is_base, confidence, deviation = max(lenders)
+        gap = math.fsum([weight * lender[2].gap for weight, lender in zip(weights, lenders, strict=True)]) / total
+        nearest, is_base, confidence, deviation = max(
+            (closeness, known.family == family, known.multiplier, known.deviation) for closeness, _, known in lenders
+        )
         evidence: Evidence = "base" if is_base else "interpolated"
-        near.sort(key=itemgetter(0), reverse=True)
-        shown = [part for _, _, known in near for part in (known.as_base if is_base else known.interpolated)]
+        lenders.sort(key=itemgetter(0), reverse=True)
+        shown = [part for _, _, known in lenders for part in (known.as_base if is_base else known.interpolated)]
         score = min(97.0, max(1.0, expected(model) + gap * nearest))
         added = _DEVIATION_INHERITED + (_DEVIATION_FAR - _DEVIATION_INHERITED) * (1.0 - nearest)
         return ModelQuality(
             score, math.hypot(deviation, added), evidence, "low",
             _INHERITED + _PASSED_ON * nearest * (confidence - _INHERITED), tuple(shown[:_SHOWN_PARTS]), 0.0, None,
-            score, tuple(name for _, name, _ in near),
+            score, tuple(name for _, name, _ in lenders),
         )  # fmt: skip
 
 
@@ -325,11 +328,10 @@ def _place_in_order(o: BenchmarkObservation) -> tuple[str | float | date, ...]:
     return (o.benchmark, release, o.source, variant, o.observed_at, o.value, quant, o.evidence, o.model, o.scale)
 
 
-def _closeness(model: CatalogModel, sibling: CatalogModel) -> float:
-    """How alike two models of a lineage are, 0 to 1: by generation, size and line."""
+def _closeness(model: CatalogModel, sibling: CatalogModel, weights: float | None, of_sibling: float | None) -> float:
+    """How alike two models of a lineage are, 0 to 1: by generation, size (their effective weights) and line."""
     behind = abs(model.generation_rank - sibling.generation_rank)
-    sizes = effective_weights(model), effective_weights(sibling)
-    doublings = abs(math.log2(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else 3.0
+    doublings = abs(math.log2(weights / of_sibling)) if weights and of_sibling else 3.0
     line = 1.0 if model.line == sibling.line else _OTHER_LINE
     return float(LINEAGE_STEP**behind * math.exp(-doublings / 4.0) * line)
 

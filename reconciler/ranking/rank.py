@@ -9,12 +9,13 @@ equal the whole ranking.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from operator import itemgetter
+from typing import overload
 
-from reconciler.domain.catalog import Build, CatalogModel, Catalogue
+from reconciler.domain.catalog import Build, CatalogModel, Catalogue, Repository
 from reconciler.domain.estimate import Assessment, Candidate, MemoryEstimate, Requirement
 from reconciler.domain.hardware import Hardware
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
@@ -23,10 +24,10 @@ from reconciler.ranking.memory import MemoryModel, memory_model
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quality import EvidenceIndex, ModelQuality
 from reconciler.ranking.quants import Quant, normalise
-from reconciler.ranking.score import scale_score
+from reconciler.ranking.score import scale_score, score_factor
 from reconciler.ranking.speed import SpeedModel, speed_model
 
-__all__ = ["EvidenceIndex", "OrderKey", "assess", "assess_longest", "order_key", "rank", "rank_models"]
+__all__ = ["EvidenceIndex", "OrderKey", "Ranking", "assess", "assess_longest", "order_key", "rank", "rank_models"]
 
 _SCORE_DIGITS = 1
 _UNFIT = -1.0
@@ -36,7 +37,8 @@ CONTEXT_STEP = 1024
 """Tokens a longest context is cut down to a multiple of."""
 
 OrderKey = tuple[bool, float, float, bool, int, int, int, str]
-_Placed = tuple[OrderKey, Candidate]
+_Standing = tuple[bool, float, float]
+"""Whether it does not fit, score and speed, both negative and as coarse as the order reads them."""
 
 
 def assess(
@@ -104,7 +106,7 @@ def longest_context(model: CatalogModel, memory: MemoryEstimate, least: int) -> 
 class _OfModel:
     """What the quants of one model share on one machine for one requirement."""
 
-    __slots__ = ("_speed", "memory", "model", "quality", "shared")
+    __slots__ = ("_ceilings", "_speed", "memory", "model", "quality", "room", "shared")
 
     def __init__(self, model: CatalogModel, shared: _Shared, *, quality: ModelQuality | None = None) -> None:
         self.model = model
@@ -113,6 +115,8 @@ class _OfModel:
         self.quality = quality
         """None while nobody asked, and where the quants are graded apart."""
         self._speed: SpeedModel | None = None
+        self.room = self.memory.room_for_weights()
+        self._ceilings: dict[str, float] = {}
 
     @property
     def speed(self) -> SpeedModel:
@@ -129,21 +133,45 @@ class _OfModel:
             self.quality = quality
         return quality
 
+    def assess(self, installable: Installable) -> Assessment:
+        return self.shared.numbers(Candidate(self.model, *installable), self)
+
+    def fits(self, build: Build) -> bool:
+        return self.memory.weights(build) <= self.room and _knows_weights(self.model, build)
+
     def ceiling(self, build: Build) -> float:
         """No less than the score of a build as the order reads it; below 0 where it does not fit.
 
         A score is at most its quality's with the evidence's confidence applied: speed only takes from it.
         """
-        if self.memory.total(build) > self.shared.capacity or not _knows_weights(self.model, build):
+        if not self.fits(build):
             return _UNFIT
+        found = self._ceilings.get(build.quant)
+        if found is None:
+            quant = normalise(build.quant)
+            quality = self.quality or self.quality_at(quant)
+            found = self._ceilings[build.quant] = round(quality.score_at(quant) * quality.multiplier, _SCORE_DIGITS)
+        return found
+
+    def standing(self, build: Build) -> _Standing:
+        """The numbers that the order reads first, of an assessment that nobody corrects by what was measured."""
+        memory = self.memory
+        speed, confidence = self.speed.pace(build, memory.weights(build), memory.total(build))
+        if not self.fits(build):
+            return _standing(0.0, speed, fits=False)
         quant = normalise(build.quant)
         quality = self.quality or self.quality_at(quant)
-        return round(quality.score_at(quant) * quality.multiplier, _SCORE_DIGITS)
+        score = quality.score_at(quant) * score_factor(confidence, speed, quality.multiplier)
+        return _standing(score, speed, fits=True)
 
-    def place(self, installable: Installable) -> _Placed:
-        """A build with its place in the order."""
-        candidate = Candidate(self.model, *installable)
-        return order_key(self.shared.assess(candidate)), candidate
+    def key(self, repository: Repository, build: Build, last: OrderKey | None = None) -> OrderKey | None:
+        """``order_key`` of the build's assessment, without the assessment; None where it comes after ``last``."""
+        if self.shared.calibration.measurements:
+            return order_key(self.shared.assess(Candidate(self.model, repository, build)))
+        standing = self.standing(build)
+        if last is not None and standing > last[:3]:
+            return None
+        return _key(standing, Candidate(self.model, repository, build))
 
 
 class _Shared:
@@ -217,15 +245,22 @@ def order_key(assessment: Assessment) -> OrderKey:
     The score is rounded to 0.1, far below any interval, and the speed to two digits: 16 bits where 8 are as good lose
     by their speed, and the last megabyte of two files of one quant puts no packager before the publisher.
     """
-    candidate = assessment.candidate
+    standing = _standing(assessment.score, assessment.speed.tokens_per_second, fits=assessment.fits)
+    return _key(standing, assessment.candidate)
+
+
+def _standing(score: float, tokens_per_second: float, *, fits: bool) -> _Standing:
+    return not fits, -round(score, _SCORE_DIGITS), -float(f"{tokens_per_second:.1e}")
+
+
+def _key(standing: _Standing, candidate: Candidate) -> OrderKey:
+    model, repository, build = candidate.model, candidate.repository, candidate.build
     return (
-        not assessment.fits,
-        -round(assessment.score, _SCORE_DIGITS),
-        -float(f"{assessment.speed.tokens_per_second:.1e}"),
-        candidate.repository.organisation.lower() != candidate.model.publisher.lower(),
-        -(candidate.model.downloads + 50 * candidate.model.likes),
-        candidate.build.bytes,
-        len(candidate.repository.id),
+        *standing,
+        repository.organisation.lower() != model.publisher.lower(),
+        -(model.downloads + 50 * model.likes),
+        build.bytes,
+        len(repository.id),
         candidate.key,
     )
 
@@ -233,16 +268,33 @@ def order_key(assessment: Assessment) -> OrderKey:
 class _Lot:
     """The builds of one model that are ranked."""
 
-    __slots__ = ("_of", "builds")
+    __slots__ = ("builds", "of")
 
     def __init__(self, of: _OfModel, builds: Sequence[Installable]) -> None:
-        self._of = of
+        self.of = of
         self.builds = builds
 
     def ceiling(self) -> float:
         """No build of it scores more; below 0 where none fits."""
-        ceiling = self._of.ceiling
+        ceiling = self.of.ceiling
         return max([ceiling(build) for _, build in self.builds])
+
+    def put_first_few(self, found: list[_Placed], limit: int) -> None:
+        """Put its builds where they belong in ``found``: what came first of all so far, at most ``limit``, in order.
+
+        The most promising goes first, and the rest are left once none of them can come before the last.
+        """
+        of = self.of
+        tops = [(of.ceiling(each[1]), each) for each in self.builds]
+        tops.sort(key=itemgetter(0), reverse=True)
+        for top, (repository, build) in tops:
+            last = found[-1][0] if len(found) == limit else None
+            if last is not None and not _may_precede(top, last):
+                return
+            key = of.key(repository, build, last)
+            if key is not None:
+                insort(found, (key, of, (repository, build)), key=itemgetter(0))
+                del found[limit:]
 
     def best(self) -> _Placed:
         """The first of its builds in the order."""
@@ -250,29 +302,71 @@ class _Lot:
         self.put_first_few(found, 1)
         return found[0]
 
-    def put_first_few(self, found: list[_Placed], limit: int) -> None:
-        """Add its builds to ``found``, the first ``limit`` so far in order, where they belong there.
-
-        The most promising goes first, and the rest are left once none of them can come before the last.
-        """
-        ceiling = self._of.ceiling
-        tops = [(ceiling(each[1]), each) for each in self.builds]
-        tops.sort(key=itemgetter(0), reverse=True)
-        for top, each in tops:
-            if len(found) == limit and not _may_precede(top, found[-1]):
-                return
-            insort(found, self._of.place(each), key=itemgetter(0))
-            del found[limit:]
+    def all(self) -> Iterator[_Placed]:
+        """Every build with its place, in no order."""
+        of = self.of
+        for repository, build in self.builds:
+            key = of.key(repository, build)
+            if key is not None:
+                yield key, of, (repository, build)
 
 
-def _may_precede(ceiling: float, last: _Placed) -> bool:
-    """Whether what scores at most so much may come before one that is placed already; equal scores leave it open."""
-    key = last[0]
-    return ceiling >= -key[1] if ceiling >= 0 else key[0]
+_Placed = tuple[OrderKey, _OfModel, Installable]
+"""A build, of its model, with its place in the order."""
+
+
+def _may_precede(ceiling: float, last: OrderKey) -> bool:
+    """Whether what scores at most so much may come before what is placed already; equal scores leave it open."""
+    return ceiling >= -last[1] if ceiling >= 0 else last[0]
+
+
+def _first(lots: Iterable[_Lot], limit: int) -> list[_Placed]:
+    """The first ``limit`` builds of all."""
+    found: list[_Placed] = []
+    for top, lot in _promising_first(lots) if limit > 0 else ():
+        if len(found) == limit and not _may_precede(top, found[-1][0]):
+            break
+        lot.put_first_few(found, limit)
+    return found
+
+
+def _first_models(lots: Iterable[_Lot], limit: int) -> list[_Placed]:
+    """The best builds of the first ``limit`` models."""
+    found: list[_Placed] = []
+    for top, lot in _promising_first(lots) if limit > 0 else ():
+        if len(found) == limit and not _may_precede(top, found[-1][0]):
+            break
+        insort(found, lot.best(), key=itemgetter(0))
+        del found[limit:]
+    return found
 
 
 def _promising_first(lots: Iterable[_Lot]) -> list[tuple[float, _Lot]]:
     return sorted(((lot.ceiling(), lot) for lot in lots), key=itemgetter(0), reverse=True)
+
+
+class Ranking(Sequence[Assessment]):
+    """What was ranked, best first. The order is there; an assessment with its parts is made when it is looked at."""
+
+    def __init__(self, placed: Iterable[_Placed]) -> None:
+        self._placed = [(of, installable) for _, of, installable in placed]
+
+    def __len__(self) -> int:
+        return len(self._placed)
+
+    @overload
+    def __getitem__(self, index: int) -> Assessment: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Assessment, ...]: ...
+    def __getitem__(self, index: int | slice) -> Assessment | tuple[Assessment, ...]:
+        if isinstance(index, slice):
+            return tuple(of.assess(installable) for of, installable in self._placed[index])
+        of, installable = self._placed[index]
+        return of.assess(installable)
+
+    def candidates(self) -> Iterator[Candidate]:
+        """What was ranked, without numbers."""
+        return (Candidate(of.model, *installable) for of, installable in self._placed)
 
 
 def rank(
@@ -284,35 +378,30 @@ def rank(
     *,
     limit: int | None = None,
     calibration: Calibration = UNCALIBRATED,
-) -> tuple[Assessment, ...]:
+) -> Ranking:
     """Every candidate that may serve the profile, best first, the unfit last with score 0.
 
     The order of ``candidates`` and of the catalogue does not matter. With ``limit`` only the first so many are given,
-    the same as without, in a fraction of the time: what cannot come that far by its quality alone is not assessed.
+    the same as without, in a fraction of the time: what cannot come that far by its quality alone is not placed.
     """
     shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
-    groups = _by_model(candidates, requirement)
-    if limit is None:
-        assessments = [shared.assess(candidate) for _, group in groups for candidate in group]
-        return tuple(sorted(assessments, key=order_key))
-    lots = [_Lot(shared.of(model), [(one.repository, one.build) for one in group]) for model, group in groups]
-    found: list[_Placed] = []
-    for top, lot in _promising_first(lots) if limit > 0 else ():
-        if len(found) == limit and not _may_precede(top, found[-1]):
-            break
-        lot.put_first_few(found, limit)
-    return tuple(shared.assess(candidate) for _, candidate in found)
+    lots = [_Lot(shared.of(model), builds) for model, builds in _by_model(candidates, requirement)]
+    if limit is not None:
+        return Ranking(_first(lots, limit))
+    return Ranking(sorted((placed for lot in lots for placed in lot.all()), key=itemgetter(0)))
 
 
-def _by_model(candidates: Iterable[Candidate], requirement: Requirement) -> list[tuple[CatalogModel, list[Candidate]]]:
+def _by_model(
+    candidates: Iterable[Candidate], requirement: Requirement
+) -> list[tuple[CatalogModel, list[Installable]]]:
     """What may serve the profile, by identity of the model: comparing models would cost more than assessing them."""
-    groups: dict[int, tuple[CatalogModel, list[Candidate]]] = {}
+    groups: dict[int, tuple[CatalogModel, list[Installable]]] = {}
     for candidate in candidates:
         model = candidate.model
         group = groups.get(id(model))
         if group is None:
             group = groups[id(model)] = (model, [])
-        group[1].append(candidate)
+        group[1].append((candidate.repository, candidate.build))
     return [group for group in groups.values() if model_serves(group[0], requirement.profile)]
 
 
@@ -324,23 +413,15 @@ def rank_models(
     *,
     limit: int | None = None,
     calibration: Calibration = UNCALIBRATED,
-) -> tuple[Assessment, ...]:
+) -> Ranking:
     """Every model that may serve the profile and has files, each by its best build, best first.
 
     The same as the first of each model in ``rank(candidates(catalogue), …)``. All quants of all repositories are
-    looked at; those that their quality alone keeps from being their model's best are not assessed.
+    looked at; those that their quality alone keeps from being their model's best are not placed.
     """
     shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
     serving = (model for model in catalogue.models if model_serves(model, requirement.profile))
     lots = (_Lot(shared.of(model), builds) for model in serving if (builds := list(installables(model))))
-    if limit is None:
-        found = [lot.best() for lot in lots]
-        found.sort(key=itemgetter(0))
-    else:
-        found = []
-        for top, lot in _promising_first(lots) if limit > 0 else ():
-            if len(found) == limit and not _may_precede(top, found[-1]):
-                break
-            insort(found, lot.best(), key=itemgetter(0))
-            del found[limit:]
-    return tuple(shared.assess(candidate) for _, candidate in found)
+    if limit is not None:
+        return Ranking(_first_models(lots, limit))
+    return Ranking(sorted((lot.best() for lot in lots), key=itemgetter(0)))

@@ -23,6 +23,14 @@ class Score:
     high: float
 
 
+def score_factor(confidence: Confidence, tokens_per_second: float, multiplier: float) -> float:
+    """What a score keeps of the quality, 0 to 1: by the confidence in the speed, the evidence's, and slowness."""
+    factor = SPEED_MULTIPLIER[confidence] * multiplier
+    if tokens_per_second < READING_SPEED:
+        factor *= (max(0.0, tokens_per_second) / READING_SPEED) ** 0.5
+    return factor
+
+
 def scale_score(fits: bool, quality: QualityEstimate, speed: SpeedEstimate) -> Score:
     """Quality × what the speed's confidence and the evidence's confidence leave of it.
 
@@ -31,7 +39,5 @@ def scale_score(fits: bool, quality: QualityEstimate, speed: SpeedEstimate) -> S
     """
     if not fits:
         return Score(0.0, 0.0, 0.0)
-    factor = SPEED_MULTIPLIER[speed.confidence] * quality.multiplier
-    if speed.tokens_per_second < READING_SPEED:
-        factor *= (max(0.0, speed.tokens_per_second) / READING_SPEED) ** 0.5
+    factor = score_factor(speed.confidence, speed.tokens_per_second, quality.multiplier)
     return Score(quality.score * factor, quality.low * factor, min(100.0, quality.high * factor))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.estimate import MemoryEstimate, Requirement, SpeedEstimate
-from reconciler.domain.hardware import Confidence, Device, Hardware
+from reconciler.domain.hardware import Confidence, Hardware
 from reconciler.domain.units import Bytes
 from reconciler.ranking.decode import (
     CONSTANTS,
     Backend,
     Runner,
     SpeedConstants,
-    WeightsRead,
     backend_key,
     bytes_per_second,
     is_wide,
@@ -44,25 +44,49 @@ class Part:
     backend: Backend
     rate: float
     """Bytes a second."""
-    fixed: float
-    """Seconds that all layers take beside their bytes, if all run here."""
     memory: float
+    """Share of all accelerators' memory."""
     prefill: float | None
-    """Arithmetic operations a second on a prompt."""
+    """Arithmetic operations a second on a dense model's prompt."""
 
-    def seconds(self, cost: float) -> float:
-        """For one token of so many bytes, all of them here."""
-        return cost / self.rate + self.fixed if self.rate > 0 else math.inf
+    def seconds(self, cost: float, layers: float) -> float:
+        """For one token of so many bytes through so many layers, all of them here."""
+        return cost / self.rate + layers * self.backend.per_layer if self.rate > 0 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What every model's speed on a machine shares."""
+
+    parts: tuple[Part, ...]
+    cpu: Part
+    """The CPU with its RAM."""
+    accelerators: int
+    """Bytes on all devices together."""
+    room: int
+    """With the RAM; unified memory is counted once, not as the accelerator's and the CPU's."""
+    confidence: Confidence
+    width: float | None
+    """Of the interval of every model; None where it depends on the model."""
+
+    def outside(self, total: int) -> float | None:
+        """Share of so many bytes outside the accelerators, all of it without any; None where they fit nowhere."""
+        if total > self.room:
+            return None
+        if not self.parts:
+            return 1.0
+        return 0.0 if total <= self.accelerators else min(1.0, (total - self.accelerators) / total)
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedModel:
     """Everything about a model's speed that does not depend on the quant: built once, used for each build."""
 
-    model: CatalogModel
-    hardware: Hardware
+    machine: Machine
     constants: SpeedConstants
-    read: WeightsRead
+    share: float
+    """Of the weights that a token reads."""
+    mixture: bool
     weight_cost: float
     """Cost of reading a token's weights, over that of reading all weights once."""
     cache: float
@@ -71,25 +95,23 @@ class SpeedModel:
     """Tokens in the cache: of the prompt, for prefill."""
     operations: float
     """Arithmetic operations of one token."""
-    parts: tuple[Part, ...]
-    outside: Part
-    """The CPU with its RAM."""
+    layers: float
+    """Worth of its layers in fixed time: those of a mixture count more."""
     name: str
     width: float
     """Of the interval while everything is on the accelerators."""
-    confidence: Confidence
 
     def estimate(self, build: Build, memory: MemoryEstimate) -> SpeedEstimate:
         """The speed of one build whose memory is known."""
-        outside = offloaded(memory, self.hardware)
-        read = memory.weights_bytes * self.read.share + self.cache
-        seconds = math.inf if outside is None or read <= 0 else self._seconds(build, memory, outside)
+        outside = self.machine.outside(memory.total_bytes)
+        read = memory.weights_bytes * self.share + self.cache
+        seconds = math.inf if outside is None or read <= 0 else self._seconds(build, memory.weights_bytes, outside)
         if outside is None or not _SHORTEST < seconds < _LONGEST:
             return SpeedEstimate(
                 0.0, 0.0, 0.0, "low", 1.0 if outside is None else outside, Bytes(round(read)), 0.0, self.name
             )
         speed = 1 / seconds
-        width = self.width if outside <= 0 or not self.parts else self.constants.widths.offload
+        width = self.width if outside <= 0 or not self.machine.parts else self.constants.widths.offload
         prefill = self._prefill(outside)
         return SpeedEstimate(
             speed, speed / width, speed * width, self._confidence(build, outside), outside, Bytes(round(read)),
@@ -99,29 +121,47 @@ class SpeedModel:
             prefill_confidence=None if prefill is None else self._prefill_confidence(),
         )  # fmt: skip
 
-    def _seconds(self, build: Build, memory: MemoryEstimate, outside: float) -> float:
+    def pace(self, build: Build, weights_bytes: int, total_bytes: int) -> tuple[float, Confidence]:
+        """``estimate``'s tokens a second with their confidence, without the rest: for those that only compare."""
+        outside = self.machine.outside(total_bytes)
+        if outside is None or weights_bytes * self.share + self.cache <= 0:
+            return 0.0, "low"
+        seconds = self._seconds(build, weights_bytes, outside)
+        if not _SHORTEST < seconds < _LONGEST:
+            return 0.0, "low"
+        return 1 / seconds, self._confidence(build, outside)
+
+    def _seconds(self, build: Build, weights_bytes: int, outside: float) -> float:
         """Time adds up over where the bytes live: each accelerator's part of the layers, then what lies in RAM."""
-        weights = memory.weights_bytes * self.weight_cost
+        weights = weights_bytes * self.weight_cost
         if is_wide(build.quant):
             weights /= self.constants.wide_weights
         cost = weights + self.cache * self.constants.cache_bytes
-        seconds = self.outside.seconds(cost) * outside if outside > 0 else 0.0
+        machine, layers = self.machine, self.layers
+        seconds = machine.cpu.seconds(cost, layers) * outside if outside > 0 else 0.0
         if outside < 1:
-            seconds += sum(part.seconds(cost) * part.memory for part in self.parts) * (1 - outside)
+            on_devices = 0.0
+            for part in machine.parts:
+                on_devices += part.seconds(cost, layers) * part.memory
+            seconds += on_devices * (1 - outside)
         return seconds
 
     def _prefill(self, outside: float) -> float | None:
         """Tokens of the prompt a second; None where part of the model lies outside, or nobody measured the backend."""
-        places = self.parts or (self.outside,)
-        if (self.parts and outside > 0) or any(place.prefill is None for place in places):
+        parts = self.machine.parts
+        if parts and outside > 0:
             return None
-        seconds = sum(self.operations / (place.prefill or math.inf) * place.memory for place in places)
+        seconds = 0.0
+        for place in parts or (self.machine.cpu,):
+            if place.prefill is None:
+                return None
+            seconds += self.operations / (place.prefill * (_MOE_PREFILL if self.mixture else 1.0)) * place.memory
         seconds *= 1 + self.prompt / _DEEP_PROMPT
         return 1 / seconds if _SHORTEST < seconds < _LONGEST else None
 
     def _prefill_confidence(self) -> Confidence:
         """Medium for a dense model on a current NVIDIA device, the one kind of which there are enough measurements."""
-        return "medium" if self.name == "cuda" and not self.read.is_mixture and self.confidence != "low" else "low"
+        return "medium" if self.name == "cuda" and not self.mixture and self.machine.confidence != "low" else "low"
 
     def _confidence(self, build: Build, outside: float) -> Confidence:
         """Low on a CPU, for an unknown quant, or with most bytes outside; medium with some outside, or where the
@@ -129,23 +169,12 @@ class SpeedModel:
         """
         if outside > 0.5 or not normalise(build.quant).known:
             return "low"
-        return "medium" if outside > 0 and self.confidence == "high" else self.confidence
+        return "medium" if outside > 0 and self.machine.confidence == "high" else self.machine.confidence
 
 
 def offloaded(memory: MemoryEstimate, hardware: Hardware) -> float | None:
-    """Share of the bytes outside the accelerators; None where they fit nowhere on this machine.
-
-    All of it on a CPU-only machine. Unified memory is counted once, not as the accelerator's and the CPU's.
-    """
-    total = memory.total_bytes
-    room = max(hardware.vram_bytes, hardware.usable_ram_bytes) if hardware.is_unified else (
-        hardware.vram_bytes + hardware.usable_ram_bytes
-    )  # fmt: skip
-    if total > room:
-        return None
-    if not hardware.devices:
-        return 1.0
-    return 0.0 if total <= hardware.vram_bytes else min(1.0, (total - hardware.vram_bytes) / total)
+    """Share of the bytes outside the accelerators; None where they fit nowhere on this machine."""
+    return _usual_machine(hardware, "llama.cpp").outside(memory.total_bytes)
 
 
 def speed_model(
@@ -158,47 +187,49 @@ def speed_model(
     constants: SpeedConstants = CONSTANTS,
 ) -> SpeedModel:
     """The part of ``estimate_speed`` that every build of a model shares."""
+    usual = constants is CONSTANTS
+    machine = _usual_machine(hardware, runner) if usual else _machine(hardware, runner, constants)
     tokens = requirement.context / 2 if depth is None else depth
     read = weights_read(model)
-    weights = model.gguf_weights or model.params or 0
-    fixed = layers_of(model) * (constants.moe_layers if read.is_mixture else 1.0)
-    memory = sum(device.memory_bytes for device in hardware.devices) or 1
-    keys = [backend_key(hardware.platform, runner, device) for device in hardware.devices]
-    parts = tuple(
-        _part(constants.backends[key], device, hardware, fixed, read, device.memory_bytes / memory, constants)
-        for key, device in zip(keys, hardware.devices, strict=True)
-    )
-    cpu = constants.backends["cpu"]
-    outside = Part(
-        cpu, hardware.ram_bandwidth_gbps * 1e9 * cpu.efficiency, fixed * cpu.per_layer, 1.0,
-        _operations(cpu, hardware.ram_bandwidth_gbps, read),
-    )  # fmt: skip
+    share, mixture = read.share, read.is_mixture
+    weights_read_bytes = (model.gguf_weights or model.params or 0) * share
     return SpeedModel(
-        model, hardware, constants, read, read.always + read.routed * constants.moe_bytes,
-        _cache(model, requirement, tokens, weights * read.share), tokens, 2.0 * weights * read.share, parts, outside,
-        (parts[0] if parts else outside).backend.name, _width(model, hardware, read, constants),
-        _machine_confidence(hardware),
+        machine, constants, share, mixture, read.always + read.routed * constants.moe_bytes,
+        _cache(model, requirement, tokens, weights_read_bytes), tokens, 2.0 * weights_read_bytes,
+        layers_of(model) * (constants.moe_layers if mixture else 1.0),
+        (machine.parts[0] if machine.parts else machine.cpu).backend.name,
+        _model_width(model, constants, mixture=mixture) if machine.width is None else machine.width,
     )  # fmt: skip
 
 
-def _part(
-    backend: Backend,
-    device: Device,
-    hardware: Hardware,
-    fixed: float,
-    read: WeightsRead,
-    memory: float,
-    constants: SpeedConstants,
-) -> Part:
-    rate = bytes_per_second(backend, hardware.platform, device, constants)
-    prefill = _operations(backend, device.bandwidth_gbps, read)
-    return Part(backend, rate, fixed * backend.per_layer, memory, prefill)
+@lru_cache(maxsize=64)
+def _usual_machine(hardware: Hardware, runner: Runner) -> Machine:
+    """By the committed constants."""
+    return _machine(hardware, runner, CONSTANTS)
 
 
-def _operations(backend: Backend, bandwidth_gbps: float, read: WeightsRead) -> float | None:
+def _machine(hardware: Hardware, runner: Runner, constants: SpeedConstants) -> Machine:
+    accelerators, ram = hardware.vram_bytes, hardware.usable_ram_bytes
+    backends = [constants.backends[backend_key(hardware.platform, runner, device)] for device in hardware.devices]
+    parts = tuple(
+        Part(
+            backend, bytes_per_second(backend, hardware.platform, device, constants),
+            device.memory_bytes / (accelerators or 1), _operations(backend, device.bandwidth_gbps),
+        )
+        for backend, device in zip(backends, hardware.devices, strict=True)
+    )  # fmt: skip
+    cpu, ram_gbps = constants.backends["cpu"], hardware.ram_bandwidth_gbps
+    return Machine(
+        parts, Part(cpu, ram_gbps * 1e9 * cpu.efficiency, 1.0, _operations(cpu, ram_gbps)), accelerators,
+        max(accelerators, ram) if hardware.is_unified else accelerators + ram, _machine_confidence(hardware),
+        _machine_width(hardware, constants),
+    )  # fmt: skip
+
+
+def _operations(backend: Backend, bandwidth_gbps: float) -> float | None:
     if backend.prefill is None or bandwidth_gbps <= 0:
         return None
-    return backend.prefill * bandwidth_gbps * 1e9 * (_MOE_PREFILL if read.is_mixture else 1.0)
+    return backend.prefill * bandwidth_gbps * 1e9
 
 
 def _cache(model: CatalogModel, requirement: Requirement, tokens: float, weights_read: float) -> float:
@@ -210,15 +241,18 @@ def _cache(model: CatalogModel, requirement: Requirement, tokens: float, weights
     return shape.elements(round(tokens)) * element + shape.state_bytes
 
 
-def _width(model: CatalogModel, hardware: Hardware, read: WeightsRead, constants: SpeedConstants) -> float:
-    widths = constants.widths
+def _machine_width(hardware: Hardware, constants: SpeedConstants) -> float | None:
     if not hardware.devices:
-        return widths.cpu
+        return constants.widths.cpu
     if hardware.platform == "intel" or any(device.confidence == "low" for device in hardware.devices):
-        return widths.unsure
-    if read.is_mixture:
-        return widths.moe
-    return widths.small if (model.params or 0) < _SMALL_WEIGHTS else widths.dense
+        return constants.widths.unsure
+    return None
+
+
+def _model_width(model: CatalogModel, constants: SpeedConstants, *, mixture: bool) -> float:
+    if mixture:
+        return constants.widths.moe
+    return constants.widths.small if (model.params or 0) < _SMALL_WEIGHTS else constants.widths.dense
 
 
 def _machine_confidence(hardware: Hardware) -> Confidence:

@@ -16,13 +16,14 @@ from reconciler.domain.estimate import PROFILES, Candidate, Requirement
 from reconciler.domain.measurement import Measurement, machine_key
 from reconciler.domain.units import GIB, Bytes
 from reconciler.formats.seed_snapshot import seed_catalogue
-from reconciler.ranking.calibration import Calibration
+from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import candidates
-from reconciler.ranking.memory import estimate_memory
+from reconciler.ranking.memory import estimate_memory, memory_model
+from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quality import EvidenceIndex
 from reconciler.ranking.rank import assess, order_key, rank, rank_models
 from reconciler.ranking.score import scale_score
-from reconciler.ranking.speed import estimate_speed
+from reconciler.ranking.speed import estimate_speed, speed_model
 from tests.ranking.generated import generated_catalogue
 from tests.ranking.made import M3_MAX, RTX_4090, SEED_DAY, candidate, catalogue, machine, model, observation, seed
 from tests.ranking.test_memory import machines, models, quants, requirements
@@ -32,7 +33,18 @@ BIG = machine("macos", vram=128, gbps=546.0, ram=128, ram_gbps=546.0)
 
 
 def ranked(of, hardware=RTX_4090, today=SEED_DAY, **asked):
-    return rank(candidates(of), Requirement(**asked), hardware, of, today)
+    return tuple(rank(candidates(of), Requirement(**asked), hardware, of, today))
+
+
+def in_full(of, requirement, hardware, calibration=UNCALIBRATED):
+    """The ranking by its definition: every candidate assessed, then sorted."""
+    index = EvidenceIndex.of(of, SEED_DAY)
+    rows = [
+        assess(one, requirement, hardware, index, SEED_DAY, calibration=calibration)
+        for one in candidates(of)
+        if model_serves(one.model, requirement.profile)
+    ]
+    return tuple(sorted(rows, key=order_key))
 
 
 def scores(of, hardware=RTX_4090, **asked):
@@ -70,7 +82,7 @@ def test_parity_with_the_origins_own_snapshot_document(hardware):
     """Its document names no files: the candidates are its models at Q4_K_M, as in its fixtures."""
     of = seed_catalogue(json.loads(SEED_DOCUMENT.read_text()))
     found = [candidate(each) for each in of.models]
-    rows = rank(found, Requirement(), hardware, of, of.generated_at)
+    rows = tuple(rank(found, Requirement(), hardware, of, of.generated_at))
     assert [round(row.score, 2) for row in rows] == [57.63, 54.57, 0.0]
 
 
@@ -276,7 +288,7 @@ def test_a_shuffled_seed_ranks_the_same():
     of = seed()
     found = list(candidates(of))
     random.Random(3).shuffle(found)
-    assert rank(found, Requirement(), M3_MAX, of, SEED_DAY) == ranked(of, M3_MAX)
+    assert tuple(rank(found, Requirement(), M3_MAX, of, SEED_DAY)) == ranked(of, M3_MAX)
 
 
 @st.composite
@@ -305,13 +317,13 @@ def best_of_each_model(rows):
     return tuple(found.values())
 
 
-@given(catalogues, requirements, machines, st.sampled_from(PROFILES), st.integers(0, 12), st.data())
-def test_the_first_few_are_those_of_the_whole_ranking(of, requirement, hardware, profile, limit, data):
+@given(catalogues, requirements, machines, st.sampled_from(PROFILES), st.none() | st.integers(0, 12), st.data())
+def test_the_ranking_is_that_of_all_numbers_computed(of, requirement, hardware, profile, limit, data):
     requirement = replace(requirement, profile=profile)
-    found = candidates(of)
-    asked = {"calibration": data.draw(calibrations(of, hardware))}
-    whole = rank(found, requirement, hardware, of, SEED_DAY, **asked)
-    assert rank(found, requirement, hardware, of, SEED_DAY, limit=limit, **asked) == whole[:limit]
+    calibration = data.draw(calibrations(of, hardware))
+    whole = in_full(of, requirement, hardware, calibration)
+    found = rank(candidates(of), requirement, hardware, of, SEED_DAY, limit=limit, calibration=calibration)
+    assert tuple(found) == whole[:limit]
 
 
 @given(catalogues, requirements, machines, st.sampled_from(PROFILES), st.none() | st.integers(0, 7), st.data())
@@ -319,10 +331,10 @@ def test_the_models_are_those_of_the_whole_ranking_each_by_its_first_build(
     of, requirement, hardware, profile, limit, data
 ):
     requirement = replace(requirement, profile=profile)
-    asked = {"calibration": data.draw(calibrations(of, hardware))}
-    whole = rank(candidates(of), requirement, hardware, of, SEED_DAY, **asked)
-    found = rank_models(of, requirement, hardware, SEED_DAY, limit=limit, **asked)
-    assert found == best_of_each_model(whole)[:limit]
+    calibration = data.draw(calibrations(of, hardware))
+    whole = in_full(of, requirement, hardware, calibration)
+    found = rank_models(of, requirement, hardware, SEED_DAY, limit=limit, calibration=calibration)
+    assert tuple(found) == best_of_each_model(whole)[:limit]
 
 
 LARGE = generated_catalogue(120)
@@ -348,22 +360,22 @@ def large(request, calibrated):
     speeds = [measured(found[index], hardware, 3.0 + 40 * index) for index in SOME_MEASURED] if calibrated else []
     calibration = Calibration.of(speeds, {one.id: one for one in LARGE.models}, hardware)
     requirement = Requirement(context=8192)
-    whole = rank(found, requirement, hardware, LARGE, SEED_DAY, calibration=calibration)
-    return found, requirement, hardware, calibration, whole
+    return found, requirement, hardware, calibration, in_full(LARGE, requirement, hardware, calibration)
 
 
-@pytest.mark.parametrize("limit", [1, 20, 500, 5000])
-def test_the_first_few_of_a_large_catalogue_are_those_of_the_whole_ranking(large, limit):
+@pytest.mark.parametrize("limit", [None, 1, 20, 500])
+def test_the_ranking_of_a_large_catalogue_is_that_of_all_numbers_computed(large, limit):
     found, requirement, hardware, calibration, whole = large
     few = rank(found, requirement, hardware, LARGE, SEED_DAY, limit=limit, calibration=calibration)
-    assert few == whole[:limit]
+    assert tuple(few) == whole[:limit]
+    assert [one.key for one in few.candidates()] == [row.candidate.key for row in whole[:limit]]
 
 
 @pytest.mark.parametrize("limit", [None, 1, 20, 500])
 def test_the_models_of_a_large_catalogue_are_those_of_the_whole_ranking(large, limit):
     _, requirement, hardware, calibration, whole = large
     models_ = rank_models(LARGE, requirement, hardware, SEED_DAY, limit=limit, calibration=calibration)
-    assert models_ == best_of_each_model(whole)[:limit]
+    assert tuple(models_) == best_of_each_model(whole)[:limit]
 
 
 def test_the_order_of_a_large_catalogue_does_not_matter_to_its_models():
@@ -371,7 +383,7 @@ def test_the_order_of_a_large_catalogue_does_not_matter_to_its_models():
     shuffled = catalogue(chance.sample(LARGE.models, len(LARGE.models)), LARGE.observations)
     requirement = Requirement(context=8192)
     one = rank_models(LARGE, requirement, RTX_4090, SEED_DAY)
-    assert rank_models(shuffled, requirement, RTX_4090, SEED_DAY) == one
+    assert list(rank_models(shuffled, requirement, RTX_4090, SEED_DAY)) == list(one)
 
 
 def test_the_first_one_is_the_faster_of_two_that_score_the_same_when_rounded():
@@ -379,8 +391,20 @@ def test_the_first_one_is_the_faster_of_two_that_score_the_same_when_rounded():
     of = catalogue([model(builds=("UD-Q6_K_M", "Q6_K", "Q5_K_M"))], [observation("acme/alpha-8B", 61)])
     whole = ranked(of)
     assert len({round(row.score, 2) for row in whole[:2]}) == 2
-    assert rank(candidates(of), Requirement(), RTX_4090, of, SEED_DAY, limit=1) == whole[:1]
-    assert rank_models(of, Requirement(), RTX_4090, SEED_DAY) == whole[:1]
+    assert tuple(rank(candidates(of), Requirement(), RTX_4090, of, SEED_DAY, limit=1)) == whole[:1]
+    assert tuple(rank_models(of, Requirement(), RTX_4090, SEED_DAY)) == whole[:1]
+
+
+@given(models, requirements, machines, quants, st.integers(0, 10**12), st.booleans())
+def test_what_is_compared_is_what_is_shown(of, requirement, hardware, quant, size, exact):
+    """The short ways to fit and speed are those of the full estimates."""
+    build = Build(quant, Bytes(size), exact=exact)
+    memory, speed = memory_model(of, requirement, hardware), speed_model(of, requirement, hardware)
+    full = memory.estimate(build)
+    assert (memory.weights(build), memory.total(build)) == (full.weights_bytes, full.total_bytes)
+    assert (full.weights_bytes <= memory.room_for_weights()) == (full.total_bytes <= hardware.capacity_bytes)
+    shown = speed.estimate(build, full)
+    assert speed.pace(build, full.weights_bytes, full.total_bytes) == (shown.tokens_per_second, shown.confidence)
 
 
 def test_the_generator_gives_the_same_catalogue_for_the_same_seed():
