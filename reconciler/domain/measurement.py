@@ -150,6 +150,17 @@ def machine_key(hardware: Hardware) -> str:
     return hashlib.sha256(json.dumps(facts, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
+def missed_accelerator(one: Measurement, hardware: Hardware) -> bool:
+    """Whether it ran beside accelerators that could hold it: less than half of what fits there was there.
+
+    A server built without the machine's backend, or told to leave it alone, says nothing about the machine.
+    """
+    if not hardware.devices or one.on_accelerator is None:
+        return False
+    fits = min(1.0, hardware.vram_bytes / max(1, one.loaded_bytes or one.weights_bytes))
+    return one.on_accelerator < 0.5 * fits
+
+
 def measured_by(runtime: str) -> str:
     """The program that models of a kind of target are measured with, as ``Measurement.runtime`` names it.
 

@@ -20,7 +20,7 @@ from reconciler.domain.desired import DEFAULT_CONTEXT, DesiredState, Target
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import Requirement
 from reconciler.domain.hardware import Hardware
-from reconciler.domain.measurement import Measurement, Timing, Trial, machine_key
+from reconciler.domain.measurement import Measurement, Timing, Trial, machine_key, missed_accelerator
 from reconciler.domain.names import nearest
 from reconciler.domain.observation import Installed, Observation, ObservedTarget, UnknownTarget
 from reconciler.domain.record import Record
@@ -143,11 +143,10 @@ async def measure(world: World, meters: Meters, question: MeasureQuestion) -> Me
     missed = [_unknown(one) for one in seen.targets if isinstance(one, UnknownTarget)]
     if question.models and not jobs and not missed:
         raise _no_such_model(seen, question)
-    machine = machine_key(hardware)
     async with _opened_meters(jobs, meters) as opened_meters:
-        rows = await _all(world, opened_meters, jobs, question, machine)
+        rows = await _all(world, opened_meters, jobs, question, hardware)
     notes = (*seen.warnings, *_notes(desired))
-    return MeasureReport(machine=machine, rows=(*missed, *rows), notes=notes)
+    return MeasureReport(machine=machine_key(hardware), rows=(*missed, *rows), notes=notes)
 
 
 def _only(desired: DesiredState, name: str | None) -> DesiredState:
@@ -266,7 +265,8 @@ def _job(
     longest = model.context_length or DEFAULT_CONTEXT
     context = min(question.context or asked or DEFAULT_CONTEXT, max(longest, 1))
     build = Build(quant=installed.quant or "", bytes=installed.bytes, exact=True)
-    memory = estimate_memory(model, build, Requirement(context=context), hardware)
+    required = Requirement(context=context)
+    memory = estimate_memory(model, build, required, hardware)
     obstacle = None
     if not target.is_local or target.hardware is not None:
         obstacle = "it runs on another machine, as the file describes it"
@@ -275,8 +275,7 @@ def _job(
     elif offloaded(memory, hardware) is None:
         room = show_bytes(hardware.vram_bytes + (0 if hardware.is_unified else hardware.usable_ram_bytes))
         obstacle = f"it cannot be loaded: {show_bytes(memory.total_bytes)} at {context} tokens, of {room}"
-    shallow = Requirement(context=2 * PROMPT_TOKENS + _FEWEST)
-    speed = estimate_speed(model, build, estimate_memory(model, build, shallow, hardware), hardware, shallow)
+    speed = estimate_speed(model, build, memory, hardware, required, depth=PROMPT_TOKENS + _FEWEST)
     tokens = max(_FEWEST, min(_MOST, round(speed.tokens_per_second * _RUN_SECONDS)))
     trial = Trial(context=context, generate_tokens=tokens, runs=question.runs, max_seconds=question.max_seconds)
     expected = (
@@ -291,7 +290,7 @@ def _job(
 
 
 async def _all(
-    world: World, meters: Mapping[str, Meter | None], jobs: list[_Job], question: MeasureQuestion, machine: str
+    world: World, meters: Mapping[str, Meter | None], jobs: list[_Job], question: MeasureQuestion, hardware: Hardware
 ) -> list[MeasureRow]:
     until = world.clock.now() + timedelta(seconds=question.total_seconds)
     rows: list[MeasureRow] = []
@@ -301,7 +300,7 @@ async def _all(
             rows.append(job.row("skipped", "the time for all was over", hint="give it longer with --total-time"))
             continue
         rows.append(
-            await _one(world, meters[job.target.name], job, question, machine, left, f"{number} of {len(jobs)}")
+            await _one(world, meters[job.target.name], job, question, hardware, left, f"{number} of {len(jobs)}")
         )
     return rows
 
@@ -311,7 +310,7 @@ async def _one(
     meter: Meter | None,
     job: _Job,
     question: MeasureQuestion,
-    machine: str,
+    hardware: Hardware,
     left: float,
     place: str,
 ) -> MeasureRow:
@@ -333,11 +332,14 @@ async def _one(
     except OutsideError as error:
         state: State = "skipped" if error.code == "not-measurable" else "failed"
         return job.row(state, error.message, code=error.code, hint=error.hint)
-    found = _measurement(job, timing, machine, world)
+    found = _measurement(job, timing, machine_key(hardware), world)
     if world.measurements is not None:
         for note in await world.measurements.add((found,)):
             world.reporter.note("warning", note)
-    return job.row("measured", measurement=found, notes=timing.notes)
+    notes = timing.notes
+    if missed_accelerator(found, hardware):
+        notes = (*notes, "most of it ran beside the accelerator: is the server built for it?")
+    return job.row("measured", measurement=found, notes=notes)
 
 
 def _measurement(job: _Job, timing: Timing, machine: str, world: World) -> Measurement:

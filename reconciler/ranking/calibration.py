@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.estimate import Candidate, Requirement, SpeedEstimate
 from reconciler.domain.hardware import Confidence, Hardware
-from reconciler.domain.measurement import Measurement, machine_key, newest
+from reconciler.domain.measurement import Measurement, machine_key, missed_accelerator, newest
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.speed import estimate_speed
@@ -101,10 +101,11 @@ class Calibration:
         own = newest(one for one in measurements if one.machine == machine and _is_usable(one))
         if not own:
             return UNCALIBRATED
-        builds = _by_build(own, runtime)
-        return cls(
-            own, hardware, runtime, builds, frozenset(name for name, _ in builds), _ratios(own, models, hardware)
-        )
+        telling = tuple(one for one in own if not missed_accelerator(one, hardware))
+        # Ollama decides by itself where a model lies, and will do so again; a server we started may be the wrong one
+        builds = _by_build((one for one in own if one.runtime == "ollama" or one in telling), runtime)
+        names = frozenset(name for name, _ in builds)
+        return cls(own, hardware, runtime, builds, names, _ratios(telling, models, hardware))
 
     def apply(self, candidate: Candidate, speed: SpeedEstimate) -> SpeedEstimate:
         """The estimate, replaced by what was measured of this very build, else corrected by its kind."""
@@ -151,14 +152,9 @@ def _by_build(measurements: Iterable[Measurement], runtime: str | None) -> dict[
 def _estimated(model: CatalogModel, measured: Measurement, hardware: Hardware) -> SpeedEstimate:
     """What would have been estimated under the conditions of the measurement."""
     build = Build(quant=measured.quant, bytes=measured.weights_bytes, exact=True)
-
-    def at(context: int) -> SpeedEstimate:
-        asked = Requirement(context=max(1, context))
-        return estimate_speed(model, build, estimate_memory(model, build, asked, hardware), hardware, asked)
-
-    shallow = at(round(2 * measured.depth))  # an estimate is for half the asked context
-    allocated = at(measured.context)
-    return shallow if shallow.offloaded == allocated.offloaded else allocated
+    allocated = Requirement(context=max(1, measured.context))
+    memory = estimate_memory(model, build, allocated, hardware)
+    return estimate_speed(model, build, memory, hardware, allocated, depth=measured.depth)
 
 
 def _ratios(
@@ -231,16 +227,12 @@ def _corrected(speed: SpeedEstimate, correction: Correction) -> SpeedEstimate:
     def half(width: float) -> float:
         return max(least, width * narrowing)
 
-    value, factor = speed.tokens_per_second * correction.factor, correction.factor
+    value = speed.tokens_per_second * correction.factor
     down = math.log(speed.tokens_per_second / speed.low) if speed.low > 0 else math.log(HIGHEST)
     up = math.log(max(speed.high, speed.tokens_per_second) / speed.tokens_per_second)
+    confidence = _BETTER[speed.confidence] if correction.weight >= _ENOUGH else speed.confidence
     return replace(
-        speed,
-        tokens_per_second=value,
-        low=value * math.exp(-half(down)),
-        high=value * math.exp(half(up)),
-        confidence=_BETTER[speed.confidence] if correction.weight >= _ENOUGH else speed.confidence,
-        effective_bandwidth_gbps=speed.effective_bandwidth_gbps * factor,
+        _at(speed, value), low=value * math.exp(-half(down)), high=value * math.exp(half(up)), confidence=confidence
     )
 
 
@@ -257,14 +249,25 @@ def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement,
     if (there.offloaded > 0) != (speed.offloaded > 0):
         width += math.log(1.3)
     return replace(
-        speed,
-        tokens_per_second=value,
+        _at(speed, value),
         low=value * math.exp(-width),
         high=value * math.exp(width),
         confidence="high",
-        effective_bandwidth_gbps=speed.effective_bandwidth_gbps * value / speed.tokens_per_second,
         basis="measured",
         measured_at=measured.measured_at.date().isoformat(),
+    )
+
+
+def _at(speed: SpeedEstimate, value: float) -> SpeedEstimate:
+    """The estimate at another speed, with what follows from it. Reading the prompt is another matter, and stays."""
+    first = speed.first_token_seconds
+    if first is not None:
+        first = max(0.0, first - 1 / speed.tokens_per_second) + 1 / value
+    return replace(
+        speed,
+        tokens_per_second=value,
+        effective_bandwidth_gbps=speed.effective_bandwidth_gbps * value / speed.tokens_per_second,
+        first_token_seconds=first,
     )
 
 

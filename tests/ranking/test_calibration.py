@@ -169,6 +169,17 @@ def test_measurements_that_agree_narrow_and_those_that_do_not_widen() -> None:
     assert width(0.8, 0.8) < width(0.8) < width(0.5, 1.6)
 
 
+def test_a_server_that_leaves_the_accelerator_alone_says_nothing_about_it() -> None:
+    beside = {"on_accelerator": 0.0, "loaded_bytes": Bytes(6 * GB)}
+    assert applied([measured(candidate(), 0.1, **beside)], candidate()) == estimated(candidate())
+    assert applied([measured(candidate(), 0.1, **beside)], candidate(OTHER)) == estimated(candidate(OTHER))
+    ollama = [measured(candidate(), 0.1, runtime="ollama", **beside)]
+    assert applied(ollama, candidate()).basis == "measured", "it will do the same again"
+    assert applied(ollama, candidate(OTHER)) == estimated(candidate(OTHER))
+    spilled = {"on_accelerator": 0.5, "loaded_bytes": Bytes(48 * GIB)}
+    assert applied([measured(candidate(), 0.1, **spilled)], candidate()).basis == "measured"
+
+
 def test_an_outlier_is_bounded() -> None:
     for ratio in (1e-6, 1e6):
         speed = applied([measured(candidate(), ratio)], candidate(OTHER)).tokens_per_second
@@ -258,7 +269,7 @@ def test_the_ranking_prunes_the_same_with_measurements() -> None:
         ]
         calibration = Calibration.of(found, models, machine)
         asked = (candidates(catalogue), Requirement(), machine, catalogue, date(2026, 11, 22))
-        whole = rank(*asked, calibration=calibration)
-        assert rank(*asked, limit=15, calibration=calibration) == whole[:15]
+        whole = tuple(rank(*asked, calibration=calibration))
+        assert tuple(rank(*asked, limit=15, calibration=calibration)) == whole[:15]
         assert any(one.speed.basis == "measured" for one in whole) or machine is GPU
-        assert whole != rank(*asked)
+        assert whole != tuple(rank(*asked))
