@@ -120,8 +120,8 @@ class EvidenceIndex:
     ) -> None:
         self.today = today
         ordered = sorted(observations, key=_place_in_order)
-        models = dated(models)
-        self._dated = {model.id: model for model in models}
+        given, models = models, dated(models)
+        self._dated = {new.id: new for new, old in zip(models, given, strict=True) if new is not old}
         self.scales: dict[Group, Scale] = scales(ordered, models)
         self._bounds = bounds(self.scales)
         self._by_model: dict[str, list[BenchmarkObservation]] = {}

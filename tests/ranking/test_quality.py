@@ -82,6 +82,13 @@ def test_old_observations_lose_against_fresh_ones():
     assert quality(A8, fresh, old).score > 70
 
 
+@pytest.mark.parametrize("second", [0.0, 40.0, 79.0])
+def test_a_second_benchmark_that_places_a_model_lower_lowers_it(second):
+    """Never the maximum: the best of several scales would be whichever is the easiest."""
+    one, two = observation(A8.id, 80.0, benchmark="one"), observation(A8.id, second, benchmark="two")
+    assert second < quality(A8, one, two).score < quality(A8, one).score
+
+
 def test_several_modes_of_one_benchmark_count_once():
     modes = [
         observation(A8.id, value, benchmark="one", variant=name) for name, value in (("low", 40.0), ("high", 60.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from itertools import combinations
@@ -90,3 +92,26 @@ def test_a_successor_of_one_size_is_not_surely_worse(profile):
 @pytest.mark.parametrize("line", ["guard", "ocr", "reranker", "medical", "math", "function-calling"])
 def test_a_specialist_is_in_no_list_of_general(line):
     assert line not in {of.line for _, of, _ in ranked("general")}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_order_of_models_and_observations_does_not_matter(seed):
+    chance = random.Random(seed)
+    mixed = replace(
+        KNOWN,
+        models=tuple(chance.sample(KNOWN.models, len(KNOWN.models))),
+        observations=tuple(chance.sample(KNOWN.observations, len(KNOWN.observations))),
+    )
+    index = EvidenceIndex.of(mixed, KNOWN.generated_at)
+    for of in KNOWN.models:
+        for profile in (*TALKING, "embedding"):
+            assert index.quality(of, profile) == INDEX.quality(of, profile), of.id
+
+
+def test_a_year_later_the_same_catalogue_is_less_sure_of_every_measured_model():
+    later = INDEX.on(KNOWN.generated_at + timedelta(days=365))
+    for of in KNOWN.models:
+        now, then = INDEX.quality(of, "general"), later.quality(of, "general")
+        assert then.multiplier <= now.multiplier
+        if now.parts and now.covered >= 1.0:
+            assert sum(part.weight for part in then.parts) < sum(part.weight for part in now.parts)
