@@ -43,6 +43,10 @@ LINEAR_KERNEL = 4
 """Convolution width of the linear-attention layers. Source: transformers 5.23.0, Qwen3NextConfig default."""
 STATE_ELEMENT_BYTES = 4
 """llama.cpp keeps recurrent state in f32."""
+MAMBA_EXPAND, MAMBA_STATE = 2, 128
+"""Source: Mamba-2's published defaults."""
+INDEX_HEAD_DIM = 128
+"""Keys of the sparse-attention index. Source: index_head_dim of DeepSeek V3.2's and GLM-5's config.json."""
 
 SOURCES = tuple(
     CatalogueSource(*row)
@@ -162,10 +166,11 @@ def one_attention(fact: dict[str, Any], layout: dict[str, Any]) -> Attention | N
         global_kv_heads=layout.get("num_global_key_value_heads")
         or (fact["n_kv_heads"] if layout.get("swa_num_key_value_heads") else None),
         kv_shared_layers=shared,
-        state_bytes=state_bytes(layers, layout),
+        state_bytes=state_bytes(layers, layout) or mamba_state_bytes(layers, fact["hidden_size"]),
         unverified=bool(layout.get("unverified")) or is_guess,
         compressed_layers=tuple((int(ratio), count) for ratio, count in (layout.get("compress_ratios") or {}).items()),
         source=layout["source"],
+        indexer_head_dim=INDEX_HEAD_DIM if kind == "mla" and layout.get("index_topk") else 0,
     )
 
 
@@ -193,6 +198,14 @@ def state_bytes(layers: dict[str, int], layout: dict[str, Any]) -> int:
     keys = layout["linear_num_key_heads"] * layout["linear_key_head_dim"]
     convolution = (LINEAR_KERNEL - 1) * (inner + 2 * keys)
     return int(layers["linear_attention"] * (convolution + inner * layout["linear_key_head_dim"]) * STATE_ELEMENT_BYTES)
+
+
+def mamba_state_bytes(layers: dict[str, int], hidden: int | None) -> int:
+    """Fixed state of the Mamba-2 layers where their number is stated, by the defaults of its publication; else 0.
+
+    Only some layers without attention keep one: the others are feed-forward alone.
+    """
+    return layers.get("mamba", 0) * (hidden or 0) * MAMBA_EXPAND * MAMBA_STATE * STATE_ELEMENT_BYTES
 
 
 def one_repository(fact: dict[str, Any]) -> Repository:

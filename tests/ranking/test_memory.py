@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.catalog import Build
+from reconciler.domain.catalog import Architecture, Attention, Build
 from reconciler.domain.estimate import Requirement
 from reconciler.domain.units import GIB, Bytes
+from reconciler.ranking.kv_cache import CELL_PADDING, kv_allocated_bytes
 from reconciler.ranking.memory import estimate_memory
 from tests.ranking.made import LLAMA_8B, M3_MAX, RTX_4090, machine, model
-from tests.ranking.test_kv_cache import GEMMA_3_27B, architectures
+from tests.ranking.test_kv_cache import GEMMA_3_27B, QWEN_3_6_27B, architectures
 
 
 def gib(billions, quant="Q4_K_M", **asked):
@@ -101,26 +102,71 @@ def test_compute_buffer_is_the_one_llama_cpp_logs():
 def test_the_largest_context_fits_and_one_more_token_does_not():
     of = model(billions=27, architecture=GEMMA_3_27B, context_length=1_000_000)
     build = of.repositories[0].builds[0]
-    largest = estimate_memory(of, build, Requirement(), RTX_4090).max_context
-    assert largest is not None
-    assert estimate_memory(of, build, Requirement(context=largest), RTX_4090).total_bytes <= 24 * GIB
-    assert estimate_memory(of, build, Requirement(context=largest + 1), RTX_4090).total_bytes > 24 * GIB
+    memory = estimate_memory(of, build, Requirement(), RTX_4090)
+    assert memory.max_context is not None
+    assert memory.max_context % CELL_PADDING == 0
+    assert memory.max_context_basis == "memory"
+    there = estimate_memory(of, build, Requirement(context=memory.max_context), RTX_4090)
+    beyond = estimate_memory(of, build, Requirement(context=memory.max_context + 1), RTX_4090)
+    assert there.total_bytes <= 24 * GIB < beyond.total_bytes
 
 
 def test_the_largest_context_is_at_most_the_models_own():
     of = model(architecture=LLAMA_8B, context_length=8192)
-    assert estimate_memory(of, of.repositories[0].builds[0], Requirement(), RTX_4090).max_context == 8192
+    memory = estimate_memory(of, of.repositories[0].builds[0], Requirement(), RTX_4090)
+    assert (memory.max_context, memory.max_context_basis) == (8192, "model")
 
 
 def test_no_context_fits_where_the_weights_do_not():
-    assert gib(70)[1].max_context is None
+    memory = gib(70)[1]
+    assert (memory.max_context, memory.max_context_basis) == (None, "memory")
 
 
-def test_each_device_has_its_overhead():
+def test_of_a_model_of_unknown_length_no_largest_context_is_claimed():
+    of = model(architecture=LLAMA_8B, context_length=None)
+    build = of.repositories[0].builds[0]
+    fits = estimate_memory(of, build, Requirement(context=4096), RTX_4090)
+    assert (fits.max_context, fits.max_context_basis) == (None, "unknown")
+    too_long = estimate_memory(of, build, Requirement(context=10**6), RTX_4090)
+    assert too_long.max_context_basis == "memory"
+    assert 4096 < too_long.max_context < 10**6
+
+
+def test_each_device_has_its_overhead_and_its_buffers():
     of = model(architecture=LLAMA_8B)
     build = of.repositories[0].builds[0]
     one, two = (estimate_memory(of, build, Requirement(), machine(count=n)) for n in (1, 2))
     assert two.overhead_bytes == 2 * one.overhead_bytes
+    assert two.compute_bytes > 2 * one.compute_bytes - 128256 * 4
+    assert (one.split_bytes, two.split_bytes) == (0, -(-(one.weights_bytes + one.kv_bytes) // 32))
+
+
+def test_sequences_may_share_one_context_but_each_has_its_state():
+    of = model(architecture=QWEN_3_6_27B)
+    build = of.repositories[0].builds[0]
+    alone, apart, shared = (
+        estimate_memory(of, build, Requirement(parallel=n, kv_unified=unified), RTX_4090)
+        for n, unified in ((1, False), (4, False), (4, True))
+    )
+    assert apart.kv_bytes == 4 * alone.kv_bytes
+    assert shared.kv_bytes == alone.kv_bytes
+    assert shared.state_bytes == apart.state_bytes == 4 * alone.state_bytes
+
+
+def test_windows_of_sequences_that_share_a_context_are_side_by_side():
+    """llama-server plans 2560 cells for four windows of 512 and the tokens in flight."""
+    gemma = Architecture("gemma3", 6, 256, 4, 2, 64, 512, attention=Attention("swa", 1, 5, window=512))
+    assert kv_allocated_bytes(gemma, 5000, parallel=4, unified=True) == 2 * 2 * 64 * 2 * (5120 + 5 * 2560)
+    assert kv_allocated_bytes(gemma, 2000, parallel=3) == 3 * 2 * 2 * 64 * 2 * (2048 + 5 * 1024)
+
+
+def test_what_a_stated_width_gives_is_near_what_the_weights_leave_for_it():
+    """A catalogue seldom states feed-forward widths, a header always does."""
+    known = model(architecture=replace(LLAMA_8B, feed_forward=14336))
+    guessed = model(billions=8.03, architecture=LLAMA_8B)
+    build = known.repositories[0].builds[0]
+    one, other = (estimate_memory(of, build, Requirement(), RTX_4090).compute_bytes for of in (known, guessed))
+    assert one == pytest.approx(other, rel=0.05)
 
 
 models = st.builds(
@@ -136,6 +182,7 @@ requirements = st.builds(
     context=st.integers(1, 10**6),
     kv_cache=st.sampled_from(["f16", "q8_0", "q4_0"]),
     parallel=st.integers(1, 8),
+    kv_unified=st.booleans(),
 )
 machines = st.builds(
     machine,
@@ -167,12 +214,44 @@ def test_a_larger_quant_never_weighs_less(of, requirement, hardware):
 
 
 @given(models, quants, requirements, machines)
-def test_the_largest_context_really_fits(of, quant, requirement, hardware):
+def test_the_largest_context_fits_and_no_larger_one_does(of, quant, requirement, hardware):
     build = Build(quant, Bytes(0), exact=False)
-    largest = estimate_memory(of, build, requirement, hardware).max_context
-    if largest is not None:
-        there = estimate_memory(of, build, replace(requirement, context=largest), hardware)
-        assert there.total_bytes <= hardware.capacity_bytes + 16
+
+    def at(context):
+        return estimate_memory(of, build, replace(requirement, context=context), hardware).total_bytes
+
+    memory = estimate_memory(of, build, requirement, hardware)
+    own, capacity = of.context_length, hardware.capacity_bytes
+    if memory.max_context_basis == "unknown":
+        assert own is None
+        assert memory.max_context is None
+        assert memory.total_bytes <= capacity
+    elif memory.max_context is None:
+        assert at(1) > capacity
+    else:
+        assert memory.max_context <= (own or requirement.context)
+        assert at(memory.max_context) <= capacity
+        assert memory.max_context == own or at(memory.max_context + 1) > capacity
+
+
+@given(models, quants, requirements, machines)
+def test_what_fits_in_the_sum_of_devices_fits_layer_by_layer(of, quant, requirement, hardware):
+    """Each device holds whole layers beside its own buffers and overhead."""
+    memory = estimate_memory(of, Build(quant, Bytes(0), exact=False), requirement, hardware)
+    count, layers = len(hardware.devices), of.architecture.layers
+    if memory.basis != "architecture" or count < 2 or memory.total_bytes > hardware.capacity_bytes:
+        return
+    layer = (memory.weights_bytes + memory.kv_bytes) / layers
+    own = (memory.compute_bytes + memory.overhead_bytes + memory.state_bytes) / count
+    rooms = [device.memory_bytes - own for device in hardware.devices]
+    assert sum(int(room / layer + 1e-9) for room in rooms) >= layers
+
+
+@given(models, quants, requirements, machines)
+def test_the_total_is_the_sum_of_its_parts(of, quant, requirement, hardware):
+    memory = estimate_memory(of, Build(quant, Bytes(0), exact=False), requirement, hardware)
+    parts = (memory.weights_bytes, memory.kv_bytes, memory.state_bytes, memory.compute_bytes)
+    assert memory.total_bytes == sum(parts) + memory.overhead_bytes + memory.split_bytes
 
 
 def test_unified_memory_is_the_devices_memory():
