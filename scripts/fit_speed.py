@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from reconciler.formats.measured_file import FlawedPoints, MeasuredPoint, parse_points
 from reconciler.integrations.catalog.bundled import load_bundled
@@ -101,7 +102,7 @@ def with_values(values: Mapping[str, float]) -> SpeedConstants:
     for name, backend in CONSTANTS.backends.items():
         layers = values[f"per_layer.{SAME_LAYERS.get(name, name)}"]
         backends[name] = dataclasses.replace(backend, efficiency=values[f"efficiency.{name}"], per_layer=layers)
-    single = {name: value for name, value in values.items() if "." not in name}
+    single: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
     return dataclasses.replace(CONSTANTS, backends=MappingProxyType(backends), **single)
 
 
@@ -285,12 +286,12 @@ def constants_of(constants: SpeedConstants) -> dict[str, float]:
     return found
 
 
-def report(points: Sequence[MeasuredPoint], seed: int, *, quick: bool) -> tuple[dict[str, object], Held]:
+def report(points: Sequence[MeasuredPoint], seed: int, *, quick: bool) -> tuple[dict[str, Any], Held]:
     """Everything the fit says, ready for JSON; and the rows of the five folds."""
     rows = rows_of(points)
     fitted = fit(rows)
     folds = held_out(rows, five_folds(rows, seed))
-    result: dict[str, object] = {
+    result: dict[str, Any] = {
         "rows": {
             "given": len(points),
             "counted": sum(is_stated(row) for row in rows),
@@ -316,7 +317,7 @@ def report(points: Sequence[MeasuredPoint], seed: int, *, quick: bool) -> tuple[
     return result, folds
 
 
-def show(result: Mapping[str, object]) -> None:
+def show(result: Mapping[str, Any]) -> None:
     """The report for people."""
     for one in result["excluded"]:
         print(f"{one['id']}: not {one['from']}: {one['reason']}")

@@ -51,6 +51,8 @@ class Widths:
     """Below 2 B weights."""
     cpu: float
     offload: float
+    several: float
+    """More than one device: nobody's measurements are of several."""
     unsure: float
     """Devices of which few were measured, or that detection is unsure of."""
 
@@ -99,7 +101,7 @@ CONSTANTS = SpeedConstants(
     apple_width=0.103,
     wide_weights=1.07,
     prompt_worth=2.6,
-    widths=Widths(dense=1.30, moe=1.34, small=1.37, cpu=1.5, offload=1.9, unsure=1.9),
+    widths=Widths(dense=1.30, moe=1.34, small=1.37, cpu=1.5, offload=1.9, several=1.5, unsure=1.9),
 )
 """Fitted to 240 measured rows (``scripts/fit_speed.py``); 24 constants, beside the widths and the prefill figures."""
 

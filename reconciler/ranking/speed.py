@@ -246,7 +246,7 @@ def _machine_width(hardware: Hardware, constants: SpeedConstants) -> float | Non
         return constants.widths.cpu
     if hardware.platform == "intel" or any(device.confidence == "low" for device in hardware.devices):
         return constants.widths.unsure
-    return None
+    return constants.widths.several if len(hardware.devices) > 1 else None
 
 
 def _model_width(model: CatalogModel, constants: SpeedConstants, *, mixture: bool) -> float:

@@ -107,6 +107,7 @@ def test_speed_falls_with_context():
 def test_two_cards_share_the_layers_one_after_the_other():
     one, two = speed(machine(vram=48)), speed(machine(vram=24, count=2))
     assert two.tokens_per_second == pytest.approx(one.tokens_per_second)
+    assert two.high / two.low > one.high / one.low
 
 
 def test_a_slower_second_card_slows_the_whole():
