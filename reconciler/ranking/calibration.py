@@ -237,7 +237,11 @@ def _corrected(speed: SpeedEstimate, correction: Correction) -> SpeedEstimate:
 
 
 def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement, hardware: Hardware) -> SpeedEstimate:
-    """The measured speed at the asked depth. The further the depth is carried, the wider."""
+    """The measured speed at the asked depth. The further the depth is carried, the wider.
+
+    The confidence rises by one step, as that of its kind does: it counts in the score, and being measured must not make
+    a model rank above others that are as good.
+    """
     there = _estimated(candidate.model, measured, hardware)
     carried = speed.tokens_per_second / there.tokens_per_second if there.tokens_per_second > 0 else 1.0
     middle = measured.decode_tokens_per_second
@@ -252,7 +256,7 @@ def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement,
         _at(speed, value),
         low=value * math.exp(-width),
         high=value * math.exp(width),
-        confidence="high",
+        confidence=_BETTER[speed.confidence],
         basis="measured",
         measured_at=measured.measured_at.date().isoformat(),
     )

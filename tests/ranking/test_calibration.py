@@ -137,6 +137,9 @@ def test_a_slow_model_slows_its_kind_by_less_than_itself() -> None:
 def test_confidence_rises_one_step_at_most_and_only_by_its_own_kind() -> None:
     assert estimated(candidate(OTHER), CPU).confidence == "low"
     assert applied([measured(candidate(), 1, CPU)], candidate(OTHER), CPU).confidence == "medium"
+    assert applied([measured(candidate(), 1, CPU)], candidate(), CPU).confidence == "medium", (
+        "it gains nothing on those"
+    )
     several = [measured(candidate(), 1, CPU), measured(candidate(quant="Q8_0"), 1, CPU)]
     assert applied(several, candidate(OTHER), CPU).confidence == "medium"
     assert applied([measured(candidate(SMALL), 1, CPU)], candidate(OTHER), CPU).confidence == "low"
