@@ -139,30 +139,37 @@ class _OfModel:
     def fits(self, build: Build) -> bool:
         return self.memory.weights(build) <= self.room and _knows_weights(self.model, build)
 
-    def ceiling(self, build: Build) -> float:
-        """No less than the score of a build as the order reads it; below 0 where it does not fit.
+    def ceilings(self, builds: Iterable[Installable]) -> list[float]:
+        """No less than the score of each build as the order reads it; below 0 where it does not fit.
 
-        A score is at most its quality's with the evidence's confidence applied: speed only takes from it.
+        A score is at most its quality's with the evidence's confidence applied: speed only takes from it. Of one quant
+        it is the same for every repository.
         """
-        if not self.fits(build):
-            return _UNFIT
-        found = self._ceilings.get(build.quant)
-        if found is None:
-            quant = normalise(build.quant)
-            quality = self.quality or self.quality_at(quant)
-            found = self._ceilings[build.quant] = round(quality.score_at(quant) * quality.multiplier, _SCORE_DIGITS)
+        of_quant, room = self._ceilings, self.room
+        return [
+            (of_quant.get(build.quant) or self._ceiling(build.quant))
+            if 0 < build.bytes <= room or (build.bytes <= 0 and self.fits(build))
+            else _UNFIT
+            for _, build in builds
+        ]
+
+    def _ceiling(self, name: str) -> float:
+        quant = normalise(name)
+        quality = self.quality or self.quality_at(quant)
+        found = self._ceilings[name] = round(quality.score_at(quant) * quality.multiplier, _SCORE_DIGITS)
         return found
 
     def standing(self, build: Build) -> _Standing:
         """The numbers that the order reads first, of an assessment that nobody corrects by what was measured."""
-        memory = self.memory
-        speed, confidence = self.speed.pace(build, memory.weights(build), memory.total(build))
+        weights = self.memory.weights(build)
+        speed, confidence = self.speed.pace(build, weights, self.memory.total(build))
+        pace = -float(f"{speed:.1e}")
         if not self.fits(build):
-            return _standing(0.0, speed, fits=False)
+            return True, -0.0, pace
         quant = normalise(build.quant)
         quality = self.quality or self.quality_at(quant)
         score = quality.score_at(quant) * score_factor(confidence, speed, quality.multiplier)
-        return _standing(score, speed, fits=True)
+        return False, -round(score, _SCORE_DIGITS), pace
 
     def key(self, repository: Repository, build: Build, last: OrderKey | None = None) -> OrderKey | None:
         """``order_key`` of the build's assessment, without the assessment; None where it comes after ``last``."""
@@ -245,12 +252,9 @@ def order_key(assessment: Assessment) -> OrderKey:
     The score is rounded to 0.1, far below any interval, and the speed to two digits: 16 bits where 8 are as good lose
     by their speed, and the last megabyte of two files of one quant puts no packager before the publisher.
     """
-    standing = _standing(assessment.score, assessment.speed.tokens_per_second, fits=assessment.fits)
+    score, speed = assessment.score, assessment.speed.tokens_per_second
+    standing = (not assessment.fits, -round(score, _SCORE_DIGITS), -float(f"{speed:.1e}"))
     return _key(standing, assessment.candidate)
-
-
-def _standing(score: float, tokens_per_second: float, *, fits: bool) -> _Standing:
-    return not fits, -round(score, _SCORE_DIGITS), -float(f"{tokens_per_second:.1e}")
 
 
 def _key(standing: _Standing, candidate: Candidate) -> OrderKey:
@@ -276,8 +280,7 @@ class _Lot:
 
     def ceiling(self) -> float:
         """No build of it scores more; below 0 where none fits."""
-        ceiling = self.of.ceiling
-        return max([ceiling(build) for _, build in self.builds])
+        return max(self.of.ceilings(self.builds))
 
     def put_first_few(self, found: list[_Placed], limit: int) -> None:
         """Put its builds where they belong in ``found``: what came first of all so far, at most ``limit``, in order.
@@ -285,8 +288,7 @@ class _Lot:
         The most promising goes first, and the rest are left once none of them can come before the last.
         """
         of = self.of
-        tops = [(of.ceiling(each[1]), each) for each in self.builds]
-        tops.sort(key=itemgetter(0), reverse=True)
+        tops = sorted(zip(of.ceilings(self.builds), self.builds, strict=True), key=itemgetter(0), reverse=True)
         for top, (repository, build) in tops:
             last = found[-1][0] if len(found) == limit else None
             if last is not None and not _may_precede(top, last):
