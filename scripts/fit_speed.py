@@ -241,12 +241,13 @@ def kind(row: Row) -> str:
 
 
 def needed_widths(held: Held) -> dict[str, dict[str, float]]:
-    """By kind: upper end over estimate that covers 75, 80 and 85 % of the held-out rows."""
+    """By kind and backend: upper end over estimate that covers 75, 80 and 85 % of the held-out rows."""
     found: dict[str, list[float]] = {}
     for row, constants in held:
         if is_stated(row):
             log = abs(math.log(row.question.estimate(constants).tokens_per_second / row.measured))
-            found.setdefault(kind(row), []).append(log)
+            for name in (kind(row), f"on {backend_of(row)}"):
+                found.setdefault(name, []).append(log)
     return {
         name: {"n": len(logs), **{f"{share:.0%}": math.exp(_quantile(logs, share)) for share in (0.75, 0.8, 0.85)}}
         for name, logs in sorted(found.items())

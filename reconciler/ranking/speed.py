@@ -198,7 +198,7 @@ def speed_model(
         _cache(model, requirement, tokens, weights_read_bytes), tokens, 2.0 * weights_read_bytes,
         layers_of(model) * (constants.moe_layers if mixture else 1.0),
         (machine.parts[0] if machine.parts else machine.cpu).backend.name,
-        _model_width(model, constants, mixture=mixture) if machine.width is None else machine.width,
+        _model_width(model, machine, constants, mixture=mixture),
     )  # fmt: skip
 
 
@@ -249,10 +249,12 @@ def _machine_width(hardware: Hardware, constants: SpeedConstants) -> float | Non
     return constants.widths.several if len(hardware.devices) > 1 else None
 
 
-def _model_width(model: CatalogModel, constants: SpeedConstants, *, mixture: bool) -> float:
-    if mixture:
-        return constants.widths.moe
-    return constants.widths.small if (model.params or 0) < _SMALL_WEIGHTS else constants.widths.dense
+def _model_width(model: CatalogModel, machine: Machine, constants: SpeedConstants, *, mixture: bool) -> float:
+    if machine.width is not None:
+        return machine.width
+    widths = constants.widths
+    usual = widths.moe if mixture else widths.small if (model.params or 0) < _SMALL_WEIGHTS else widths.dense
+    return math.pow(usual, machine.parts[0].backend.spread)
 
 
 def _machine_confidence(hardware: Hardware) -> Confidence:
