@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check lint types contracts slow bench catalog clean system-packages
+.PHONY: quickstart test check lint types contracts slow bench estimates catalog clean system-packages
 
 quickstart: .quickstart/venv/installed
 	.quickstart/venv/bin/python scripts/quickstart.py
@@ -44,14 +44,21 @@ check: lint types contracts test
 # The peers, each in an environment of its own: whichllm needs an older typer and click than ours.
 $(VENV)/peers/installed:
 	$(PYTHON) -m venv $(VENV)/peers/whichllm
-	$(VENV)/peers/whichllm/bin/python -m pip install --quiet --disable-pip-version-check whichllm typer==0.20.1 click==8.2.1
+	$(VENV)/peers/whichllm/bin/python -m pip install --quiet --disable-pip-version-check whichllm==0.5.21 typer==0.20.1 click==8.2.1
 	$(PYTHON) -m venv $(VENV)/peers/llmfit
-	$(VENV)/peers/llmfit/bin/python -m pip install --quiet --disable-pip-version-check llmfit
+	$(VENV)/peers/llmfit/bin/python -m pip install --quiet --disable-pip-version-check llmfit==1.1.17
 	touch $@
 
 bench: $(VENV)/installed $(VENV)/peers/installed
 	PYTHONPATH=. $(BIN)/python scripts/bench.py \
 	  --whichllm $(VENV)/peers/whichllm/bin/whichllm --llmfit $(VENV)/peers/llmfit/bin/llmfit
+
+# Measured points (docs/estimates.md says what such a file looks like): fits to them, scores ours and the peers on them.
+MEASURED ?= ../shared/data/measured.json
+
+estimates: $(VENV)/installed $(VENV)/peers/installed
+	PYTHONPATH=. $(BIN)/python scripts/build_estimates.py $(MEASURED) \
+	  --whichllm $(VENV)/peers/whichllm/bin/python --llmfit $(VENV)/peers/llmfit/bin/llmfit
 
 catalog: $(VENV)/installed
 	$(BIN)/python scripts/build_catalog.py

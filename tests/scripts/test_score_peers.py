@@ -1,28 +1,12 @@
 """The peers' estimates: llmfit's formula as its source states it, and what each peer is told about a row."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from reconciler.formats.measured_file import MeasuredPoint
+from tests.scripts.loading import load
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def _load(name: str):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-llmfit = _load("score_peers_llmfit")
-peers = _load("score_peers")
+llmfit = load("score_peers_llmfit")
+peers = load("score_peers_llmfit", "score_peers")
 
 OLMOE = {
     "name": "allenai/OLMoE-1B-7B", "is_moe": True, "num_experts": 64, "active_experts": 8, "hidden_size": 2048,
