@@ -147,8 +147,13 @@ class RecordStore(Protocol):
 class Meter(Protocol):
     """Times the models of one target. It only reads them; what was loaded stays loaded, and nothing else does."""
 
-    async def obstacle(self, model: Installed) -> str | None:
-        """Why this model cannot be measured now, in a sentence for a person; None where it can."""
+    async def obstacle(self, model: Installed, ram: Bytes) -> str | None:
+        """Why this model cannot be measured now, in a sentence for a person; None where it can.
+
+        Args:
+            model: as it is installed.
+            ram: how much of it would lie in the host's memory.
+        """
         ...
 
     async def measure(self, model: Installed, trial: Trial) -> Timing:

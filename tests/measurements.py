@@ -52,10 +52,13 @@ class FakeMeter:
     failures: dict[str, BaseException] = field(default_factory=dict)
     hangs_on: str = ""
     """The name of a model that never ends."""
+    ram: dict[str, Bytes] = field(default_factory=dict)
+    """What was said of each model's share of the host's memory."""
     trials: list[tuple[str, Trial]] = field(default_factory=list)
     closed: int = 0
 
-    async def obstacle(self, model: Installed) -> str | None:
+    async def obstacle(self, model: Installed, ram: Bytes) -> str | None:
+        self.ram[model.name] = ram
         return self.obstacles.get(model.name)
 
     async def measure(self, model: Installed, trial: Trial) -> Timing:

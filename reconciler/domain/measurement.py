@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from statistics import median
 
 from reconciler.domain.document import Frozen
 from reconciler.domain.hardware import Hardware
@@ -125,12 +124,19 @@ class Timing(Frozen):
     def prompt_speed(self) -> float | None:
         """Tokens a second of reading the prompt; None where the runtime did not time it."""
         timed = [run.prompt_tokens / run.prompt_seconds for run in self.runs if run.prompt_seconds > 0]
-        return median(timed) if timed else None
+        return _median(timed)
 
     @property
     def first_token_ms(self) -> float | None:
         timed = [run.prompt_seconds + run.seconds / run.generated_tokens for run in self.runs if run.prompt_seconds > 0]
-        return median(timed) * 1000 if timed else None
+        middle = _median(timed)
+        return None if middle is None else middle * 1000
+
+
+def _median(values: list[float]) -> float | None:
+    from statistics import median  # 10 ms that nobody needs who only plans
+
+    return median(values) if values else None
 
 
 class Measurements(Frozen):

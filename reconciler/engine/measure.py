@@ -107,10 +107,10 @@ class _Job:
     target: Target
     installed: Installed
     model: CatalogModel
-    known: bool
-    """The catalogue has the model."""
     trial: Trial
     expected: Expected | None
+    ram: Bytes
+    """How much of it would lie in the host's memory."""
     obstacle: str | None
     """Why it is not even tried."""
 
@@ -267,12 +267,12 @@ def _job(
     build = Build(quant=installed.quant or "", bytes=installed.bytes, exact=True)
     required = Requirement(context=context)
     memory = estimate_memory(model, build, required, hardware)
-    obstacle = None
+    obstacle, outside = None, offloaded(memory, hardware)
     if not target.is_local or target.hardware is not None:
         obstacle = "it runs on another machine, as the file describes it"
     elif model.line in WRITES_NOTHING:
         obstacle = "it writes no text: there is no speed to tell"
-    elif offloaded(memory, hardware) is None:
+    elif outside is None:
         room = show_bytes(hardware.vram_bytes + (0 if hardware.is_unified else hardware.usable_ram_bytes))
         obstacle = f"it cannot be loaded: {show_bytes(memory.total_bytes)} at {context} tokens, of {room}"
     speed = estimate_speed(model, build, memory, hardware, required, depth=PROMPT_TOKENS + _FEWEST)
@@ -283,7 +283,8 @@ def _job(
         if known and speed.tokens_per_second > 0
         else None
     )
-    return _Job(target, installed, model, known is not None, trial, expected, obstacle)
+    ram = Bytes(round(memory.total_bytes * (outside or 0.0)))
+    return _Job(target, installed, model, trial, expected, ram, obstacle)
 
 
 # One after another.
@@ -319,7 +320,7 @@ async def _one(
     if meter is None:
         return job.row("skipped", f"a target of runtime {job.target.runtime} cannot be measured")
     try:
-        obstacle = await meter.obstacle(job.installed)
+        obstacle = await meter.obstacle(job.installed, job.ram)
         if obstacle is not None:
             return job.row("skipped", obstacle)
         if question.dry_run:

@@ -13,8 +13,9 @@ from reconciler.domain.observation import Installed
 from reconciler.domain.units import GB, GIB, Bytes
 from reconciler.engine.measure import MeasureQuestion, MeasureReport, measure
 from reconciler.engine.reconcile import plan_once, reconcile
+from reconciler.engine.saved_plan import apply_saved, parse, saved, text_of
 from reconciler.errors import Refused, Unreachable, UsageError
-from tests.builders import entry, model, record, target
+from tests.builders import entry, hardware, model, record, target
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, Fakes, art, desired, fakes, foreign, name_of, pin
 from tests.fakes import MemoryRecordStore
 from tests.measurements import FakeMeter, MemoryMeasurementStore, measured
@@ -95,6 +96,16 @@ async def test_what_cannot_be_loaded_is_never_tried() -> None:
     assert state == "skipped"
     assert reason.startswith("it cannot be loaded: 400.")
     assert here.meter(target()).trials == []
+
+
+async def test_the_meter_is_told_what_would_lie_in_the_hosts_memory() -> None:
+    here = lab(foreign(ALPHA))
+    await here.run(dry_run=True)
+    (on_cpu,) = here.meter(target()).ram.values()
+    assert on_cpu > foreign(ALPHA).bytes
+    here.here.probe.hardware = hardware()
+    await here.run(dry_run=True)
+    assert list(here.meter(target()).ram.values()) == [0]
 
 
 async def test_a_model_that_writes_no_text_is_never_tried() -> None:
@@ -233,6 +244,18 @@ async def test_every_look_carries_what_was_measured_here() -> None:
     planned = await plan_once(replace(here.here.world, measurements=here.kept), OPTIONS)
     assert [one.machine for one in planned.observation.measurements] == [here.machine]
     assert "something about it" in planned.observation.warnings
+
+
+async def test_a_saved_plan_stays_what_it_is_whatever_is_measured_afterwards() -> None:
+    here = lab(foreign(ALPHA))
+    here.here.edit(pin("b", BETA))
+    here.kept = MemoryMeasurementStore(measured(machine=here.machine))
+    world = replace(here.here.world, measurements=here.kept)
+    plan = parse(text_of(saved(await plan_once(world, OPTIONS))))
+    assert plan.observation.measurements == here.kept.kept
+    await here.run()
+    assert len(here.kept.kept) == 2
+    assert (await apply_saved(world, plan, OPTIONS)).verified
 
 
 async def test_measuring_alone_changes_no_plan() -> None:

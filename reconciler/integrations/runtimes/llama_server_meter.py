@@ -88,7 +88,7 @@ class LlamaServerMeter:
         found = (shutil.which(name, path=self._environ.get("PATH")) for name in PROGRAMS)
         return next((path for path in found if path), None)
 
-    async def obstacle(self, model: Installed) -> str | None:
+    async def obstacle(self, model: Installed, ram: Bytes) -> str | None:
         if self.program is None:
             named = f"{self._named} is not a program" if self._named else "no llama-server is on the path"
             return f"{named}: {HOW_TO}"
@@ -97,8 +97,8 @@ class LlamaServerMeter:
         import psutil
 
         available = psutil.virtual_memory().available
-        if model.bytes > available:
-            return f"it takes {show_bytes(model.bytes)} of memory, and {show_bytes(available)} are free now"
+        if ram > available:
+            return f"it takes {show_bytes(ram)} of memory, and {show_bytes(available)} are free now"
         return None
 
     async def measure(self, model: Installed, trial: Trial) -> Timing:

@@ -64,7 +64,7 @@ class OllamaMeter:
     async def close(self) -> None:
         await self._http.close()
 
-    async def obstacle(self, model: Installed) -> str | None:
+    async def obstacle(self, model: Installed, ram: Bytes) -> str | None:  # noqa: ARG002 - Ollama sees to it
         """Something is in use, or another model is loaded: both would be slower, and one might be pushed out."""
         loaded = await self._api.loaded()
         if not loaded:

@@ -27,6 +27,7 @@ from reconciler.integrations.runtimes.llama_server_meter import LlamaServerMeter
 
 NAME = "acme/tiny-GGUF/tiny-Q8_0.gguf"
 MODEL = Installed(name=NAME, bytes=Bytes(1000))
+RAM = Bytes(1000)
 TRIAL = Trial(context=1024, generate_tokens=41, runs=2, max_seconds=20)
 
 SERVER = """
@@ -108,7 +109,7 @@ def running(folder: Path) -> list[int]:
 
 async def test_a_model_is_timed_by_what_its_server_says(tmp_path: Path) -> None:
     async with metering(tmp_path, "answers") as meter:
-        assert await meter.obstacle(MODEL) is None
+        assert await meter.obstacle(MODEL, RAM) is None
         found = await meter.measure(MODEL, TRIAL)
     assert running(tmp_path) == []
     words = json.loads((tmp_path / "words.json").read_text())
@@ -165,7 +166,7 @@ async def test_without_a_program_the_reason_says_how(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     async with metering(empty, "answers", program=tmp_path / "nothing") as meter:
-        assert await meter.obstacle(MODEL) == (
+        assert await meter.obstacle(MODEL, RAM) == (
             f"{tmp_path / 'nothing'} is not a program: install llama.cpp, or name its server: --llama-server PATH"
         )
     async with metering(empty, "answers", program=None) as meter:
@@ -173,16 +174,15 @@ async def test_without_a_program_the_reason_says_how(tmp_path: Path) -> None:
         (empty / "llama-server").rename(empty / "llama-server-vulkan")
         assert meter.program == str(empty / "llama-server-vulkan")
         (empty / "llama-server-vulkan").unlink()
-        assert "no llama-server is on the path" in str(await meter.obstacle(MODEL))
+        assert "no llama-server is on the path" in str(await meter.obstacle(MODEL, RAM))
         with pytest.raises(Refused, match="--llama-server"):
             await meter.measure(MODEL, TRIAL)
 
 
 async def test_what_is_open_elsewhere_or_larger_than_what_is_free_is_left_alone(tmp_path: Path) -> None:
     async with metering(tmp_path, "answers") as meter:
-        assert "has it open" in str(await meter.obstacle(MODEL.model_copy(update={"loaded": True})))
-        huge = MODEL.model_copy(update={"bytes": Bytes(10**18)})
-        assert "are free now" in str(await meter.obstacle(huge))
+        assert "has it open" in str(await meter.obstacle(MODEL.model_copy(update={"loaded": True}), RAM))
+        assert "are free now" in str(await meter.obstacle(MODEL, Bytes(10**18)))
 
 
 async def test_a_name_that_leads_out_of_the_store_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.doubles.ollama_rig import QuickClock, small
 from tests.doubles.ollama_store import Name
 
 MODEL = Installed(name="tiny:1b", bytes=Bytes(200_000))
+RAM = Bytes(1000)
 TRIAL = Trial(context=2048, generate_tokens=40, runs=3, max_seconds=30)
 
 
@@ -51,7 +52,7 @@ async def metering(double: OllamaDouble) -> AsyncIterator[OllamaMeter]:
 async def test_what_the_server_says_of_its_answers_is_what_is_measured(ollama: OllamaDouble) -> None:
     ollama.speed.on_accelerator = 0.75
     async with metering(ollama) as meter:
-        assert await meter.obstacle(MODEL) is None
+        assert await meter.obstacle(MODEL, RAM) is None
         found = await meter.measure(MODEL, TRIAL)
     assert [round(speed, 6) for speed in found.speeds] == [50.0] * 3
     assert (found.runtime, found.runtime_version, found.context) == ("ollama", "0.33.0", 2048)
@@ -83,7 +84,7 @@ async def test_no_two_prompts_begin_alike_and_each_goes_in_raw(ollama: OllamaDou
 async def test_what_was_loaded_stays_as_it_was(ollama: OllamaDouble, keep_alive: float, kept: float) -> None:
     ollama.load("tiny:1b", keep_alive=keep_alive, context=1024)
     async with metering(ollama) as meter:
-        assert await meter.obstacle(MODEL) is None
+        assert await meter.obstacle(MODEL, RAM) is None
         found = await meter.measure(MODEL, TRIAL)
     (runner,) = ollama.runners.values()
     assert (found.context, runner.context, found.load_seconds) == (1024, 1024, None)
@@ -93,11 +94,11 @@ async def test_what_was_loaded_stays_as_it_was(ollama: OllamaDouble, keep_alive:
 async def test_what_is_in_use_is_left_alone(ollama: OllamaDouble) -> None:
     async with metering(ollama) as meter:
         with ollama.in_flight("tiny:1b"):
-            assert await meter.obstacle(MODEL) == "tiny:1b is in use now"
+            assert await meter.obstacle(MODEL, RAM) == "tiny:1b is in use now"
         ollama.runners.clear()
         with ollama.in_flight("other:1b"):
-            assert await meter.obstacle(MODEL) == "other:1b is in use now"
-        reason = await meter.obstacle(MODEL)
+            assert await meter.obstacle(MODEL, RAM) == "other:1b is in use now"
+        reason = await meter.obstacle(MODEL, RAM)
     assert reason is not None
     assert "ollama stop other:1b" in reason
     assert ollama.generated == []
