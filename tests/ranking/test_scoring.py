@@ -1,12 +1,15 @@
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.estimate import SpeedEstimate
-from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.formats.measured_file import MeasuredPoint, parse_points
+from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.ranking.decode import CONSTANTS
 from reconciler.ranking.measured import subjects
 from reconciler.ranking.memory import estimate_memory
@@ -103,3 +106,18 @@ def test_any_counted_point_is_scored(params, gbps, tps, moe, alloc):
     of = point("x", "nobody/knows-it", params, tps, bw_gbps=gbps, moe=moe, ctx_alloc=alloc)
     (row,) = score_speed([of], CATALOGUE).rows
     assert 0 < row.low <= row.estimate <= row.high < math.inf
+
+
+def test_the_estimates_hold_on_a_quarter_of_the_points_they_were_fitted_to():
+    """A net: who changes the model or a constant sees what it does. How well it holds on rows it was not fitted on
+    stands in docs/estimates.md.
+    """
+    points = parse_points(json.loads(Path(__file__).with_name("measured_points.json").read_text()))
+    assert isinstance(points, tuple)
+    score = score_speed(points, load_bundled())
+    assert {name: (group.mdape or 1) < 0.12 for name, group in score.groups} == dict.fromkeys(dict(score.groups), True)
+    whole = score.group("all")
+    assert whole.n == len(points) > 50
+    assert 0.9 < (whole.bias or 0) < 1.1
+    assert 0.75 <= (whole.coverage80 or 0) <= 0.92
+    assert (whole.width80 or 9) <= 1.9
