@@ -2,8 +2,8 @@
 
 A raw percentage is not on the common scale, and 95 % of a quiz that nobody else took is no reason to lead a ranking.
 So beside benchmarks of the table, what the table does not name covers half of a profile together, and what stands as it
-is, or what fewer than eight models took, a quarter. Where the catalogue has no benchmark of the table at all, such
-values are compared with each other only, and stand in full.
+is, or what fewer than eight models took, a quarter: each of them a thirty-second for every model that took it. Where
+the catalogue has no benchmark of the table at all, such values are compared with each other only, and stand in full.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def bounds(scales: Mapping[Group, Scale]) -> dict[Group, float]:
     for group, scale in scales.items():
         listed = is_listed(group[0])
         if scale.as_is or (not listed and scale.takers < FEWEST_TAKERS):
-            found[group] = RAW
+            found[group] = RAW * min(1.0, scale.takers / FEWEST_TAKERS)
         elif not listed:
             found[group] = UNLISTED
     return found
@@ -37,7 +37,8 @@ def bounds(scales: Mapping[Group, Scale]) -> dict[Group, float]:
 def at_most(shares: Sequence[float], weights: Sequence[float], most: Sequence[float]) -> list[float]:
     """The shares of a model's observations, those of one bound kept within it together.
 
-    Both in what they cover and in what they weigh: one fresh percentage beside an old leaderboard would cover a quarter
+    Each covers what its bound leaves of its share, and all of a kind together no more than one alone can. That holds
+    for what they cover and for what they weigh: one fresh percentage beside an old leaderboard would cover a quarter
     and decide two thirds.
 
     Args:
@@ -45,7 +46,7 @@ def at_most(shares: Sequence[float], weights: Sequence[float], most: Sequence[fl
         weights: what each weighs by its grade, age and source.
         most: the bound of each; 1 where there is none.
     """
-    kept = list(shares)
+    kept = [share * own for share, own in zip(shares, most, strict=True)]
     for bound in (RAW, UNLISTED):
         covered = _total(kept, most, bound)
         if covered <= 0:

@@ -59,6 +59,12 @@ def test_full_marks_in_tests_few_took_do_not_lead_the_ranking(takers, benchmarks
         assert after.score <= 0.25 * 100 + 0.75 * before.score + 3.0
 
 
+@FEW
+@given(st.sampled_from(SMALL), st.floats(0, 100), st.sampled_from(RANKED))
+def test_one_mark_of_one_model_moves_it_by_less_than_the_threshold_of_a_swap(of, value, profile):
+    assert abs(kept(imported(own(of, value)), of, profile) - kept(BEFORE, of, profile)) < 5
+
+
 @pytest.mark.parametrize("profile", RANKED)
 @pytest.mark.parametrize("benchmark", ["our-quiz", "our-code", "our-maths-reasoning", "our-image", "livebench_average"])
 def test_one_raw_percentage_puts_no_small_model_first(benchmark, profile):

@@ -15,13 +15,13 @@ def test_a_benchmark_of_the_table_has_no_bound_however_few_took_its_release():
     assert bounds(BOARD | {("arena_text", None): FEW}) == {}
 
 
-@pytest.mark.parametrize(("scale", "bound"), [(PLACED, UNLISTED), (FEW, RAW), (AS_IS, RAW)])
+@pytest.mark.parametrize(("scale", "bound"), [(PLACED, UNLISTED), (FEW, 5 / 32), (AS_IS, 2 / 32)])
 def test_a_benchmark_nobody_knows_has_one(scale, bound):
     assert bounds(BOARD | {("quiz", None): scale}) == {("quiz", None): bound}
 
 
 def test_a_known_name_does_not_make_a_raw_percentage_more():
-    assert bounds(BOARD | {("livebench_average", None): AS_IS}) == {("livebench_average", None): RAW}
+    assert bounds(BOARD | {("livebench_average", None): AS_IS}) == {("livebench_average", None): 2 / 32}
 
 
 @pytest.mark.parametrize("alone", [{}, {("quiz", None): AS_IS}, {("livebench_average", None): AS_IS}])
@@ -32,6 +32,10 @@ def test_where_nothing_else_is_known_there_are_none(alone):
 def test_one_benchmark_or_ten_of_a_kind_cover_the_same_part():
     assert at_most([1.0], [0.5], [RAW]) == [0.25]
     assert at_most([1.0] * 10, [0.5] * 10, [RAW] * 10) == pytest.approx([0.025] * 10)
+
+
+def test_the_more_models_took_it_the_more_it_says():
+    assert at_most([1.0, 1.0], [0.5, 0.5], [1 / 32, 5 / 32]) == [1 / 32, 5 / 32]
 
 
 def test_a_fresh_percentage_does_not_outweigh_an_old_leaderboard():
