@@ -279,7 +279,7 @@ class _Asked:
             repository=candidate.repository.id,
             bytes=candidate.bytes,
             memory_bytes=assessment.memory.total_bytes,
-            score=round(assessment.score, 2),
+            score=round(assessment.score, 1),
             tokens_per_second=round(assessment.speed.tokens_per_second, 1),
             eligible=isinstance(verdict, Option),
             reason=verdict.reason if isinstance(verdict, Rejected) else None,

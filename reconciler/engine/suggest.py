@@ -45,6 +45,7 @@ class Suggestion(Frozen):
     """Why it is not eligible, from the closed list of rejections."""
     message: str = ""
     score: float
+    """To a tenth, as the ranking compares them."""
     low: float
     high: float
     tokens_per_second: float
@@ -118,6 +119,13 @@ class Suggestions(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class Overview(Frozen):
+    """The rankings for every profile on one machine."""
+
+    rankings: tuple[Suggestions, ...]
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked of the ranking."""
@@ -188,7 +196,7 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
     best: dict[str, Option] = {}
     for option in considered.options:
         best.setdefault(option.candidate.model.id, option)
-    rows = [suggestion_of(option.assessment, option.context) for option in best.values()]
+    rows = [suggestion_of(option.assessment, option.context) for option in list(best.values())[: question.top]]
     rejected = _not_eligible(scene, slot, target, considered.rejected, best) if question.everything else []
     observation = scene.observation
     return Suggestions(
@@ -201,7 +209,7 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
         catalogue_date=observation.catalogue.generated_at.isoformat(),
         catalogue_origin=observation.catalogue.origin,
         eligible=len(best),
-        rows=tuple(rows[: question.top]),
+        rows=tuple(rows),
         rejected=tuple(rejected),
         packagers=packager_openings(observation, scene.desired.pool, question.profile),
         notes=(*scene.desired.notices, *observation.warnings, *observation.catalogue.notes),
@@ -251,9 +259,9 @@ def suggestion_of(assessment: Assessment, context: int, verdict: Rejected | None
         eligible=verdict is None,
         reason=verdict.reason if verdict else None,
         message=verdict.message if verdict else "",
-        score=round(assessment.score, 2),
-        low=round(assessment.low, 2),
-        high=round(assessment.high, 2),
+        score=round(assessment.score, 1),
+        low=round(assessment.low, 1),
+        high=round(assessment.high, 1),
         tokens_per_second=round(speed.tokens_per_second, 1),
         tokens_per_second_low=round(speed.low, 1),
         tokens_per_second_high=round(speed.high, 1),

@@ -68,6 +68,20 @@ def test_every_profile_has_a_ranking(line: Line, profile: str) -> None:
     assert line("suggest", *OFFLINE, "--profile", profile, "--json").data["rows"]
 
 
+def test_the_first_of_every_profile_at_once(line: Line) -> None:
+    found = line("suggest", *OFFLINE, "--profile", "all", "--json")
+    rankings = found.data["rankings"]
+    assert [one["profile"] for one in rankings] == ["general", "coding", "reasoning", "vision", "embedding"]
+    assert {len(one["rows"]) for one in rankings} == {3}
+    alone = line("suggest", *OFFLINE, "--profile", "coding", "--top", "3", "--json").data
+    assert rankings[1] == alone
+    text = line("suggest", *OFFLINE, "--profile", "all").out
+    assert text.count("on NVIDIA GeForce RTX 4090") == 1
+    assert f"coding, 3 of {alone['eligible']}" in text
+    refused = line("suggest", *OFFLINE, "--profile", "all", "--chart", "out.svg", "--json")
+    assert (refused.code, refused.error["message"]) == (64, "a chart is of one profile")
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -70,7 +70,9 @@ def test_where_there_is_room_the_first_of_general_are_not_small(machine: str) ->
 def test_every_pick_fits_and_runs_and_is_not_too_coarse(machine: str, profile: Profile) -> None:
     ranking = found(machine, profile)
     capacity = scene(machine).hardware(STORE).capacity_bytes
-    assert ranking.rows
+    scores = [row.score for row in ranking.rows]
+    assert scores
+    assert scores == sorted(scores, reverse=True)
     for row in ranking.rows:
         assert row.memory_bytes <= capacity
         if row.max_context_basis != "unknown":

@@ -11,13 +11,13 @@ from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
-from reconciler.cli.views.suggest import suggestions_text
+from reconciler.cli.views.suggest import overview_text, suggestions_text
 from reconciler.cli.views.table import terminal_width
 from reconciler.cli.views.words import counted
 from reconciler.cli.wiring import Wiring, checked_machine
 from reconciler.cli.writing import write_text
-from reconciler.domain.estimate import Profile
-from reconciler.engine.suggest import Question, Suggestions, scene_for, suggestions
+from reconciler.domain.estimate import PROFILES, Profile
+from reconciler.engine.suggest import Overview, Question, Suggestions, scene_for, suggestions
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SuggestArguments:
 
     file: Path | None
     as_json: bool
-    profile: Profile | None
+    profile: Profile | Literal["all"] | None
     context: int | Literal["max"] | None
     top: int | None
     everything: bool
@@ -49,27 +49,44 @@ class SuggestArguments:
 
 def show_suggestions(arguments: SuggestArguments) -> int:
     """Print the ranking, and draw it where that was asked."""
-    to_stdout = arguments.chart is not None and str(arguments.chart) == "-"
-    if to_stdout and arguments.as_json:
-        raise UsageError("--chart - and --json both want stdout", hint="give the chart a file: --chart out.svg")
+    _check(arguments)
     found = run_to_end(_found(arguments, wiring_for(arguments.file, arguments.machine)))
-    rows = found.rows[: _top(arguments)]
-    text = suggestions_text(found.model_copy(update={"rows": rows}), width=terminal_width())
+    if arguments.profile == "all":
+        overview = Overview(rankings=found, notes=found[0].notes)
+        return show_with_notes(overview, overview_text(overview, width=terminal_width()), as_json=arguments.as_json)
+    ranking = found[0].model_copy(update={"rows": found[0].rows[: _top(arguments)]})
     if arguments.chart is not None:
-        from reconciler.cli.views.chart import chart_svg
-
-        drawn = chart_svg(found)
-        if to_stdout:
-            sys.stdout.write(drawn)
+        _draw(found[0], arguments.chart)
+        if str(arguments.chart) == "-":
             return 0
-        write_text(arguments.chart, drawn, what="the chart", option="--chart")
-        sys.stderr.write(f"chart of {counted(len(found.rows), 'model')}: {arguments.chart}\n")
-    return show_with_notes(found.model_copy(update={"rows": rows}), text, as_json=arguments.as_json)
+    return show_with_notes(ranking, suggestions_text(ranking, width=terminal_width()), as_json=arguments.as_json)
+
+
+def _check(arguments: SuggestArguments) -> None:
+    """Refuse what cannot be shown at once."""
+    if arguments.chart is None:
+        return
+    if arguments.profile == "all":
+        raise UsageError("a chart is of one profile", hint=f"choose one: --profile {' or '.join(PROFILES)}")
+    if arguments.as_json and str(arguments.chart) == "-":
+        raise UsageError("--chart - and --json both want stdout", hint="give the chart a file: --chart out.svg")
+
+
+def _draw(found: Suggestions, path: Path) -> None:
+    from reconciler.cli.views.chart import chart_svg
+
+    if str(path) == "-":
+        sys.stdout.write(chart_svg(found))
+        return
+    write_text(path, chart_svg(found), what="the chart", option="--chart")
+    sys.stderr.write(f"chart of {counted(len(found.rows), 'model')}: {path}\n")
 
 
 def _top(arguments: SuggestArguments) -> int | None:
-    """How many rows are printed; the chart has them all."""
-    return arguments.top or (None if arguments.everything else 10)
+    """How many rows are printed."""
+    if arguments.top or arguments.everything:
+        return arguments.top
+    return 3 if arguments.profile == "all" else 10
 
 
 def wiring_for(file: Path | None, machine: str | None) -> Wiring:
@@ -78,7 +95,7 @@ def wiring_for(file: Path | None, machine: str | None) -> Wiring:
     return replace(wiring, machine=checked_machine(machine, wiring.clock))
 
 
-def show_with_notes(found: Suggestions | Explanation, text: str, *, as_json: bool) -> int:
+def show_with_notes(found: Suggestions | Overview | Explanation, text: str, *, as_json: bool) -> int:
     """An answer of the ranking: its notes go to stderr, or into the envelope's warnings."""
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True), warnings=found.notes)
@@ -88,16 +105,21 @@ def show_with_notes(found: Suggestions | Explanation, text: str, *, as_json: boo
     return 0
 
 
-async def _found(arguments: SuggestArguments, wiring: Wiring) -> Suggestions:
+async def _found(arguments: SuggestArguments, wiring: Wiring) -> tuple[Suggestions, ...]:
+    """One ranking, or one a profile; the chart has every model."""
     desired = await wiring.desired_if_any()
+    chosen = arguments.profile or "general"
     question = Question(
-        profile=arguments.profile or "general",
         context=arguments.context,
         target=arguments.target,
-        top=None,
+        top=None if arguments.chart else _top(arguments),
         everything=arguments.everything,
     )
     freshness = freshness_of(offline=arguments.offline, refresh=arguments.refresh)
     scene, target = await scene_for(wiring.world(Silent()), desired, question, freshness)
-    found = suggestions(scene, target, question, policy=desired.source if desired else EVERYBODY)
-    return found if desired else found.model_copy(update={"notes": (NO_FILE, *found.notes)})
+    rankings = (
+        suggestions(scene, target, replace(question, profile=profile), policy=desired.source if desired else EVERYBODY)
+        for profile in (PROFILES if chosen == "all" else (chosen,))
+    )
+    extra = () if desired else (NO_FILE,)
+    return tuple(one.model_copy(update={"notes": (*extra, *one.notes)}) for one in rankings)

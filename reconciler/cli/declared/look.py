@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,10 +24,16 @@ def add_to(app: typer.Typer) -> None:
 def suggest(
     file: options.File = None,
     json: options.Json = False,
-    profile: options.ProfileName = None,
+    profile: Annotated[
+        Literal["general", "coding", "reasoning", "vision", "embedding", "all"] | None,
+        typer.Option("--profile", envvar="LOCALMODELS_PROFILE", help="What the models are ranked for; else general."),
+    ] = None,
     context: options.Context = None,
     top: Annotated[
-        int | None, typer.Option("--top", envvar="LOCALMODELS_TOP", metavar="N", min=1, help="How many; else 10.")
+        int | None,
+        typer.Option(
+            "--top", envvar="LOCALMODELS_TOP", metavar="N", min=1, help="How many; else 10, or 3 of each profile."
+        ),
     ] = None,
     all: Annotated[  # noqa: A002 - the option's own name
         bool, typer.Option("--all", envvar="LOCALMODELS_ALL", help="Also what does not fit or is not allowed, and why.")

@@ -10,7 +10,7 @@ from reconciler.cli.views.hardware import machine_line
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes
-from reconciler.engine.suggest import PackagerOpening, Suggestion, Suggestions
+from reconciler.engine.suggest import Overview, PackagerOpening, Suggestion, Suggestions
 
 _MOST_PACKAGERS = 6
 _MEASURED = "✓"
@@ -48,6 +48,18 @@ def suggestions_text(found: Suggestions, *, width: int = 0) -> str:
         lines += ["", paint("Not eligible:", "bold"), *_rejected(found.rejected)]
     lines += _packagers(found)
     return "\n".join([*lines, "", _last_line(found)])
+
+
+def overview_text(found: Overview, *, width: int = 0) -> str:
+    """The rankings one after another, the machine and the catalogue said once."""
+    first = found.rankings[0]
+    lines = [paint(f"Models at {context_words(first.context)}", "bold"), machine_line(first.hardware)]
+    for one in found.rankings:
+        table = _table(one.rows, width) or [f"  nothing that is allowed fits: {_way_out(one)}"]
+        lines += ["", paint(f"{one.profile}, {len(one.rows)} of {one.eligible}", "bold"), *table]
+        if one.rejected:
+            lines += ["  not eligible:", *_rejected(one.rejected)]
+    return "\n".join([*lines, "", f"{_catalogue(first)}."])
 
 
 def context_words(context: int | Literal["max"] | None) -> str:
@@ -157,7 +169,10 @@ def _way_out(found: Suggestions) -> str:
 
 def _last_line(found: Suggestions) -> str:
     shown = f"{len(found.rows)} of {found.eligible}" if len(found.rows) < found.eligible else f"{found.eligible}"
-    kind = {"bundled": "shipped snapshot", "fallback": "empty fallback", "live": "Hub", "cached": "Hub, cached"}
-    source = kind.get(found.catalogue_origin, found.catalogue_origin)
     noun = "model" if shown == "1" else "models"
-    return f"{shown} {noun}; catalogue of {found.catalogue_date} ({source})."
+    return f"{shown} {noun}; {_catalogue(found)}."
+
+
+def _catalogue(found: Suggestions) -> str:
+    kind = {"bundled": "shipped snapshot", "fallback": "empty fallback", "live": "Hub", "cached": "Hub, cached"}
+    return f"catalogue of {found.catalogue_date} ({kind.get(found.catalogue_origin, found.catalogue_origin)})"
