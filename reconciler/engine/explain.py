@@ -28,6 +28,7 @@ from reconciler.planning.eligible import consider, judge, requirement_of
 from reconciler.planning.option import Option, Rejected
 from reconciler.planning.scene import Scene
 from reconciler.ranking.rank import order_key
+from reconciler.ranking.score import score_factor
 
 LADDER = (4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 """Contexts that people ask for, in tokens."""
@@ -113,6 +114,8 @@ class Explanation(Frozen):
     memory: MemoryEstimate
     speed: SpeedEstimate
     quality: QualityEstimate
+    speed_factor: float = 1.0
+    """What the confidence in the speed, and slowness, leave: ``score`` is quality × its multiplier × this."""
     contexts: tuple[Rung, ...] = ()
     """The same build at other contexts, up to the model's own."""
     siblings: tuple[Sibling, ...]
@@ -241,6 +244,7 @@ class _Asked:
             memory=assessment.memory,
             speed=assessment.speed,
             quality=assessment.quality,
+            speed_factor=score_factor(assessment.speed.confidence, assessment.speed.tokens_per_second, 1.0),
             contexts=tuple(self._ladder(candidate, context)),
             siblings=tuple(self._sibling(one) for one in ranked),
             catalogue_date=catalogue.generated_at.isoformat(),

@@ -201,9 +201,9 @@ def explanation(**changes: object) -> Explanation:
                          basis="estimated", prefill_tokens_per_second=2400.0, first_token_seconds=6.8,
                          prefill_confidence="medium"),
         quality=QualityEstimate(score=60.8, low=52.0, high=70.0, evidence="direct", confidence="medium",
-                             quant_factor=0.985, multiplier=0.9, parts=(part,), covered=0.6, measured_score=70.4,
+                             quant_factor=0.985, multiplier=0.948, parts=(part,), covered=0.6, measured_score=70.4,
                              inherited_score=48.5, inherited_from=("Qwen/Qwen3-14B",), reference_quant_factor=0.99),
-        rank=4, ranked=130, contexts=(rung(4096, fits=True), rung(40960, fits=False)),
+        speed_factor=1.0, rank=4, ranked=130, contexts=(rung(4096, fits=True), rung(40960, fits=False)),
         siblings=(sibling, sibling.model_copy(update={"quant": "Q4_K_M", "eligible": True, "reason": None})),
         catalogue_date="2026-11-22", catalogue_origin="bundled",
     )  # fmt: skip
@@ -217,6 +217,7 @@ def test_explanation(snapshot: object) -> None:
 def test_explanation_of_a_rejected_one(snapshot: object) -> None:
     rejected = explanation(
         eligible=False, fits=False, reason="does-not-fit", message="needs 30.0 GB at 32768 tokens, 24.0 GB usable",
+        score=0.0, low=0.0, high=0.0,
         remedies=("it fits at 16384 tokens, not at 32768", "Q4_K_M of Qwen/Qwen3-8B-GGUF is eligible"),
         quality=replace(explanation().quality, parts=(), covered=0.0, measured_score=None, inherited_score=60.8),
         siblings=(), contexts=(), rank=None,

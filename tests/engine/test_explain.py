@@ -63,6 +63,20 @@ def test_the_longest_context_that_a_slot_asks_for_is_the_one_shown() -> None:
     assert found.context in {rung.context for rung in found.contexts}
 
 
+@pytest.mark.parametrize("machine", ["rtx-4090", "cpu-8gb", "raspberry-pi-5-8gb", "2x rtx-3090"])
+def test_the_parts_make_the_score(machine: str) -> None:
+    found = explain(scene_on(machine), STORE, Request(name="Qwen/Qwen3-8B"))
+    quality = found.quality
+    assert found.score == pytest.approx(quality.score * quality.multiplier * found.speed_factor)
+    shares = quality.covered * (quality.measured_score or 0) + (1 - quality.covered) * (quality.inherited_score or 0)
+    assert quality.score == pytest.approx(min(100, shares * quality.quant_factor / quality.reference_quant_factor))
+    memory = found.memory
+    parts = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.compute_bytes + memory.overhead_bytes
+    assert memory.total_bytes == parts + memory.split_bytes
+    assert found.eligible
+    assert found.score == explain(scene_on(machine), STORE, Request(name=found.repository + ":" + found.quant)).score
+
+
 def test_it_is_dated() -> None:
     found = explain(scene_on("rtx-4090"), STORE, Request(name="Qwen/Qwen3-8B"))
     assert date.fromisoformat(found.catalogue_date)

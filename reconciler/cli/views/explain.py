@@ -9,6 +9,7 @@ from reconciler.cli.views.table import columns, paint
 from reconciler.domain.estimate import MemoryEstimate, QualityEstimate, SpeedEstimate
 from reconciler.domain.units import show_bytes
 from reconciler.engine.explain import Explanation, Rung, Sibling
+from reconciler.ranking.score import READING_SPEED
 
 _MOST_SIBLINGS = 12
 _MOST_LENDERS = 3
@@ -36,10 +37,10 @@ def explanation_text(found: Explanation) -> str:
         "",
         *_contexts(found.contexts),
         "Speed",
-        *columns(_speed(found.speed)),
+        *columns(_speed(found.speed, accelerated=bool(found.hardware.hardware.devices))),
         "",
         f"Quality for {found.profile}",
-        *columns(_quality(found.quality)),
+        *columns([*_quality(found.quality), *_score(found)]),
         *_evidence(found.quality),
     ]
     if len(found.siblings) > 1:
@@ -133,7 +134,7 @@ def _most_context(memory: MemoryEstimate) -> list[str]:
     return ["most context", f"{memory.max_context} tokens", why]
 
 
-def _speed(speed: SpeedEstimate) -> list[list[str]]:
+def _speed(speed: SpeedEstimate, *, accelerated: bool) -> list[list[str]]:
     basis = f"measured here {speed.measured_at or ''}".rstrip() if speed.basis == "measured" else speed.basis
     rows = [
         ["tokens/s", f"{speed.tokens_per_second:.1f}", (f"{speed.low:.1f} to {speed.high:.1f}, "
@@ -150,7 +151,7 @@ def _speed(speed: SpeedEstimate) -> list[list[str]]:
             ],
             ["first token", f"{speed.first_token_seconds:.1f} s", "after a prompt of half the context"],
         ]
-    if speed.offloaded:
+    if speed.offloaded and accelerated:
         rows.append(["outside", f"{speed.offloaded:.0%}", "of the bytes live outside the accelerator"])
     return rows
 
@@ -164,6 +165,14 @@ def _quality(quality: QualityEstimate) -> list[list[str]]:
          f"{quality.reference_quant_factor:.3f} is the reference")],
         ["multiplier", f"{quality.multiplier:.2f}", "what the confidence in the evidence leaves of the score"],
     ]  # fmt: skip
+
+
+def _score(found: Explanation) -> list[list[str]]:
+    """How quality becomes the score."""
+    slow = ", and less than 4 tokens/s," if found.speed.tokens_per_second < READING_SPEED else ""
+    why = f"what {found.speed.confidence} confidence in the speed{slow} leaves of the score"
+    product = "quality × multiplier × speed factor" if found.fits else "it does not fit"
+    return [["speed factor", f"{found.speed_factor:.2f}", why], ["score", f"{found.score:.1f}", product]]
 
 
 def _shares(quality: QualityEstimate) -> list[list[str]]:
