@@ -52,6 +52,7 @@ class FakeMeter:
     failures: dict[str, BaseException] = field(default_factory=dict)
     hangs_on: str = ""
     """The name of a model that never ends."""
+    other_load: float = 0.0
     ram: dict[str, Bytes] = field(default_factory=dict)
     """What was said of each model's share of the host's memory."""
     trials: list[tuple[str, Trial]] = field(default_factory=list)
@@ -72,7 +73,14 @@ class FakeMeter:
             Run(prompt_tokens=130, prompt_seconds=0.5, generated_tokens=count, seconds=count / speed)
             for speed in self.speeds
         )
-        return Timing(runtime="llama-server", runtime_version="b1", context=trial.context, runs=runs, load_seconds=1.5)
+        return Timing(
+            runtime="llama-server",
+            runtime_version="b1",
+            context=trial.context,
+            runs=runs,
+            load_seconds=1.5,
+            other_load=self.other_load,
+        )
 
     async def close(self) -> None:
         self.closed += 1

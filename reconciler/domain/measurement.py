@@ -13,6 +13,8 @@ from reconciler.domain.units import GIB, Bytes
 
 MOST_KEPT = 200
 """Measurements of one machine; beyond that the oldest go."""
+MOST_LOAD = 0.3
+"""Share of the processors that other work may take; a desktop at rest takes a tenth."""
 SHORTEST_RUN = 8
 """Tokens; a run that ended earlier times little but its own start."""
 PROMPT = (
@@ -60,6 +62,8 @@ class Measurement(Frozen):
     """What the runtime says that it takes in memory, cache included."""
     on_accelerator: float | None = None
     """Share of it on the accelerator, 0 to 1."""
+    other_load: float | None = None
+    """Share of the host's processors that other work took when it began, 0 to 1."""
     measured_at: datetime
     tool_version: str = ""
 
@@ -114,7 +118,7 @@ class Timing(Frozen):
     load_seconds: float | None = None
     loaded_bytes: Bytes | None = None
     on_accelerator: float | None = None
-    notes: tuple[str, ...] = ()
+    other_load: float | None = None
 
     @property
     def speeds(self) -> tuple[float, ...]:
@@ -154,6 +158,11 @@ def machine_key(hardware: Hardware) -> str:
     devices = sorted((device.name, round(device.memory_bytes / GIB)) for device in hardware.devices)
     facts = [hardware.platform, devices, round(hardware.ram_bytes / GIB), hardware.cpu_name]
     return hashlib.sha256(json.dumps(facts, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def was_disturbed(one: Measurement, hardware: Hardware) -> bool:
+    """Whether other work slowed it: where models run on the processors, and these had plenty to do."""
+    return not hardware.devices and (one.other_load or 0.0) > MOST_LOAD
 
 
 def missed_accelerator(one: Measurement, hardware: Hardware) -> bool:

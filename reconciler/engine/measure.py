@@ -20,7 +20,7 @@ from reconciler.domain.desired import DEFAULT_CONTEXT, DesiredState, Target
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import Requirement
 from reconciler.domain.hardware import Hardware
-from reconciler.domain.measurement import Measurement, Timing, Trial, machine_key, missed_accelerator
+from reconciler.domain.measurement import Measurement, Timing, Trial, machine_key, missed_accelerator, was_disturbed
 from reconciler.domain.names import nearest
 from reconciler.domain.observation import Installed, Observation, ObservedTarget, UnknownTarget
 from reconciler.domain.record import Record
@@ -337,10 +337,14 @@ async def _one(
     if world.measurements is not None:
         for note in await world.measurements.add((found,)):
             world.reporter.note("warning", note)
-    notes = timing.notes
+    return job.row("measured", measurement=found, notes=tuple(_doubts(found, hardware)))
+
+
+def _doubts(found: Measurement, hardware: Hardware) -> Iterable[str]:
+    if was_disturbed(found, hardware):
+        yield f"other work took {found.other_load:.0%} of the processors: measure again when the machine is quiet"
     if missed_accelerator(found, hardware):
-        notes = (*notes, "most of it ran beside the accelerator: is the server built for it?")
-    return job.row("measured", measurement=found, notes=notes)
+        yield "most of it ran beside the accelerator: is the server built for it?"
 
 
 def _measurement(job: _Job, timing: Timing, machine: str, world: World) -> Measurement:
@@ -366,6 +370,7 @@ def _measurement(job: _Job, timing: Timing, machine: str, world: World) -> Measu
         load_seconds=timing.load_seconds,
         loaded_bytes=timing.loaded_bytes,
         on_accelerator=timing.on_accelerator,
+        other_load=timing.other_load,
         measured_at=world.clock.now(),
         tool_version=__version__,
     )

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.estimate import Candidate, Requirement, SpeedEstimate
 from reconciler.domain.hardware import Confidence, Hardware
-from reconciler.domain.measurement import Measurement, machine_key, missed_accelerator, newest
+from reconciler.domain.measurement import Measurement, machine_key, missed_accelerator, newest, was_disturbed
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.speed import estimate_speed
@@ -101,10 +101,11 @@ class Calibration:
         own = newest(one for one in measurements if one.machine == machine and _is_usable(one))
         if not own:
             return UNCALIBRATED
-        telling = tuple(one for one in own if not missed_accelerator(one, hardware))
+        at_home = tuple(one for one in own if not missed_accelerator(one, hardware))
         # Ollama decides by itself where a model lies, and will do so again; a server we started may be the wrong one
-        builds = _by_build((one for one in own if one.runtime == "ollama" or one in telling), runtime)
+        builds = _by_build((one for one in own if one.runtime == "ollama" or one in at_home), runtime)
         names = frozenset(name for name, _ in builds)
+        telling = tuple(one for one in at_home if not was_disturbed(one, hardware))
         return cls(own, hardware, runtime, builds, names, _ratios(telling, models, hardware))
 
     def apply(self, candidate: Candidate, speed: SpeedEstimate) -> SpeedEstimate:

@@ -46,7 +46,7 @@ REPORT = MeasureReport(
     machine="0123456789abcdef",
     rows=(
         row("qwen3:8b", measurement=FOUND),
-        row("own:latest", expected=None, notes=("this machine had other work (load 3.2 on 4 processors)",),
+        row("own:latest", expected=None, notes=("other work took 80% of the processors: measure again",),
             measurement=measured(decode_tokens_per_second=9.87, slowest=9.0, fastest=11.0)),
         row("nomic-embed-text:latest", state="skipped", reason="it writes no text: there is no speed to tell"),
         row("big:70b", state="failed", reason="big:70b was not done within 60 s", code="timed-out",

@@ -154,6 +154,15 @@ async def test_what_turns_out_to_have_no_speed_is_no_failure() -> None:
     assert only(await here.run()) == ("skipped", "it does not support generate")
 
 
+async def test_other_work_on_the_machine_is_told() -> None:
+    here = lab(foreign(ALPHA))
+    here.meters["local"] = FakeMeter(target(), other_load=0.75)
+    (row,) = (await here.run()).rows
+    assert row.notes == ("other work took 75% of the processors: measure again when the machine is quiet",)
+    here.meters["local"].other_load = 0.1
+    assert (await here.run()).rows[0].notes == ()
+
+
 async def test_each_result_is_kept_at_once_so_that_a_stop_loses_only_the_last() -> None:
     here = lab(foreign(ALPHA), foreign(BETA))
     meter = here.meters["local"] = FakeMeter(target(), hangs_on=name_of(BETA))

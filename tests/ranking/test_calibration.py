@@ -183,6 +183,14 @@ def test_a_server_that_leaves_the_accelerator_alone_says_nothing_about_it() -> N
     assert applied([measured(candidate(), 0.1, **spilled)], candidate()).basis == "measured"
 
 
+def test_other_work_on_the_processors_says_nothing_about_other_models() -> None:
+    found = [measured(candidate(), 0.3, CPU, other_load=0.8)]
+    assert applied(found, candidate(), CPU).basis == "measured"
+    assert applied(found, candidate(OTHER), CPU) == estimated(candidate(OTHER), CPU)
+    on_card = applied([measured(candidate(), 0.3, other_load=0.8)], candidate(OTHER))
+    assert on_card.tokens_per_second < estimated(candidate(OTHER)).tokens_per_second
+
+
 def test_an_outlier_is_bounded() -> None:
     for ratio in (1e-6, 1e6):
         speed = applied([measured(candidate(), ratio)], candidate(OTHER)).tokens_per_second

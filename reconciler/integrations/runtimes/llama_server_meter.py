@@ -27,7 +27,7 @@ from reconciler.domain.measurement import PROMPT, SHORTEST_RUN, Run, Timing, Tri
 from reconciler.domain.observation import Installed
 from reconciler.domain.units import MIB, Bytes, show_bytes
 from reconciler.errors import Corrupt, Refused, Unreachable
-from reconciler.integrations.runtimes.host_load import busy_note
+from reconciler.integrations.runtimes.host_load import other_load
 from reconciler.integrations.runtimes.store_files import place_in
 from reconciler.ports import Clock
 
@@ -103,7 +103,8 @@ class LlamaServerMeter:
 
     async def measure(self, model: Installed, trial: Trial) -> Timing:
         path = place_in(Path(self._target.path or ""), model.name)
-        begun, notes = self._clock.now(), busy_note()
+        load = await other_load()
+        begun = self._clock.now()
         async with self._running(path, trial) as server:
             await self._ready(server, model, trial)
             loaded = (self._clock.now() - begun).total_seconds()
@@ -118,7 +119,7 @@ class LlamaServerMeter:
             load_seconds=loaded,
             loaded_bytes=taken,
             on_accelerator=accelerated,
-            notes=notes,
+            other_load=load,
         )
 
     @asynccontextmanager

@@ -18,7 +18,7 @@ from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Installed
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
-from reconciler.integrations.runtimes.host_load import busy_note
+from reconciler.integrations.runtimes.host_load import other_load
 from reconciler.integrations.runtimes.ollama_api import Loaded, OllamaApi
 from reconciler.ports import Clock
 
@@ -95,7 +95,7 @@ class OllamaMeter:
                 await asyncio.shield(self._unload(model.name))
 
     async def _measured(self, job: _Job) -> Timing:
-        version, notes = await self._api.version(), busy_note()
+        version, load = await self._api.version(), await other_load()
         loading = await self._ask(job)
         state = await self._state(job.name)
         runs = await self._runs(job)
@@ -107,7 +107,7 @@ class OllamaMeter:
             load_seconds=_seconds(loading, "load_duration") if job.before is None else None,
             loaded_bytes=Bytes(state.size) if state and state.size else None,
             on_accelerator=_share(state),
-            notes=notes,
+            other_load=load,
         )
 
     async def _runs(self, job: _Job) -> tuple[Run, ...]:
