@@ -205,7 +205,8 @@ def _from_architecture(
     element = ELEMENT_BYTES[requirement.kv_cache] * caches
     devices = max(1, len(hardware.devices))
     compute = compute_shape(model)
-    masks = MASK_BYTES * (PIPELINE_COPIES if devices > 1 else 1) + compute.per_token
+    attends = shape.full_elements or shape.window_elements or shape.compressed or compute.per_token
+    masks = MASK_BYTES * (PIPELINE_COPIES if devices > 1 else 1) + compute.per_token if attends else 0
     return MemoryModel(
         model, context, hardware.capacity_bytes, "architecture",
         full_bytes=math.ceil(shape.full_elements * element),

@@ -483,3 +483,81 @@ def lfm2(layers=4, hidden=256, width=512, heads=4, kv=2, vocab=512) -> MadeUp:
     return MadeUp(
         "lfm2", keys, _ends(hidden, vocab, tied=True, norm="token_embd_norm.weight") | _layers(layers, of), vocab
     )
+
+
+def mamba2(layers=3, hidden=256, inner=512, state=64, groups=1, ssm_heads=8, vocab=512) -> MadeUp:
+    """No attention at all."""
+    ssm = dict(zip(_SSM, (4, inner, state, ssm_heads, groups), strict=True))
+    keys = {key: value for key, value in _keys(layers, hidden, 0, 0, 0, 0, **ssm).items() if "attention." not in key}
+    keys["attention.layer_norm_rms_epsilon"] = 1e-5
+    norm: Shapes = {"attn_norm.weight": (hidden,)}
+    shapes = _layers(layers, lambda _: norm | _mamba2(hidden, inner, state, groups, ssm_heads))
+    return MadeUp("mamba2", keys, _ends(hidden, vocab) | shapes, vocab)
+
+
+def nemotron_h(
+    pattern="M-*-M-M-", hidden=256, width=512, heads=4, kv=2, head=64, inner=512, state=64, vocab=512
+) -> MadeUp:
+    """Layers that keep a state (M), attend (*) or are feed-forward alone (-): heads and widths by layer say which."""
+    groups, ssm_heads = 1, 8
+    keys = _keys(
+        len(pattern), hidden, width, heads, [kv if kind == "*" else 0 for kind in pattern], head,
+        **dict(zip(_SSM, (4, inner, state, ssm_heads, groups), strict=True)),
+    )  # fmt: skip
+    keys |= {
+        "feed_forward_length": [width if kind == "-" else 0 for kind in pattern],
+        "attention.layer_norm_epsilon": 1e-5,
+    }
+
+    def of(layer: int) -> Shapes:
+        norm: Shapes = {"attn_norm.weight": (hidden,)}
+        if pattern[layer] == "M":
+            return norm | _mamba2(hidden, inner, state, groups, ssm_heads)
+        if pattern[layer] == "*":
+            return _attention(hidden, heads, kv, head)
+        return norm | {"ffn_up.weight": (hidden, width), "ffn_down.weight": (width, hidden)}
+
+    return MadeUp("nemotron_h", keys, _ends(hidden, vocab) | _layers(len(pattern), of), vocab)
+
+
+def glm4_moe(
+    layers=4, hidden=256, width=512, heads=4, kv=2, head=64, experts=8, used=2, expert_width=128, vocab=512
+) -> MadeUp:
+    """The last layer predicts a further token: it is not used, but has a cache."""
+
+    def of(layer: int) -> Shapes:
+        shapes = _attention(hidden, heads, kv, head) | {"post_attention_norm.weight": (hidden,)}
+        shared: Shapes = {
+            "ffn_gate_shexp.weight": (hidden, expert_width), "ffn_up_shexp.weight": (hidden, expert_width),
+            "ffn_down_shexp.weight": (expert_width, hidden), "exp_probs_b.bias": (experts,),
+        }  # fmt: skip
+        mixing = _experts(hidden, expert_width, experts) | shared if layer else _feed_forward(hidden, width)
+        del mixing["ffn_norm.weight"]
+        prediction: Shapes = {
+            "nextn.eh_proj.weight": (2 * hidden, hidden), "nextn.enorm.weight": (hidden,),
+            "nextn.hnorm.weight": (hidden,),
+        }  # fmt: skip
+        return shapes | mixing | (prediction if layer == layers - 1 else {})
+
+    keys = _keys(
+        layers, hidden, width, heads, kv, head, expert_count=experts, expert_used_count=used, expert_shared_count=1,
+        expert_feed_forward_length=expert_width, leading_dense_block_count=1, nextn_predict_layers=1,
+    )  # fmt: skip
+    return MadeUp("glm4moe", keys, _ends(hidden, vocab) | _layers(layers, of), vocab)
+
+
+def llama4(layers=4, hidden=256, width=512, heads=4, kv=2, head=64, experts=4, vocab=512) -> MadeUp:
+    """Three layers in four keep a chunk of 8192 tokens."""
+
+    def of(_: int) -> Shapes:
+        shared: Shapes = {
+            "ffn_gate_shexp.weight": (hidden, width), "ffn_up_shexp.weight": (hidden, width),
+            "ffn_down_shexp.weight": (width, hidden),
+        }  # fmt: skip
+        return _attention(hidden, heads, kv, head) | _experts(hidden, width, experts) | shared
+
+    keys = _keys(
+        layers, hidden, width, heads, kv, head, expert_count=experts, expert_used_count=1,
+        expert_feed_forward_length=width, interleave_moe_layer_step=1,
+    )  # fmt: skip
+    return MadeUp("llama4", keys, _ends(hidden, vocab) | _layers(layers, of), vocab)

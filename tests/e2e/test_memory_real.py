@@ -27,11 +27,15 @@ from tests.e2e.llama_memory import (
     falcon_h1,
     gemma,
     gemma4,
+    glm4_moe,
     gpt_oss,
     granite_hybrid,
     lfm2,
+    llama4,
     loaded_buffers,
+    mamba2,
     mixture,
+    nemotron_h,
     planned_buffers,
     qwen35,
 )
@@ -57,6 +61,10 @@ SMALL: dict[str, Callable[[], MadeUp]] = {
     "falcon-h1": falcon_h1,
     "granitehybrid": granite_hybrid,
     "lfm2": lfm2,
+    "mamba2": mamba2,
+    "nemotron_h": nemotron_h,
+    "glm4moe": glm4_moe,
+    "llama4": llama4,
 }
 REAL: dict[str, Callable[[], MadeUp]] = {
     "Llama-3.1-8B": lambda: dense(

@@ -241,7 +241,7 @@ def test_what_fits_in_the_sum_of_devices_fits_layer_by_layer(of, quant, requirem
     count, layers = len(hardware.devices), of.architecture.layers
     if memory.basis != "architecture" or count < 2 or memory.total_bytes > hardware.capacity_bytes:
         return
-    layer = (memory.weights_bytes + memory.kv_bytes) / layers
+    layer = max(1, memory.weights_bytes + memory.kv_bytes) / layers
     own = (memory.compute_bytes + memory.overhead_bytes + memory.state_bytes) / count
     rooms = [device.memory_bytes - own for device in hardware.devices]
     assert sum(int(room / layer + 1e-9) for room in rooms) >= layers
