@@ -29,7 +29,7 @@ from estimates_memory import (
     overhead_part,
     peaks,
 )
-from estimates_speed import Timed, speed_part, summary_lines, timed
+from estimates_speed import Timed, repeats_line, speed_part, summary_lines, timed
 from score_peers import llmfit_catalogue, peer_estimates, read_points, whichllm_estimates
 from score_peers_llmfit import estimate
 
@@ -53,6 +53,7 @@ KNOWN = {"whichllm": "0.5.21"}
 class Run:
     """Everything one run found out."""
 
+    points: Sequence[MeasuredPoint]
     catalogue: Catalogue
     fit: Fitted
     timed: list[Timed]
@@ -75,12 +76,13 @@ def run(points: Sequence[MeasuredPoint], whichllm: str, llmfit: str) -> Run:
     fit = fitted(points)
     by_id = {point.id: point for point in points}
     held = [(by_id[row.id], row) for row in fit.held]
-    return Run(catalogue, fit, timed(held, peers), peaks(points, catalogue, peers), golden)
+    return Run(points, catalogue, fit, timed(held, peers), peaks(points, catalogue, peers), golden)
 
 
 def parts(of: Run) -> dict[str, str]:
     """Every generated part of the page by its name."""
     summary = [HEAD, *summary_lines(of.timed), *memory_summary(of.peaks), kv_summary(of.catalogue, of.golden)]
+    summary += ["", repeats_line(of.points, of.catalogue)]
     return {
         "summary": "\n".join(summary) + "\n",
         "speed": speed_part(of.timed),

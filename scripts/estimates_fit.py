@@ -60,16 +60,18 @@ def fitted(points: Sequence[MeasuredPoint]) -> Fitted:
 
 def constants_part(constants: SpeedConstants) -> str:
     """Every constant of ``decode.py`` that measurements decide, as the code has it."""
-    lines = ["| backend | efficiency | time per layer |", "|---|--:|--:|"]
+    lines = ["| backend | efficiency | time per layer | width of the interval, to the power of |", "|---|--:|--:|--:|"]
     for name, backend in constants.backends.items():
         shared = f" (of `{SAME_LAYERS[name]}`)" if name in SAME_LAYERS else ""
-        lines.append(f"| `{name}` | {backend.efficiency:g} | {backend.per_layer * 1e6:.4g} µs{shared} |")
+        lines.append(
+            f"| `{name}` | {backend.efficiency:g} | {backend.per_layer * 1e6:.4g} µs{shared} | {backend.spread:g} |"
+        )
     lines += ["", "| constant | value | meaning |", "|---|--:|---|"]
     lines += [f"| `{name}` | {getattr(constants, name):g} | {meaning} |" for name, meaning in SINGLE.items()]
     widths = constants.widths
     named = {
         "dense": widths.dense, "mixtures": widths.moe, "below 2 B": widths.small, "on a CPU": widths.cpu,
-        "partly outside the accelerator": widths.offload, "devices of which few were measured": widths.unsure,
+        "partly outside the accelerator": widths.offload, "on several accelerators": widths.several, "devices of which few were measured": widths.unsure,
     }  # fmt: skip
     lines += [
         "",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+from reconciler.domain.catalog import Catalogue
 from reconciler.formats.measured_file import MeasuredPoint
-from reconciler.ranking.measured import platform_of
-from reconciler.ranking.scoring import SPEED_GROUPS, GroupScore, ScoredRow
+from reconciler.ranking.measured import platform_of, subjects
+from reconciler.ranking.scoring import SPEED_GROUPS, GroupScore, ScoredRow, is_counted
 
 Belongs = Callable[[MeasuredPoint], bool]
 GOALS = {"all": 0.10, "dense": 0.09, "moe": 0.17, "under_2b": 0.16}
@@ -148,6 +152,22 @@ def _interval_goals(rows: Sequence[Timed]) -> list[str]:
 
 def _met(met: bool) -> str:
     return "met" if met else "**not met**"
+
+
+def repeats_line(points: Sequence[MeasuredPoint], catalogue: Catalogue) -> str:
+    """How far people differ who measured one thing: no estimate can be much better than that."""
+    said: dict[tuple[str, str, str], list[MeasuredPoint]] = defaultdict(list)
+    for subject in subjects(points, catalogue):
+        if is_counted(subject.point) and not subject.point.suspect:
+            said[subject.point.hardware, subject.model.id, subject.build.quant].append(subject.point)
+    pairs = [pair for rows in said.values() for pair in combinations(rows, 2)]
+    apart = [math.exp(abs(math.log((a.decode_tps or 1) / (b.decode_tps or 1)))) - 1 for a, b in pairs]
+    if not apart:
+        return ""
+    return (
+        f"{len(pairs)} pairs of rows are about one model at one quant on one device: they differ by {percent(statistics.median(apart))} "
+        "at the median, for people run other programs and versions of them. No estimate of speed can do much better than that."
+    )
 
 
 def percent(share: float) -> str:
