@@ -11,13 +11,14 @@ from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved, Unavailable
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import show_bytes
+from reconciler.formats.router_names import unlisted_reason
 from reconciler.planning.library import library_candidates
 from reconciler.planning.option import Option, Rejected, RejectionReason
 from reconciler.planning.originals import originals, serves_originals
 from reconciler.planning.placing import name_on, need_for, refine
-from reconciler.planning.scene import Scene, names_of
+from reconciler.planning.scene import Scene, Sifted, names_of
 from reconciler.planning.shortage import shortage
-from reconciler.planning.trust import distrust_of_model, distrust_of_names, distrust_of_repository
+from reconciler.planning.trust import Distrust, distrust_of_model, distrust_of_names, distrust_of_repository
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import order_key
@@ -56,10 +57,41 @@ def numbers_of(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -
 
 def consider(scene: Scene, slot: Slot, target: Target) -> Considered:
     """All candidates of the catalogue for a ranked slot on one target."""
-    verdicts = [judge(scene, slot, target, candidate) for candidate in candidates_for(scene, target)]
-    options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
+    trusted, refused = _sifted(scene, target)
+    options: list[Option] = []
+    rejected = list(refused)
+    for candidate in trusted:
+        verdict = _judge_trusted(scene, slot, target, candidate)
+        if isinstance(verdict, Option):
+            options.append(verdict)
+        else:
+            rejected.append(verdict)
     options.sort(key=lambda option: order_key(option.assessment))
-    return Considered(tuple(options), tuple(verdict for verdict in verdicts if isinstance(verdict, Rejected)))
+    return Considered(tuple(options), tuple(rejected))
+
+
+def _sifted(scene: Scene, target: Target) -> Sifted:
+    """What the file trusts of what a target can hold, and the rest: decided once for every slot."""
+    found = scene.sifted.get(target.name)
+    if found is None:
+        found = scene.sifted[target.name] = _sift(scene, target)
+    return found
+
+
+def _sift(scene: Scene, target: Target) -> Sifted:
+    """Builds of one repository come one after the other, and share the answer but for what ``never`` names."""
+    trusted: list[Candidate] = []
+    refused: list[Rejected] = []
+    last, of_last = None, None
+    for candidate in candidates_for(scene, target):
+        if last is None or candidate.repository is not last.repository or candidate.model is not last.model:
+            last, of_last = candidate, _distrust_of_source(scene, candidate)
+        distrust = of_last or _distrust_of_its_names(scene, candidate)
+        if distrust is None:
+            trusted.append(candidate)
+        else:
+            refused.append(Rejected(candidate, target, distrust.reason, distrust.message))
+    return tuple(trusted), tuple(refused)
 
 
 def candidates_for(scene: Scene, target: Target) -> tuple[Candidate, ...]:
@@ -71,9 +103,10 @@ def candidates_for(scene: Scene, target: Target) -> tuple[Candidate, ...]:
 
 def judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option | Rejected:
     """One candidate against one slot on one target: cheap questions first."""
-    refused = policy_rejection(scene, target, candidate)
-    if refused is not None:
-        return refused
+    return policy_rejection(scene, target, candidate) or _judge_trusted(scene, slot, target, candidate)
+
+
+def _judge_trusted(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option | Rejected:
     need = need_for(candidate, target, slot.revision)
     answer = scene.answer(need)
     there = scene.installed_build(target.name, candidate.repository.id, candidate.quant)
@@ -147,13 +180,22 @@ def _stands_as(scene: Scene, target: Target, entry: RecordEntry, candidate: Cand
 
 def policy_rejection(scene: Scene, target: Target, candidate: Candidate) -> Rejected | None:
     """Trust: publisher, packager, family, licence, forbidden names."""
-    pool, model = scene.desired.pool, candidate.model
-    distrust = (
-        distrust_of_repository(pool, organisation=candidate.repository.organisation, publisher=model.publisher)
-        or distrust_of_model(pool, model)
-        or distrust_of_names(pool, names_of(candidate))
-    )
+    distrust = _distrust_of_source(scene, candidate) or _distrust_of_its_names(scene, candidate)
     return Rejected(candidate, target, distrust.reason, distrust.message) if distrust else None
+
+
+def _distrust_of_source(scene: Scene, candidate: Candidate) -> Distrust | None:
+    """Why no build of the repository may be installed."""
+    pool, model = scene.desired.pool, candidate.model
+    organisation = candidate.repository.organisation
+    return distrust_of_repository(pool, organisation=organisation, publisher=model.publisher) or distrust_of_model(
+        pool, model
+    )
+
+
+def _distrust_of_its_names(scene: Scene, candidate: Candidate) -> Distrust | None:
+    pool = scene.desired.pool
+    return distrust_of_names(pool, names_of(candidate)) if pool.never else None
 
 
 def _not_installable(target: Target, candidate: Candidate) -> Rejected | None:
@@ -163,9 +205,16 @@ def _not_installable(target: Target, candidate: Candidate) -> Rejected | None:
         message = f"{candidate.repository.format} files cannot be installed on {target.runtime}"
     elif target.runtime == "ollama" and candidate.build.sharded:
         message = "its files are sharded, which Ollama does not pull"
+    elif target.runtime == "llama-server" and (unlisted := unlisted_by_router(candidate)):
+        message = unlisted
     else:
         return None
     return Rejected(candidate, target, "not-installable-here", message)
+
+
+def unlisted_by_router(candidate: Candidate) -> str | None:
+    """Why a llama-server could not be asked for exactly this build; None where it can, or its files are not known."""
+    return unlisted_reason(candidate.build.files, candidate.quant) if candidate.build.files else None
 
 
 def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected | None:

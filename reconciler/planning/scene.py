@@ -19,9 +19,13 @@ from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Installed, Observation, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record, RecordEntry
+from reconciler.planning.option import Rejected
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import candidates
 from reconciler.ranking.rank import EvidenceIndex, assess, assess_longest
+
+Sifted = tuple[tuple[Candidate, ...], tuple[Rejected, ...]]
+"""The candidates that the file trusts, and those that it refuses with their reason."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,11 @@ class Scene:
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         return candidates(self.observation.catalogue)
+
+    @cached_property
+    def sifted(self) -> dict[str, Sifted]:
+        """By target: what ``planning.eligible`` found trusted; kept here, since every slot asks again."""
+        return {}
 
     @cached_property
     def evidence(self) -> EvidenceIndex:
