@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,7 +24,7 @@ from reconciler.engine.named import Named, find, profile_of
 from reconciler.engine.remedies import remedies
 from reconciler.engine.suggest import nearness, numbers
 from reconciler.errors import UsageError
-from reconciler.planning.eligible import consider, judge, requirement_of
+from reconciler.planning.eligible import candidates_for, consider, judge, requirement_of
 from reconciler.planning.option import Option, Rejected
 from reconciler.planning.scene import Scene
 from reconciler.ranking.rank import order_key
@@ -32,6 +32,9 @@ from reconciler.ranking.score import score_factor
 
 LADDER = (4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 """Contexts that people ask for, in tokens."""
+
+SMALLER: Mapping[KvCache, KvCache | None] = {"f16": "q8_0", "q8_0": "q4_0", "q4_0": None}
+"""The next smaller type of cache."""
 
 
 class CapabilityClaim(Frozen):
@@ -62,9 +65,11 @@ class Rung(Frozen):
     memory_bytes: Bytes
     fits: bool
     tokens_per_second: float
-    small_cache_bytes: Bytes
-    """Memory with a ``q8_0`` cache."""
-    small_cache_fits: bool
+    small_cache: KvCache | None = None
+    """The next smaller type of cache; None: there is none."""
+    small_cache_bytes: Bytes | None = None
+    """Memory with that."""
+    small_cache_fits: bool | None = None
 
 
 class Explanation(Frozen):
@@ -148,10 +153,11 @@ def explain(scene: Scene, target: Target, request: Request) -> Explanation:
     """
     named = find(scene.observation.catalogue.models, request.name)
     slot = _slot(scene, named, request)
-    found = [candidate for candidate in scene.candidates if candidate.model is named.model]
+    every = {one.key: one for one in (*candidates_for(scene, target), *scene.candidates)}
+    found = [candidate for candidate in every.values() if candidate.model.id == named.model.id]
     if not found:
         raise UsageError(
-            f"no repository with GGUF files of {named.model.id} is known",
+            f"no repository with files of {named.model.id} that can be installed is known",
             code="unknown-model",
             hint="localmodels catalog refresh asks the Hub about the publishers that the file allows",
         )
@@ -260,16 +266,18 @@ class _Asked:
     def _ladder(self, candidate: Candidate, context: int) -> Iterable[Rung]:
         longest = candidate.model.context_length or LADDER[-1]
         asked = requirement_of(self.slot, candidate.model)
+        smaller = SMALLER[asked.kv_cache]
         for rung in sorted({*(one for one in LADDER if one < longest), context, longest}):
             plain = self._at(candidate, replace(asked, context=rung))
-            small = self._at(candidate, replace(asked, context=rung, kv_cache="q8_0"))
+            small = self._at(candidate, replace(asked, context=rung, kv_cache=smaller)) if smaller else None
             yield Rung(
                 context=rung,
                 memory_bytes=plain.memory.total_bytes,
                 fits=plain.fits,
                 tokens_per_second=round(plain.speed.tokens_per_second, 1),
-                small_cache_bytes=small.memory.total_bytes,
-                small_cache_fits=small.fits,
+                small_cache=smaller,
+                small_cache_bytes=small.memory.total_bytes if small else None,
+                small_cache_fits=small.fits if small else None,
             )
 
     def _at(self, candidate: Candidate, requirement: Requirement) -> Assessment:

@@ -175,7 +175,7 @@ def test_a_narrow_terminal_loses_columns_and_says_which(snapshot: object) -> Non
 
 def rung(context: int, *, fits: bool) -> Rung:
     return Rung(context=context, memory_bytes=Bytes(context * 600_000), fits=fits, tokens_per_second=80.0,
-                small_cache_bytes=Bytes(context * 500_000), small_cache_fits=True)  # fmt: skip
+                small_cache="q8_0", small_cache_bytes=Bytes(context * 500_000), small_cache_fits=True)  # fmt: skip
 
 
 def explanation(**changes: object) -> Explanation:

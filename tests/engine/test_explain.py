@@ -5,10 +5,12 @@ from datetime import date
 
 import pytest
 
-from reconciler.domain.desired import Slot
+from reconciler.domain.desired import Slot, Target
 from reconciler.engine.explain import Request, explain
 from reconciler.errors import UsageError
 from tests.engine.machines import STORE, scene_on
+
+QUANT = "Qwen/Qwen3-8B-GGUF:Q4_K_M"
 
 
 def test_every_part_has_its_key_in_json() -> None:
@@ -28,7 +30,7 @@ def test_the_ladder_of_contexts_agrees_with_the_largest_that_fits() -> None:
     assert most is not None
     for rung in found.contexts:
         assert rung.fits is (rung.context <= most)
-        assert rung.small_cache_bytes < rung.memory_bytes
+        assert (rung.small_cache, (rung.small_cache_bytes or 0) < rung.memory_bytes) == ("q8_0", True)
         assert rung.small_cache_fits or not rung.fits
     memory = [rung.memory_bytes for rung in found.contexts]
     assert memory == sorted(memory)
@@ -75,6 +77,22 @@ def test_the_parts_make_the_score(machine: str) -> None:
     assert memory.total_bytes == parts + memory.split_bytes
     assert found.eligible
     assert found.score == explain(scene_on(machine), STORE, Request(name=found.repository + ":" + found.quant)).score
+
+
+def test_the_smallest_cache_has_no_smaller_one() -> None:
+    slots = tuple(Slot(name=kind, kv_cache=kind) for kind in ("f16", "q8_0", "q4_0"))
+    scene = scene_on("rtx-4060", slots=slots)
+    smaller = [explain(scene, STORE, Request(name=QUANT, slot=slot.name)).contexts[0] for slot in slots]
+    assert [rung.small_cache for rung in smaller] == ["q8_0", "q4_0", None]
+    assert smaller[0].small_cache_bytes == smaller[1].memory_bytes
+    assert smaller[2].small_cache_bytes is None
+
+
+def test_a_publishers_own_weights_are_explained_where_a_target_serves_them() -> None:
+    target = Target(name="v", runtime="advisory", program="vllm")
+    found = explain(scene_on("h100-80gb", target=target), target, Request(name="Qwen/Qwen3-8B"))
+    assert (found.repository, found.eligible) == ("Qwen/Qwen3-8B", True)
+    assert any(one.reason == "not-installable-here" for one in found.siblings)
 
 
 def test_it_is_dated() -> None:

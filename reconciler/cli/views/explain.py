@@ -73,15 +73,21 @@ def _contexts(rungs: Sequence[Rung]) -> list[str]:
     """What fits and what does not, context by context."""
     if len(rungs) < 2:
         return []
-    head = ["tokens", "memory", "", "tokens/s", "with a q8_0 cache"]
+    smaller = rungs[0].small_cache
+    head = ["tokens", "memory", "", "tokens/s", *([f"with a {smaller} cache"] if smaller else [])]
     rows = [
         [str(rung.context), show_bytes(rung.memory_bytes), _fits(rung.fits),
-         f"{rung.tokens_per_second:.0f}" if rung.fits else "",
-         f"{show_bytes(rung.small_cache_bytes)} {_fits(rung.small_cache_fits)}"]
+         f"{rung.tokens_per_second:.0f}" if rung.fits else "", _small_cache(rung)]
         for rung in rungs
     ]  # fmt: skip
     first, *rest = columns([head, *rows], right=frozenset({0, 1, 3}))
     return ["Contexts", paint(first, "dim"), *rest, ""]
+
+
+def _small_cache(rung: Rung) -> str:
+    return "" if rung.small_cache_bytes is None else (
+        f"{show_bytes(rung.small_cache_bytes)} {_fits(bool(rung.small_cache_fits))}"
+    )  # fmt: skip
 
 
 def _fits(fits: bool) -> str:
