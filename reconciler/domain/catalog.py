@@ -81,6 +81,8 @@ class Architecture:
     """Width of the widest dense feed-forward layer."""
     expert_feed_forward: int | None = None
     """Width of one expert."""
+    per_layer_embedding: int | None = None
+    """Width of an embedding that each layer has of its own beside the model's."""
 
 
 @dataclass(frozen=True, slots=True)

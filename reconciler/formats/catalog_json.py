@@ -38,8 +38,8 @@ _MODEL_TYPES: tuple[tuple[type, ...], ...] = (
     (str, _NONE), (list,), (list,), (str, _NONE), (int,), (int,), (int,), (list,),
 )  # fmt: skip
 _ARCHITECTURE_TYPES: tuple[tuple[type, ...], ...] = ((str, _NONE), *((int, _NONE),) * 8, (dict, _NONE))
-_WIDTH_TYPES: tuple[tuple[type, ...], ...] = ((int, _NONE), (int, _NONE))
-"""Widths of feed-forward layers stand at the end of a row that knows one."""
+_WIDTH_TYPES: tuple[tuple[type, ...], ...] = ((int, _NONE),) * 3
+"""Widths within a layer stand at the end of a row that knows one."""
 _REPOSITORY_TYPES: tuple[tuple[type, ...], ...] = ((str,), (int,), (bool,), (int,), (bool, _NONE), (list,))
 _BUILD_TYPES: tuple[tuple[type, ...], ...] = ((int,), (int,), (bool,), (list,), (list,), (bool, _NONE))
 _ATTENTION_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Attention)}
@@ -138,7 +138,7 @@ def _architecture_row(it: Architecture) -> list[Any]:
         for name, default in _ATTENTION_DEFAULTS.items()
         if getattr(it.attention, name) != default
     }
-    widths = [it.feed_forward, it.expert_feed_forward]
+    widths = [it.feed_forward, it.expert_feed_forward, it.per_layer_embedding]
     return [it.name, *sizes, attention, *(widths if any(widths) else ())]
 
 

@@ -73,6 +73,7 @@ def architecture_of(header: GgufHeader) -> Architecture:
         active_experts=header.dimension("expert_used_count") or None,
         attention=attention,
         **_widths(header),
+        per_layer_embedding=header.dimension("embedding_length_per_layer_input") or None,
     )
 
 

@@ -8,6 +8,7 @@ read off the sizes that llama-server b10434 logs for models of real dimensions (
 * experts: the same for each that is used, or each one's output twice;
 * attention: queries twice, keys, three rows of the model; latent attention has queries and outputs of latent width;
 * state layers: six inner rows;
+* embeddings of the layers' own: twice beside all that, or four times alone;
 * masks: 2 bytes per token in flight and cell, once for the whole context and once for the windows.
 
 Only the outputs that are asked for count, one per sequence: builds before mid-2026 reserved them for every token in
@@ -30,6 +31,8 @@ MASK_BYTES = 2 * UBATCH
 PIPELINE_COPIES = 4
 """Copies of every input on each of several devices. Source: ``GGML_SCHED_MAX_COPIES``."""
 _VALUE_BYTES = 4
+_GEMMA_PER_LAYER = 256
+"""Source: hidden_size_per_layer_input of Gemma 3n's and Gemma 4's config.json."""
 _DEFAULT_VOCABULARY, _DEFAULT_HIDDEN, _DEFAULT_WIDTH, _WIDEST = 128_000, 4096, 4, 8
 """Where nobody states them; the feed-forward width is so many times the model's, and at most so many times."""
 
@@ -49,10 +52,26 @@ class ComputeShape:
 def compute_shape(model: CatalogModel) -> ComputeShape:
     """The buffers of a model of known dimensions."""
     architecture = model.architecture
+    beside = _per_layer_inputs(model)
     widest = _widest(architecture, model.gguf_weights or model.params)
+    if beside:
+        widest = max(4 * beside, widest + 2 * beside + (architecture.hidden or _DEFAULT_HIDDEN))
     row = widest * _VALUE_BYTES
     output = (architecture.vocab or _DEFAULT_VOCABULARY) * _VALUE_BYTES
     return ComputeShape(UBATCH * row, output, row if is_encoder(architecture) else 0)
+
+
+def _per_layer_inputs(model: CatalogModel) -> int:
+    """Values of the embeddings that layers have of their own, all layers together: they lie ready for all of them.
+
+    Where nobody states their width it is that of Gemma 3n and 4, whose small models are dense but read less than
+    they have.
+    """
+    it = model.architecture
+    if it.per_layer_embedding is not None:
+        return it.per_layer_embedding * (it.layers or 0)
+    is_gemma = (it.name or "").startswith(("gemma3n", "gemma4"))
+    return _GEMMA_PER_LAYER * (it.layers or 0) if is_gemma and model.active_params and not it.experts else 0
 
 
 @lru_cache(maxsize=65_536)

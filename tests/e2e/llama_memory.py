@@ -283,7 +283,7 @@ def gemma4(
     """Another head size and number in full layers, and last layers that read the cache of earlier ones."""
     is_window = [layer % 6 != 5 for layer in range(layers)]
     by_layer = [kv if each else wide for each in is_window]
-    per_layer = 32
+    per_layer = 256
     keys = _keys(
         layers, hidden, width, heads, by_layer, full,
         attention__sliding_window=window, attention__sliding_window_pattern=is_window,
@@ -561,3 +561,49 @@ def llama4(layers=4, hidden=256, width=512, heads=4, kv=2, head=64, experts=4, v
         expert_feed_forward_length=width, interleave_moe_layer_step=1,
     )  # fmt: skip
     return MadeUp("llama4", keys, _ends(hidden, vocab) | _layers(layers, of), vocab)
+
+
+def gemma3n(layers=30, hidden=256, width=512, heads=4, kv=2, head=64, window=512, vocab=512) -> MadeUp:
+    """Only the first 20 layers have a cache, which no key says; four rows of the model go side by side."""
+    rows, low, per_layer = 4, 64, 256
+    extra: Shapes = {
+        "post_attention_norm.weight": (hidden,), "post_ffw_norm.weight": (hidden,), "inp_gate.weight": (hidden, per_layer),
+        "proj.weight": (per_layer, hidden), "post_norm.weight": (hidden,), "altup_correct_coef.weight": (rows, rows),
+        "altup_correct_scale.weight": (hidden,), "altup_predict_coef.weight": (rows, rows * rows),
+        "altup_router.weight": (hidden, rows), "altup_router_norm.weight": (hidden,), "laurel_l.weight": (hidden, low),
+        "laurel_r.weight": (low, hidden), "laurel_post_norm.weight": (hidden,),
+    }  # fmt: skip
+    ends: Shapes = {
+        "altup_proj.weight": (hidden, hidden, rows - 1), "altup_unembd_proj.weight": (hidden, hidden, rows - 1),
+        "per_layer_token_embd.weight": (per_layer * layers, vocab), "per_layer_proj_norm.weight": (per_layer,),
+        "per_layer_model_proj.weight": (hidden, per_layer * layers),
+    }  # fmt: skip
+    shapes = _layers(
+        layers, lambda _: _attention(hidden, heads, kv, head, norms=True) | _feed_forward(hidden, width) | extra
+    )
+    keys = _keys(
+        layers, hidden, width, heads, kv, head, attention__sliding_window=window,
+        embedding_length_per_layer_input=per_layer,
+    )  # fmt: skip
+    return MadeUp("gemma3n", keys, _ends(hidden, vocab, tied=True) | ends | shapes, vocab)
+
+
+def jamba(layers=8, hidden=256, width=512, heads=4, kv=2, head=64, inner=512, state=16, rank=16, vocab=512) -> MadeUp:
+    """Attention in one layer of eight, Mamba-1 in the others."""
+    by_layer = [kv if layer % 8 == 4 else 0 for layer in range(layers)]
+    keys = _keys(
+        layers, hidden, width, heads, by_layer, head, **dict(zip(_SSM[:4], (4, inner, state, rank), strict=True)),
+    )  # fmt: skip
+
+    def of(layer: int) -> Shapes:
+        if by_layer[layer]:
+            return _attention(hidden, heads, kv, head) | _feed_forward(hidden, width)
+        return _feed_forward(hidden, width) | {
+            "attn_norm.weight": (hidden,), "ssm_in.weight": (hidden, 2 * inner), "ssm_conv1d.weight": (4, inner),
+            "ssm_conv1d.bias": (inner,), "ssm_x.weight": (inner, rank + 2 * state), "ssm_dt_norm.weight": (rank,),
+            "ssm_dt.weight": (rank, inner), "ssm_dt.bias": (inner,), "ssm_b_norm.weight": (state,),
+            "ssm_c_norm.weight": (state,), "ssm_a": (state, inner), "ssm_d": (inner,),
+            "ssm_out.weight": (inner, hidden),
+        }  # fmt: skip
+
+    return MadeUp("jamba", keys, _ends(hidden, vocab) | _layers(layers, of), vocab)

@@ -26,10 +26,12 @@ from tests.e2e.llama_memory import (
     dense,
     falcon_h1,
     gemma,
+    gemma3n,
     gemma4,
     glm4_moe,
     gpt_oss,
     granite_hybrid,
+    jamba,
     lfm2,
     llama4,
     loaded_buffers,
@@ -65,6 +67,8 @@ SMALL: dict[str, Callable[[], MadeUp]] = {
     "nemotron_h": nemotron_h,
     "glm4moe": glm4_moe,
     "llama4": llama4,
+    "gemma3n": gemma3n,
+    "jamba": jamba,
 }
 REAL: dict[str, Callable[[], MadeUp]] = {
     "Llama-3.1-8B": lambda: dense(
@@ -108,6 +112,18 @@ REAL: dict[str, Callable[[], MadeUp]] = {
         vocab=100352,
     ),
     "LFM2-1.2B": lambda: lfm2(layers=16, hidden=2048, width=8192, heads=32, kv=8, vocab=65536),
+    "gemma-3n-E4B": lambda: gemma3n(layers=35, hidden=2048, width=16384, heads=8, kv=2, head=256, vocab=262144),
+    "Jamba2-Mini, dense": lambda: jamba(
+        layers=32, hidden=4096, width=14336, heads=32, kv=8, head=128, inner=8192, rank=256, vocab=65536
+    ),
+    "mamba2-1.3b": lambda: mamba2(layers=48, hidden=2048, inner=4096, state=128, ssm_heads=64, vocab=50288),
+    "GLM-4.5-Air": lambda: glm4_moe(
+        layers=47, hidden=4096, width=10944, heads=96, kv=8, head=128, experts=128, used=8, expert_width=1408,
+        vocab=151552,
+    ),
+    "Llama-4-Scout": lambda: llama4(
+        layers=48, hidden=5120, width=8192, heads=40, kv=8, head=128, experts=16, vocab=202048
+    ),
 }  # fmt: skip
 
 
