@@ -123,7 +123,7 @@ def excluded_part(fit: Fitted) -> str:
     for one in fit.report["excluded"]:
         suspect = fit.suspected.get(one["id"]) if one["reason"].startswith("suspect") else None
         by_reason[one["from"], f"suspect: {suspect}" if suspect else one["reason"]].append(one["id"])
-    lines = ["| not | reason | rows | ids |", "|---|---|--:|---|"]
+    lines = ["| not … | reason | rows | ids |", "|---|---|--:|---|"]
     for (what, reason), ids in sorted(by_reason.items()):
         lines.append(f"| {what} | {reason} | {len(ids)} | {', '.join(f'`{id_}`' for id_ in sorted(ids))} |")
     return "\n".join(lines) + "\n"

@@ -164,9 +164,11 @@ def repeats_line(points: Sequence[MeasuredPoint], catalogue: Catalogue) -> str:
     apart = [math.exp(abs(math.log((a.decode_tps or 1) / (b.decode_tps or 1)))) - 1 for a, b in pairs]
     if not apart:
         return ""
+    middle = statistics.median(apart)
     return (
-        f"{len(pairs)} pairs of rows are about one model at one quant on one device: they differ by {percent(statistics.median(apart))} "
-        "at the median, for people run other programs and versions of them. No estimate of speed can do much better than that."
+        f"{len(pairs)} pairs of rows are about one model at one quant on one device: at the median they differ by "
+        f"{percent(middle)}, for people run other programs and versions of them. So the error of a perfect estimate would be "
+        f"about {percent(middle / math.sqrt(2))} (a pair has two errors)."
     )
 
 
