@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.domain.catalog import Catalogue
 from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.ranking.scoring import score_speed
 from reconciler.ranking.scoring_memory import INTERVAL, MemoryInterval, score_memory
 from tests.ranking.made import LLAMA_8B, model
 
@@ -84,3 +85,23 @@ def test_other_programs_widen_the_interval_upwards_and_most_where_little_is_used
     low, high = INTERVAL.around(16.0, 24.0)
     assert 16 / low < high / 16 < 1.3
     assert INTERVAL.around(1.0, 24.0)[1] > 2
+
+
+amounts = st.none() | st.floats(1e-6, 1e9)
+counts = st.none() | st.integers(0, 2**53)
+
+
+@given(
+    st.builds(
+        replace, st.just(POINT), hardware=st.text(min_size=1, max_size=12), model=st.sampled_from(("acme/alpha-8B", "x", "🦙")),
+        params_b=st.floats(1e-6, 1e9), active_params_b=amounts, moe=st.booleans(), mem_gb=amounts, bw_gbps=amounts,
+        quant=st.none() | st.text(max_size=8), kv_dtype=st.none() | st.text(max_size=5), ctx_alloc=counts,
+        prompt_tokens=counts, gen_tokens=counts, peak_mem_gb=amounts, decode_tps=amounts, with_prompt=st.booleans(),
+        engine=st.sampled_from((None, "vllm", "mlx", "ollama", "?")), backend=st.sampled_from((None, "cpu", "vulkan", "?")),
+        hw_class=st.sampled_from((None, "UNIFIED", "CPU_ONLY", "?")), bytes_per_weight_nominal=amounts,
+    )
+)  # fmt: skip
+def test_any_point_is_scored_with_numbers(point):
+    for row in (*score_memory([point], CATALOGUE).rows, *score_speed([point], CATALOGUE).rows):
+        assert 0 <= row.low <= row.estimate <= row.high
+        assert math.isfinite(row.estimate)
