@@ -87,9 +87,8 @@ class _Axes:
     def of(cls, rows: Sequence[Suggestion]) -> _Axes:
         slowest, fastest = (pick(row.tokens_per_second for row in rows) for pick in (min, max))
         worst, best = min(row.low for row in rows), max(row.high for row in rows)
-        return cls(
-            slowest / 1.25, fastest * 1.25, max(0.0, math.floor(worst / 10) * 10.0), math.ceil((best + 1) / 10) * 10.0
-        )
+        bottom, top = math.floor(worst / 10) * 10, math.ceil((best + 1) / 10) * 10
+        return cls(slowest / 1.25, fastest * 1.25, float(min(90, max(0, bottom))), float(min(100, top)))
 
     def x(self, speed: float) -> float:
         speed = min(max(speed, self.slowest), self.fastest)

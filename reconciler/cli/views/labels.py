@@ -88,12 +88,13 @@ def _distance(box: Box, x: float, y: float) -> float:
 
 
 def _places(text: str, x: float, y: float, room: Box) -> Iterable[Box]:
-    """Above at the right, at the right, above, below, at the left; then the whole room, the nearest first."""
+    """Above at the right, at the right, above, below, above at the left, at the left; then the whole room, the nearest first."""
     width = len(text) * CHARACTER
     yield _box(x + 6, y - 6 - HEIGHT, width)
     yield _box(x + _GAP, y - HEIGHT / 2, width)
     yield _box(x - width / 2, y - _GAP - HEIGHT, width)
     yield _box(x + _GAP, y + 2, width)
+    yield _box(x - 6 - width, y - 6 - HEIGHT, width)
     yield _box(x - _GAP - width, y - HEIGHT / 2, width)
     across = _steps(room.left, room.right - width, _STEP_X)
     down = _steps(room.top, room.bottom - HEIGHT, _STEP_Y)
