@@ -88,7 +88,7 @@ def _distance(box: Box, x: float, y: float) -> float:
 
 
 def _places(text: str, x: float, y: float, room: Box) -> Iterable[Box]:
-    """Above at the right, at the right, above, below, above at the left, at the left; then the whole room, the nearest first."""
+    """At the right above its line, on it, above, below, at the left; then the whole room, the nearest first."""
     width = len(text) * CHARACTER
     yield _box(x + 6, y - 6 - HEIGHT, width)
     yield _box(x + _GAP, y - HEIGHT / 2, width)
