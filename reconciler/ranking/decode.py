@@ -7,14 +7,18 @@ tied embeddings the same table is read whole as the output head), of a mixture t
 only, and the cache at the depth of the conversation. Experts are read scattered and the cache by another kernel, so
 their bytes cost a little more each.
 
-The constants are fitted by ``scripts/fit_speed.py``, which calls the estimate itself: 24 constants, none of a device or
-a model, to 240 rows (12 of them on a CPU whose bandwidth is computed). Of 302 rows given 250 are counted: not spilled,
-of stated bandwidth; 22 of them are suspect, never fitted on and counted nevertheless. On rows not fitted on (five folds
-by device and model, over five seeds) the median absolute error is 7 to 8 % over all, 7 % dense (190 rows), 10 to 12 %
-mixtures (60), 8 to 11 % below 2 B (21), and the 80 % interval covers 84 to 85 % with 1.64 between its ends; 11 % with
-each device left out in turn, 8 % with each family. Weak: Intel (4 rows of one device), NVIDIA before compute capability
-7 (16 rows of two), AMD while left out (2 other devices remain: 21 %), Vulkan (no row of stated bandwidth), models
-partly outside the device (28 rows, not counted: 43 % with a bias of 0.98), several devices (none).
+The constants are fitted by ``scripts/fit_speed.py``, which calls the estimate itself: 24 constants, none named after a
+device or a model, to 240 rows (12 of them on a CPU whose bandwidth is computed). Of 302 rows given 250 are counted: not
+spilled, of stated bandwidth; 22 of them are suspect, never fitted on and counted nevertheless. On rows not fitted on
+(five folds by device and model, over five seeds) the median absolute error is 7 to 8 % over all, 7 % dense (190 rows),
+10 to 13 % mixtures (60), 8 to 11 % below 2 B (21), and the 80 % interval covers 84 to 85 % with 1.64 between its ends;
+11 % with each device left out in turn, 8 % with each family. The form was chosen with all rows in sight, so expect a
+little worse of others.
+
+Weak: classes whose rows are of one device (memory shared with the CPU: without that constant 8 to 9 % over all; Intel,
+CPUs, hipfire) or two (NVIDIA before compute capability 7, vLLM), AMD while left out (2 other devices remain: 21 %),
+Vulkan (no row of stated bandwidth), models partly outside the device (28 rows, not counted: 43 % with a bias of 0.98),
+several devices (none).
 """
 
 from __future__ import annotations
