@@ -17,6 +17,7 @@ PROFILES: tuple[Profile, ...] = ("general", "coding", "reasoning", "vision", "em
 KvCache = Literal["f16", "q8_0", "q4_0"]
 """Element type of the key and value cache, as llama.cpp and Ollama spell it."""
 
+_NO_BYTES = Bytes(0)
 _CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 """For the values below that cross to JSON as they are: plain while they are ranked, camelCase outside."""
 
@@ -83,7 +84,7 @@ class MemoryEstimate:
     nobody knows the model's own and memory alone would hold more than was asked."""
     max_context_basis: Literal["memory", "model", "unknown"] = "memory"
     """What ends ``max_context``; ``unknown``: it is None because nobody knows how long the model can go."""
-    split_bytes: Bytes = Bytes(0)
+    split_bytes: Bytes = _NO_BYTES
     """On several devices: what may stay unused on each because a layer lies on one device whole."""
 
 

@@ -46,7 +46,7 @@ from tests.ranking.made import machine
 CPU = machine("cpu", ram=4096)
 LOG_RESOLUTION = 0.02 * MIB
 """Sizes are logged with two decimals."""
-_HEADER_BYTES = 2**27
+_HEADER_BYTES = 2**24
 """Of a sparse file of any size."""
 
 SMALL: dict[str, Callable[[], MadeUp]] = {
