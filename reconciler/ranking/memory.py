@@ -27,7 +27,9 @@ from reconciler.ranking.candidates import estimated_bytes
 from reconciler.ranking.compute import MASK_BYTES, PIPELINE_COPIES, compute_shape
 from reconciler.ranking.kv_cache import CELL_PADDING, ELEMENT_BYTES, KvShape, kv_shape, padded
 
-# What a started backend occupies before any model: context, kernels, libraries. Rough figures of ours, per device.
+# What a started backend occupies before any model: context, kernels, libraries; per device. On a CPU it is what a
+# loaded llama-server b10434 has in memory beside its buffers (tests/e2e/test_memory_real.py); 36 peaks of NVIDIA cards
+# have 0.56 GiB above our other parts at the median (docs/estimates.md); the others are rough figures of ours.
 _OVERHEAD: dict[Platform, int] = {
     "nvidia": 512 * MIB, "amd": 384 * MIB, "intel": 384 * MIB, "macos": 256 * MIB, "cpu": 32 * MIB,
 }  # fmt: skip

@@ -247,6 +247,19 @@ def test_what_fits_in_the_sum_of_devices_fits_layer_by_layer(of, quant, requirem
     assert sum(int(room / layer + 1e-9) for room in rooms) >= layers
 
 
+@given(models, quants, requirements, st.lists(st.floats(0.5, 100), min_size=2, max_size=4))
+def test_unequal_devices_hold_what_fits_in_their_sum(of, quant, requirement, sizes):
+    devices = tuple(machine(vram=size).devices[0] for size in sizes)
+    hardware = machine(count=2).model_copy(update={"devices": devices})
+    memory = estimate_memory(of, Build(quant, Bytes(0), exact=False), requirement, hardware)
+    if memory.basis == "architecture" and memory.total_bytes <= hardware.capacity_bytes:
+        layers = of.architecture.layers
+        layer = max(1, memory.weights_bytes + memory.kv_bytes) / layers
+        own = (memory.compute_bytes + memory.overhead_bytes + memory.state_bytes) / len(devices)
+        rooms = [max(0, device.memory_bytes - own) for device in devices]
+        assert sum(int(room / layer + 1e-9) for room in rooms) >= layers
+
+
 @given(models, quants, requirements, machines)
 def test_the_total_is_the_sum_of_its_parts(of, quant, requirement, hardware):
     memory = estimate_memory(of, Build(quant, Bytes(0), exact=False), requirement, hardware)
