@@ -206,14 +206,17 @@ STEPS = tuple(number / 8 for number in range(17))
 
 def overhead_part(rows: Sequence[Peak]) -> str:
     """Overhead of the backend that fits best on all other devices, beside the one that ships; where there are rows."""
-    lines = ["| backend | rows | ships | fits best, each device left out | error as it ships | error by the others' |",
-             "|---|--:|--:|---|--:|--:|"]  # fmt: skip
+    titles = (
+        "backend", "rows", "ships", "peaks above our other parts, median", "fits best, each device left out",
+        "error as it ships", "error by the others'",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(titles)} |", "|---|--:|--:|--:|---|--:|--:|"]
     for platform in ("nvidia", "amd", "macos"):
         group = [row for row in rows if row.subject.hardware.platform == platform and row.subject.known]
         if len(group) >= FEW:
             lines.append(_overhead_line(platform, group))
         else:
-            lines.append(f"| {platform} | {len(group)} | | too few rows to fit | | |")
+            lines.append(f"| {platform} | {len(group)} | | | too few rows to fit | | |")
     return "\n".join(lines) + "\n"
 
 
@@ -225,8 +228,9 @@ def _overhead_line(platform: str, group: Sequence[Peak]) -> str:
         held += [_with(row, best[-1]) for row in group if row.point.hardware == device]
     shipped = _error([_with(row, row.overhead) for row in group])
     ships = sorted({row.overhead for row in group})
+    above = statistics.median((row.point.peak_mem_gb or math.nan) - row.ours + row.overhead for row in group)
     errors = f"{shipped:.1%} | {_error(held):.1%}".replace("%", " %")
-    return f"| {platform} | {len(group)} | {ships[0]:g} GiB | {min(best):g} to {max(best):g} GiB | {errors} |"
+    return f"| {platform} | {len(group)} | {ships[0]:g} GiB | {above:.2f} GiB | {min(best):g} to {max(best):g} GiB | {errors} |"
 
 
 def _with(row: Peak, overhead: float) -> float:
