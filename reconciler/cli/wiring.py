@@ -210,6 +210,16 @@ class Wiring:
             from reconciler.integrations.runtimes.advisory import Advisory
 
             return Advisory(target)
+        if target.runtime == "llama-server":
+            from reconciler.integrations.runtimes.llama_server import LlamaServer
+
+            return LlamaServer(
+                target,
+                http=self.http,
+                clock=self.clock,
+                cache_directory=self.places.cache,
+                environ=self.environment,
+            )
         from reconciler.integrations.runtimes.store import Store
 
         return Store(

@@ -13,8 +13,8 @@ from reconciler.domain.hardware import Platform
 from reconciler.domain.names import OLLAMA_LIBRARY
 from reconciler.domain.units import GB, GIB, Bytes
 
-RuntimeKind = Literal["store", "ollama", "advisory"]
-"""What can be a target today; ``llama-server``, ``lm-studio`` and ``vllm`` are spelled ``advisory`` with a program."""
+RuntimeKind = Literal["store", "ollama", "llama-server", "advisory"]
+"""What can be a target today; ``lm-studio`` and ``vllm`` are spelled ``advisory`` with a program."""
 
 
 class HardwareOverride(Frozen):
@@ -106,6 +106,8 @@ class Target(Frozen):
     registry: str | None = None
     """Registry an Ollama pulls ranked models from, instead of ``hf.co``."""
     insecure: bool = False
+    cache: str | None = None
+    """Folder in which a llama-server keeps its downloads, absolute; None: where its variables say."""
     program: Literal["lms", "vllm", "llama-server"] | None = None
     hardware: HardwareOverride | None = None
     disk_budget: Bytes | None = None

@@ -67,13 +67,6 @@ class Written(BaseModel):
         return self
 
 
-def _no_llama_server(value: object) -> object:
-    if value == "llama-server":
-        hint = "write 'runtime: advisory' with 'program: llama-server'"
-        raise PydanticCustomError("not_built", "{what}", {"what": "runtime: llama-server", "hint": hint})
-    return value
-
-
 def _no_adapters(value: object) -> object:
     if isinstance(value, list) and value:
         raise PydanticCustomError(
@@ -202,18 +195,18 @@ class Target(Written):
 
     name: Name
     """What the target is called; unique."""
-    runtime: Annotated[
-        Literal["store", "ollama", "advisory", "lm-studio", "vllm"], BeforeValidator(_no_llama_server)
-    ] = "store"
-    """store: a folder of ours; ollama: a server; advisory, lm-studio, vllm: prints the commands to run."""
+    runtime: Literal["store", "ollama", "llama-server", "advisory", "lm-studio", "vllm"] = "store"
+    """store: a folder of ours; ollama, llama-server: a server; advisory, lm-studio, vllm: prints what to run."""
     endpoint: Given[Url] = None
-    """URL of the server. Ollama without it: http://localhost:11434."""
+    """URL of the server. Ollama without it: http://localhost:11434; a llama-server: http://localhost:8080."""
     path: Given[Path] = None
     """Folder of a store; relative to this file. Without it: in the data directory."""
     registry: Given[RegistryHost] = None
     """Registry an Ollama pulls ranked models from, instead of hf.co."""
     insecure: bool = False
     """The registry speaks plain HTTP."""
+    cache: Given[Path] = None
+    """Folder in which a llama-server keeps its downloads. Without it: where its variables say, such as LLAMA_CACHE."""
     program: Given[Literal["lms", "vllm", "llama-server"]] = None
     """The program an advisory target prints commands for. Without it: llama-server."""
     hardware: Given[TargetHardware] = None

@@ -13,14 +13,17 @@ from reconciler.domain.units import GIB, Bytes, parse_duration, parse_size, show
 
 HUB_ENDPOINT = "https://huggingface.co"
 OLLAMA_ENDPOINT = "http://localhost:11434"
+LLAMA_SERVER_ENDPOINT = "http://localhost:8080"
 IMPLIED_SLOTS: tuple[read.Slot, ...] = (
     read.Slot(name="general", profile="general"),
     read.Slot(name="coding", profile="coding"),
     read.Slot(name="reasoning", profile="reasoning"),
 )
 _RUNTIMES: dict[str, read.RuntimeKind] = {
-    "store": "store", "ollama": "ollama", "advisory": "advisory", "lm-studio": "advisory", "vllm": "advisory"
+    "store": "store", "ollama": "ollama", "llama-server": "llama-server", "advisory": "advisory",
+    "lm-studio": "advisory", "vllm": "advisory",
 }  # fmt: skip
+_ENDPOINTS = {"ollama": OLLAMA_ENDPOINT, "llama-server": LLAMA_SERVER_ENDPOINT}
 
 
 def settings_of(document: written.Document) -> written.Settings:
@@ -142,7 +145,7 @@ def _targets(settings: written.Settings, at: _Folder) -> tuple[tuple[read.Target
 
 
 def _target(target: written.Target, at: _Folder) -> read.Target:
-    endpoint = target.endpoint or (OLLAMA_ENDPOINT if target.runtime == "ollama" else None)
+    endpoint = target.endpoint or _ENDPOINTS.get(target.runtime)
     machine = target.hardware.override if isinstance(target.hardware, written.TargetOverride) else target.hardware
     return read.Target(
         name=target.name,
@@ -151,6 +154,7 @@ def _target(target: written.Target, at: _Folder) -> read.Target:
         path=at.path(target.path) if target.path else None,
         registry=target.registry,
         insecure=target.insecure,
+        cache=at.path(target.cache) if target.cache else None,
         program=_program(target),
         hardware=_override(machine),
         disk_budget=_size(target.disk_budget, target.disk_budget_gb),

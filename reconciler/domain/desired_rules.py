@@ -108,8 +108,9 @@ def host_of(endpoint: str) -> str:
     return rest.partition("]")[0] + "]" if rest.startswith("[") else rest.partition(":")[0]
 
 
-_TAKES = {"endpoint": ("ollama", "advisory", "lm-studio", "vllm"), "path": ("store",), "registry": ("ollama",),
-          "insecure": ("ollama",), "program": ("advisory",)}  # fmt: skip
+_TAKES = {"endpoint": ("ollama", "llama-server", "advisory", "lm-studio", "vllm"), "path": ("store",),
+          "registry": ("ollama",), "insecure": ("ollama",), "cache": ("llama-server",),
+          "program": ("advisory",)}  # fmt: skip
 
 
 def _target_rules(target: Target) -> Iterator[Finding]:
@@ -160,11 +161,15 @@ def _machine_rules(machine: HardwareOverride) -> Iterator[Finding]:
         yield Finding(at, message, hint, rests_on=(("platform",), ("vramGb",)))
 
 
+_SERVERS = {"ollama": "http://127.0.0.1:11434", "llama-server": "http://127.0.0.1:8080"}
+"""Where a server is without ``endpoint``."""
+
+
 def _places_are_apart(targets: list[Target]) -> Iterator[Finding]:
     """Two targets on one place would count its models twice."""
     seen: dict[tuple[str, str], int] = {}
     for index, target in enumerate(targets):
-        if target.runtime not in ("store", "ollama"):
+        if target.runtime not in ("store", *_SERVERS):
             continue
         first = seen.setdefault((target.runtime, _place_of(target)), index)
         if first != index:
@@ -177,7 +182,8 @@ def _places_are_apart(targets: list[Target]) -> Iterator[Finding]:
 def _place_of(target: Target) -> str:
     if target.runtime == "store":
         return (target.path or "").rstrip("/")
-    return (target.endpoint or "http://127.0.0.1:11434").rstrip("/").lower().replace("//localhost", "//127.0.0.1")
+    endpoint = target.endpoint or _SERVERS[target.runtime]
+    return endpoint.rstrip("/").lower().replace("//localhost", "//127.0.0.1")
 
 
 _BACKEND: tuple[Path, ...] = (("installer", "backend"),)
@@ -315,10 +321,11 @@ def _pin_has_a_home(slot: Slot, model: str, settings: Settings) -> Iterator[Find
         return
     targets = settings.targets or []
     wanted = [index for index, target in enumerate(targets) if slot.target in (None, target.name)]
-    if any(targets[index].runtime != "store" for index in wanted) or (targets and not wanted):
+    takes_files = ("store", "llama-server")
+    if any(targets[index].runtime not in takes_files for index in wanted) or (targets and not wanted):
         return
     judged_by: tuple[Path, ...] = tuple(("targets", index, "runtime") for index in wanted) or (("targets",),)
-    message = f"found {model}, an Ollama name, but no target of this slot is an Ollama; a store takes org/name"
+    message = f"found {model}, an Ollama name, but no target of this slot is an Ollama; others take org/name"
     hint = "add a target with 'runtime: ollama', or pin a Hub repository"
     yield Finding(("model",), message, hint, elsewhere=(*judged_by, ("installer",)))
 

@@ -8,6 +8,8 @@ from reconciler.domain.record import RecordEntry
 
 SIZE_TOLERANCE = 0.01
 """A manifest and its configuration ride along with the weights; beyond one per cent it is something else."""
+_BY_FILES = ("store|", "llama-server|")
+"""Kinds of target whose digest is that of the files themselves."""
 
 
 def find(target: ObservedTarget, name: str) -> Installed | None:
@@ -45,7 +47,7 @@ def holds(artifact: Artifact, model: Installed, *, target_key: str, digest: str 
     Args:
         artifact: what was to be fetched.
         model: what stands there.
-        target_key: of its target: a store's digest is that of the files, Ollama's that of a manifest around them.
+        target_key: of its target: most digests are those of the files, Ollama's that of a manifest around them.
         digest: of the content, when it was read whole.
     """
     known = digest or model.digest
@@ -54,9 +56,10 @@ def holds(artifact: Artifact, model: Installed, *, target_key: str, digest: str 
     if isinstance(artifact, HubArtifact):
         if model.blobs:
             return all(f"sha256:{file.sha256}" in model.blobs for file in artifact.files)
-        return False if known is not None and target_key.startswith("store|") else None
+        return False if known is not None and target_key.startswith(_BY_FILES) else None
     return None if known is None else False
 
 
 def has_its_size(artifact: Artifact, model: Installed) -> bool:
-    return abs(model.bytes - artifact.bytes) <= SIZE_TOLERANCE * artifact.bytes
+    """A server that does not tell sizes has no other word than the name."""
+    return not model.bytes or abs(model.bytes - artifact.bytes) <= SIZE_TOLERANCE * artifact.bytes

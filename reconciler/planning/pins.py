@@ -20,6 +20,7 @@ from reconciler.planning.eligible import (
     numbers_of,
     option_of,
     policy_rejection,
+    unlisted_by_router,
 )
 from reconciler.planning.option import Option
 from reconciler.planning.placing import need_for, refine
@@ -152,6 +153,8 @@ def _judge(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Op
         return PinBlocked(
             allowed=True, message=f"{refined.repository.id} at {refined.quant} is sharded; Ollama pulls none"
         )
+    if target.runtime == "llama-server" and (unlisted := unlisted_by_router(refined)):
+        return PinBlocked(allowed=True, message=unlisted)
     context, assessment = numbers_of(scene, slot, target, refined)
     return option_of(scene, slot, target, context, assessment, need=need, answer=resolved)
 

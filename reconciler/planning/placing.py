@@ -11,6 +11,7 @@ from reconciler.domain.estimate import Candidate
 from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved
 from reconciler.formats.gguf_names import parse
+from reconciler.formats.router_names import tag_of
 from reconciler.planning.trust import DEFAULT_REGISTRIES
 
 
@@ -33,6 +34,9 @@ def name_on(target: Target, candidate: Candidate, answer: Resolved | None = None
     if target.runtime == "advisory":
         return _tagged(repo, quant)
     artifact = answer.artifact if answer else None
+    if target.runtime == "llama-server":
+        files = [file.path for file in artifact.files] if isinstance(artifact, HubArtifact) else candidate.build.files
+        return _tagged(repo, tag_of(files[0]) or quant if files else quant)
     if isinstance(artifact, HubArtifact):
         return f"{artifact.repo}/{artifact.files[0].path}"
     return f"{repo}/{candidate.build.files[0]}" if candidate.build.files else _tagged(repo, quant)

@@ -27,14 +27,18 @@ from reconciler.domain.units import Bytes
 from reconciler.errors import Refused
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.http import Http
+from reconciler.integrations.runtimes.llama_server import LlamaServer
 from reconciler.integrations.runtimes.ollama import Ollama
 from reconciler.integrations.runtimes.store import Store
 from reconciler.ports import Runtime
+from reconciler.servers.mirror import serve
 from tests.doubles.hub import HubDouble
 from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_model import MANIFEST_TYPE, tiny_gguf
 from tests.doubles.ollama_rig import QuickClock, install_row, library_row, runtime_on, small
 from tests.doubles.registry_front_memory import MemoryRegistry
+from tests.e2e.rig import sha256_of
+from tests.e2e.router import Line, Router, loadable_gguf
 from tests.fakes import FakeRuntime
 
 NOWHERE = "http://127.0.0.1:9"
@@ -224,6 +228,45 @@ def _held_open(path: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
+async def llama_server_real(folder: Path) -> AsyncIterator[Driver]:
+    """A real llama-server in router mode that downloads from our mirror."""
+    path = "tiny-Q8_0.gguf"
+    file = await asyncio.to_thread(loadable_gguf, folder / "hub/Org/Tiny-GGUF" / path)
+    with ExitStack() as parts:
+        hub = parts.enter_context(serve(folder / "hub"))
+        line = parts.enter_context(Line(hub.url))
+        router = parts.enter_context(Router(folder / "router", line.url, "-c", "512"))
+        clock = SystemClock()
+
+        def opened(url: str) -> LlamaServer:
+            target = Target(name="router", runtime="llama-server", endpoint=url, cache=str(router.cache))
+            return LlamaServer(target, http=lambda: Http(clock=clock), clock=clock, cache_directory=folder / "ours")
+
+        def row(repo: str) -> Row:
+            named = ArtifactFile(path=path, bytes=Bytes(file.stat().st_size), sha256=sha256_of(file))
+            artifact = HubArtifact(endpoint=hub.url, repo=repo, commit="a" * 40, files=(named,))
+            return install_row(f"{repo}:Q8_0", artifact)
+
+        @contextmanager
+        def in_use(name: str) -> Iterator[None]:
+            router.load(name)
+            with router.answering(name):
+                yield
+
+        runtime, dead = opened(router.url), opened(NOWHERE)
+        yield Driver(
+            runtime=runtime,
+            wanted=row("Org/Tiny-GGUF"),
+            unknown=row("Org/Nowhere-GGUF"),
+            slowly=lambda: setattr(line, "rate", 800_000),
+            in_use=in_use,
+            dead=dead,
+        )
+        await runtime.close()
+        await dead.close()
+
+
+@asynccontextmanager
 async def fake(_: Path) -> AsyncIterator[Driver]:
     """The fake that the engine's tests trust."""
     target = Target(name="fake", runtime="ollama", endpoint="http://fake")
@@ -255,4 +298,12 @@ async def fake(_: Path) -> AsyncIterator[Driver]:
     )
 
 
-DRIVERS = {"fake": fake, "ollama-double": ollama_double, "ollama-real": ollama_real, "store": store}
+DRIVERS = {
+    "fake": fake,
+    "llama-server-real": llama_server_real,
+    "ollama-double": ollama_double,
+    "ollama-real": ollama_real,
+    "store": store,
+}
+REAL = frozenset({"llama-server-real"})
+"""Drivers that start a real program."""

@@ -12,11 +12,15 @@ import pytest
 
 from reconciler.domain.observation import ObservedTarget, UnknownTarget
 from reconciler.errors import OutsideError, Refused
-from tests.contracts.drivers import DRIVERS, Driver
+from tests.contracts.drivers import DRIVERS, REAL, Driver
 from tests.doubles.ollama_rig import Heard
 
 
-@pytest.fixture(params=sorted(DRIVERS))
+def marked(name: str):
+    return pytest.param(name, marks=pytest.mark.e2e) if name in REAL else name
+
+
+@pytest.fixture(params=[marked(name) for name in sorted(DRIVERS)])
 async def driver(request, tmp_path):
     async with DRIVERS[request.param](tmp_path) as driver:
         if reason := driver.deviations.get(request.function.__name__):

@@ -221,6 +221,22 @@ def test_targets_on_this_host_and_elsewhere() -> None:
     assert desired.targets[2].hardware.vram_bytes == 64 * GIB
 
 
+def test_a_llama_server_is_on_this_host_unless_it_says_otherwise() -> None:
+    desired = read(
+        block(
+            "targets:\n  - {name: a, runtime: llama-server, cache: ./hub}\n  - {name: b, runtime: llama-server,"
+            " endpoint: 'http://big:8080', hardware: {platform: amd, vramGb: 64}, diskBudgetGb: 10}"
+        )
+    )
+    here, there = desired.targets
+    assert (here.endpoint, here.is_local, here.cache) == ("http://localhost:8080", True, "/home/me/conf/hub")
+    assert (here.key, there.key) == ("llama-server|http://127.0.0.1:8080", "llama-server|http://big:8080")
+    assert not there.is_local
+    twice = "targets:\n  - {name: a, runtime: llama-server}\n  - {name: b, runtime: llama-server, endpoint: 'http://127.0.0.1:8080/'}"
+    assert "the same place as target 'a'" in refused(block(twice))
+    assert "cache" in refused(block("targets: [{name: a, runtime: store, cache: ./hub}]"))
+
+
 def test_the_short_installer_may_be_elsewhere_with_an_override() -> None:
     text = block("installer: {ollamaEndpoint: 'http://big:11434'}\nhardware: {override: {platform: nvidia, vramGb: 8}}")
     (target,) = read(text).targets

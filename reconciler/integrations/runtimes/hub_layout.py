@@ -1,0 +1,177 @@
+"""A Hub cache directory, looked at and never written: ``models--ORG--NAME/{refs,snapshots,blobs}``.
+
+llama-server keeps what it downloads there, beside what other programs do. A file of a snapshot is a link to a blob
+whose name is the SHA-256 that the Hub stated; nobody has checked that it is the content's.
+
+Source:
+    ``spec/runtimes.md`` section 2.4; huggingface_hub, "Understand caching".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.domain.observation import DiskSpace
+from reconciler.domain.units import Bytes
+from reconciler.formats.gguf_names import parse
+from reconciler.formats.router_names import RouterName, tag_of
+from reconciler.integrations.runtimes.digest_cache import stamp_of
+from reconciler.integrations.runtimes.store_files import disk_space
+
+PARTIAL_SUFFIX = ".downloadInProgress"
+_VARIABLES = (("LLAMA_CACHE", ""), ("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub"),
+              ("XDG_CACHE_HOME", "huggingface/hub"))  # fmt: skip
+"""Where llama-server looks for its cache, and the folder below; the first that is set counts."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REPOSITORIES_AT_MOST = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """One file of a snapshot."""
+
+    path: str
+    """Inside its repository."""
+    blob: Path
+    """What the link leads to."""
+    bytes: Bytes
+    stamp: str
+
+    @property
+    def stated_sha256(self) -> str | None:
+        """What the blob is called: a claim, until the content was read."""
+        return self.blob.name if _SHA256.fullmatch(self.blob.name) else None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """What one listed name stands for: the model's files, shard 1 first, and the repository's projector."""
+
+    commit: str
+    files: tuple[CachedFile, ...]
+    projectors: tuple[CachedFile, ...]
+    is_ambiguous: bool
+    """Files of more than one build share the tag: removing the name would remove all of them."""
+
+    @property
+    def all_files(self) -> tuple[CachedFile, ...]:
+        return (*self.files, *self.projectors)
+
+    @property
+    def bytes(self) -> Bytes:
+        return Bytes(sum(file.bytes for file in self.all_files))
+
+    @property
+    def stamp(self) -> str:
+        return "+".join(file.stamp for file in self.all_files)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheView:
+    """A whole look at one directory."""
+
+    models: Mapping[str, CachedModel]
+    """By the name a router lists them under."""
+    partial_bytes: Bytes
+    disk: DiskSpace
+
+
+def cache_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where a llama-server with these variables keeps its downloads; with none of them, where it does by default.
+
+    A service runs with variables of its own, so the default is looked at too.
+    """
+    home = Path(environ.get("HOME") or Path.home()) / ".cache/huggingface/hub"
+    for variable, below in _VARIABLES:
+        if named := environ.get(variable, "").strip():
+            return tuple(dict.fromkeys((Path(named).expanduser() / below, home)))
+    return (home,)
+
+
+def look(directory: Path) -> CacheView | None:
+    """Everything in a cache directory; None where it cannot be read whole. One that is not there yet is empty.
+
+    Blocks: run it in a thread.
+    """
+    models: dict[str, CachedModel] = {}
+    partial = 0
+    try:
+        for folder, repo in _repositories(directory):
+            models.update(_models(folder, repo))
+            partial += sum(_allocated(path) for path in (folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"))
+        return CacheView(models, Bytes(partial), disk_space(directory))
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def blob_bytes(directory: Path, repo: str) -> Mapping[str, int]:
+    """Bytes by blob of one repository: what is compared before and after a removal. Blocks."""
+    folder = directory / f"models--{repo.replace('/', '--')}" / "blobs"
+    found: dict[str, int] = {}
+    try:
+        for path in folder.iterdir():
+            if not path.name.endswith(PARTIAL_SUFFIX):
+                found[path.name] = path.stat().st_size
+    except OSError:
+        return found
+    return found
+
+
+def _repositories(directory: Path) -> Iterator[tuple[Path, str]]:
+    if not directory.exists():
+        return
+    for count, folder in enumerate(sorted(directory.glob("models--*"))):
+        if count >= _REPOSITORIES_AT_MOST:
+            raise ValueError("more repositories than a look reads")
+        _, organisation, *name = folder.name.split("--")
+        if folder.is_dir() and organisation and name:
+            yield folder, f"{organisation}/{'--'.join(name)}"
+
+
+def _models(folder: Path, repo: str) -> dict[str, CachedModel]:
+    """Every tag of one repository, from the snapshot that ``refs/main`` names, else from the next that has it."""
+    found: dict[str, CachedModel] = {}
+    for snapshot in _snapshots(folder):
+        files = sorted(_files(snapshot), key=lambda file: file.path)
+        projectors = tuple(file for file in files if parse(file.path).role == "projector")
+        by_tag: dict[str, list[CachedFile]] = {}
+        for file in files:
+            if parse(file.path).role == "model" and (tag := tag_of(file.path)):
+                by_tag.setdefault(tag, []).append(file)
+        for tag, held in by_tag.items():
+            name = str(RouterName(repo, tag))
+            if name not in found:
+                found[name] = CachedModel(snapshot.name, tuple(held), projectors[:1], _builds(held) > 1)
+    return found
+
+
+def _builds(files: list[CachedFile]) -> int:
+    """How many different models the files are; shards of one count once."""
+    return len({(file.path.rpartition("/")[0], parse(file.path).stem, parse(file.path).shards) for file in files})
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    root = folder / "snapshots"
+    if not root.is_dir():
+        return []
+    main = folder / "refs" / "main"
+    head = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+    return sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: (path.name != head, path.name))
+
+
+def _files(snapshot: Path) -> Iterator[CachedFile]:
+    """GGUF files of a snapshot. A link that leads nowhere is no file."""
+    for path in snapshot.rglob("*"):
+        if path.suffix.lower() != ".gguf" or not path.is_file():
+            continue
+        blob = path.resolve()
+        there = blob.stat()
+        yield CachedFile(path.relative_to(snapshot).as_posix(), blob, Bytes(there.st_size), stamp_of(there))
+
+
+def _allocated(path: Path) -> int:
+    there = path.stat()
+    return min(there.st_size, there.st_blocks * 512)

@@ -1,0 +1,443 @@
+"""A llama-server in router mode behind the ``Runtime`` port.
+
+What its server cannot promise (``design.md`` section 5): it downloads by itself and checks no digest, so we read what
+arrived and take wrong content away again; it always fetches the head of a repository; it cannot hold old and new
+content of one name side by side, so an update removes the old first; a download that is cancelled loses its bytes.
+Where its cache directory cannot be read, content is compared by size only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.domain.artifact import HubArtifact
+from reconciler.domain.desired import Target
+from reconciler.domain.observation import Installed, InstalledFile, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.plan import Action, Row
+from reconciler.domain.units import Bytes, show_bytes
+from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.formats.gguf_names import parse
+from reconciler.formats.router_names import RouterName, tag_of
+from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed
+from reconciler.integrations.runtimes.hub_layout import (
+    CachedFile,
+    CachedModel,
+    CacheView,
+    blob_bytes,
+    cache_directories,
+    look,
+)
+from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
+from reconciler.integrations.runtimes.llama_server_download import Download, Patience
+from reconciler.ports import Clock, Progress
+
+if TYPE_CHECKING:
+    from reconciler.integrations.http import Http
+
+DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
+
+_UNREAD = "listed"
+"""The stamp of a model whose files cannot be seen: it is there, and that is all a look can tell."""
+_STOP_SECONDS = 30.0
+"""Longest wait until a model is unloaded; the router cuts it off after its own ten."""
+_POLL_SECONDS = 0.1
+
+
+class LlamaServer:
+    """One router, local or not.
+
+    Read against and run on llama.cpp b10434 (``spec/runtimes.md`` section 2).
+
+    Args:
+        target: its ``endpoint``; ``cache`` says where it keeps its downloads, where this host can read that.
+        http: makes the client on first use; it is closed with this runtime.
+        idle_timeout_seconds: longest pause without a new byte before a download is taken for stalled.
+        cache_directory: of our own, to remember which digest a file had.
+        environ: read for the variables that tell where a Hub cache is.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        http: Callable[[], Http],
+        clock: Clock,
+        idle_timeout_seconds: float = 120.0,
+        cache_directory: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._target = target
+        self._make_http = http
+        self._http: Http | None = None
+        self._clock = clock
+        self._patience = Patience(idle_seconds=idle_timeout_seconds)
+        named = (Path(target.cache),) if target.cache else ()
+        local = cache_directories(os.environ if environ is None else environ) if target.is_local else ()
+        self._directories: tuple[Path, ...] = named or local
+        self._digests = DigestCache(cache_directory)
+
+    @property
+    def target(self) -> Target:
+        return self._target
+
+    @property
+    def _api(self) -> LlamaServerApi:
+        if self._http is None:
+            self._http = self._make_http()
+        return LlamaServerApi(self._target.endpoint or DEFAULT_ENDPOINT, self._http)
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    # observing
+
+    async def observe(self) -> TargetObservation:
+        """Everything installed. Anything that is not a whole answer makes the target unknown."""
+        try:
+            version = await self._api.version()
+            listed = await self._api.models()
+            _, view = await self._look(listed)
+            busy = await self._busy(listed)
+        except OutsideError as error:
+            return UnknownTarget(
+                name=self._target.name,
+                key=self._target.key,
+                reason=error.message,
+                code=error.code,
+                hint=error.hint or f"is the router running? See `endpoint` of target {self._target.name}",
+            )
+        models = view.models if view else {}
+        installed = [
+            self._installed(item, models.get(item.name), item.name in busy) for item in _standing(listed, view)
+        ]
+        return ObservedTarget(
+            name=self._target.name,
+            key=self._target.key,
+            installed=tuple(sorted(installed, key=lambda model: model.name)),
+            disk=view.disk if view else None,
+            partial_bytes=view.partial_bytes if view else Bytes(0),
+            partial_names=tuple(sorted(item.name for item in listed if not item.is_there)),
+            version=version,
+            notes=tuple(self._notes(view)),
+        )
+
+    async def _look(self, listed: Sequence[Listed]) -> tuple[Path | None, CacheView | None]:
+        """The router's cache directory, where it can be read here and holds what the router lists of it."""
+        cached = {item.name for item in listed if item.source == "cache" and item.is_there}
+        for directory in self._directories:
+            view = await asyncio.to_thread(look, directory)
+            if view is not None and cached <= set(view.models) and (cached or self._target.cache or not view.models):
+                return directory, view
+        return None, None
+
+    async def _busy(self, listed: Sequence[Listed]) -> frozenset[str]:
+        """Names of models that answer somebody now, or are just being loaded for somebody."""
+        running = [item for item in listed if item.is_running]
+        found = await asyncio.gather(*(self._is_busy(item) for item in running))
+        return frozenset(item.name for item, busy in zip(running, found, strict=True) if busy)
+
+    async def _is_busy(self, item: Listed) -> bool:
+        if item.status == "loading":
+            return True
+        if item.status == "sleeping":  # it let go of its memory because nobody asked
+            return False
+        try:
+            return bool(await self._api.busy_slots(item.name))
+        except Refused:  # it does not tell: loaded counts as in use
+            return True
+
+    def _installed(self, item: Listed, model: CachedModel | None, busy: bool) -> Installed:
+        name = _parsed(item.name)
+        from_cache = model is not None and name is not None
+        return Installed(
+            name=item.name,
+            bytes=model.bytes if model else Bytes(item.weights_bytes or 0),
+            digest=self._known_digest(model) if model else None,
+            stamp=model.stamp if model else _UNREAD,
+            files=tuple(_installed_file(file) for file in model.all_files) if model else (),
+            repo=name.repo if name and (from_cache or item.source == "cache") else None,
+            quant=name.quant if name and (from_cache or item.source == "cache") else None,
+            loaded=busy,
+            model_context=_context(item),
+        )
+
+    def _known_digest(self, model: CachedModel) -> str | None:
+        known = [self._digests.get(file.blob, file.stamp) for file in model.all_files]
+        return "+".join(digest for digest in known if digest) if all(known) else None
+
+    def _notes(self, view: CacheView | None) -> list[str]:
+        if view is None:
+            return ["its cache directory cannot be read here, so content is not verified: `cache:` says where it is"]
+        if view.partial_bytes:
+            return [f"unfinished downloads take {show_bytes(view.partial_bytes)}; the router resumes them when asked"]
+        return []
+
+    async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
+        """(digest, stamp) of a model, by reading its files whole unless they are known as they stand now."""
+        _, view = await self._look(await self._api.models())
+        model = view.models.get(name) if view else None
+        if model is None:
+            raise Refused(
+                f"{name} cannot be read on {self._target.name}",
+                code="not-found" if view else "not-readable",
+                hint="localmodels status lists what is there" if view else "`cache:` says where the router keeps files",
+            )
+        return await self._read(model, progress), model.stamp
+
+    async def _read(self, model: CachedModel, progress: Progress) -> str:
+        done, digests = 0, []
+        for file in model.all_files:
+            digests.append(await self._read_file(file, done, model.bytes, progress))
+            done += file.bytes
+        return "+".join(digests)
+
+    async def _read_file(self, file: CachedFile, before: int, total: int, progress: Progress) -> str:
+        known = self._digests.get(file.blob, file.stamp)
+        if known is not None:
+            return known
+        loop, stopped = asyncio.get_running_loop(), False
+
+        def moved(count: int) -> None:
+            loop.call_soon_threadsafe(progress, Bytes(before + count), Bytes(total), "verifying")
+
+        try:
+            digest, stamp = await asyncio.to_thread(hashed, file.blob, moved=moved, stop=lambda: stopped)
+        finally:
+            stopped = True
+        self._digests.put(file.blob, stamp, digest)
+        return digest
+
+    # installing
+
+    async def install(self, row: Row, progress: Progress) -> Installed:
+        """Have the router download ``row.name``, and believe it only when the list and the content say so.
+
+        Cancelling stops the download on the router, which throws away what had arrived.
+        """
+        name, artifact = _wanted(row)
+        item = await self._find(row.name)
+        if item is None or not item.is_there:
+            await self._fetch(row.name, artifact, progress)
+        elif not await self._holds(item, artifact):
+            self._refuse_conflict(row, item)
+            await self.remove(row.name)
+            await self._fetch(row.name, artifact, progress)
+        progress(artifact.bytes, artifact.bytes)
+        return await self._observed_model(str(name))
+
+    def _refuse_conflict(self, row: Row, item: Listed) -> None:
+        if row.action is Action.UPDATE or row.ours:
+            return
+        raise Refused(
+            f"{item.name} on {self._target.name} has other content, and it is not ours to replace",
+            code="unmanaged-conflict",
+            hint="adopt it, or remove it yourself",
+        )
+
+    async def _fetch(self, name: str, artifact: HubArtifact, progress: Progress) -> None:
+        download = Download(self._api, name, artifact, progress, clock=self._clock, patience=self._patience)
+        await download.to_the_end()
+        item = await self._find(name)
+        if item is None or not item.is_there:
+            raise download.failure(self._target.name)
+        await self._verify(item, artifact, download.fetched_bytes)
+
+    async def _verify(self, item: Listed, artifact: HubArtifact, fetched: int | None) -> None:
+        """Read what arrived. Other content is taken away again; so is what cannot be read and has another size."""
+        _, view = await self._look((item,))
+        model = view.models.get(item.name) if view else None
+        if model is not None:
+            found = await self._weights(model)
+            wrong = found != _wanted_weights(artifact)
+        else:
+            found, wrong = f"{fetched} bytes", fetched not in (None, artifact.bytes)
+        if not wrong:
+            return
+        with suppress(OutsideError):
+            await self._api.delete(item.name)
+        raise Corrupt(
+            f"{item.name} was downloaded, and is not what was planned: it was removed again",
+            hint="the repository's head offers other content now, or the way there is not to be trusted: plan again",
+            details={"wanted": artifact.digest, "found": found},
+        )
+
+    async def _weights(self, model: CachedModel) -> str:
+        """The digests of the model's own files, by reading them. A projector is the repository's, and any will do."""
+        progress = _unheard
+        return "+".join([await self._read_file(file, 0, model.bytes, progress) for file in model.files])
+
+    async def _holds(self, item: Listed, artifact: HubArtifact) -> bool:
+        """Whether an installed model is the artifact; where nothing can be read, its name has to do."""
+        _, view = await self._look((item,))
+        model = view.models.get(item.name) if view else None
+        return model is None or await self._weights(model) == _wanted_weights(artifact)
+
+    async def _observed_model(self, name: str) -> Installed:
+        observed = await self.observe()
+        if isinstance(observed, UnknownTarget):
+            raise Unreachable(observed.reason, code=observed.code, hint=observed.hint)
+        for model in observed.installed:
+            if model.name == name:
+                return model
+        raise Unreachable(f"{name} was downloaded but {self._target.name} does not list it")
+
+    # removing
+
+    async def remove(self, name: str) -> Bytes:
+        """Delete a model that nobody uses, unloading it first. Bytes freed are those of the blobs that vanished.
+
+        Raises:
+            Refused: ``in-use`` while a slot of it is at work or it is being downloaded; or not from the cache.
+        """
+        listed = await self._api.models(reload=True)
+        item = next((item for item in listed if item.name == name), None)
+        directory, view = await self._look(listed)
+        if item is None or item not in _standing(listed, view):
+            return Bytes(0)
+        model = view.models.get(name) if view else None
+        self._refuse_what_is_not_removable(item, model)
+        await self._stopped(item)
+        repo = name.partition(":")[0]
+        before = await asyncio.to_thread(blob_bytes, directory, repo) if directory else {}
+        await self._delete(name)
+        left = await self._find(name)
+        if left is not None and left.source == "cache":
+            raise Unreachable(f"{name} was deleted, and {self._target.name} lists it still")
+        if directory is None or view is None:
+            return Bytes(item.weights_bytes or 0)
+        after = await asyncio.to_thread(blob_bytes, directory, repo)
+        return Bytes(sum(size for blob, size in before.items() if blob not in after))
+
+    def _refuse_what_is_not_removable(self, item: Listed, model: CachedModel | None) -> None:
+        if not item.is_there:
+            raise Refused(f"{item.name} is being downloaded on {self._target.name}", code="in-use")
+        if model is not None and model.is_ambiguous:
+            files = ", ".join(file.path for file in model.files)
+            raise Refused(
+                f"removing {item.name} would remove all of {files}",
+                hint="the router knows them by one name: remove the right one from its cache by hand",
+            )
+        if item.source == "models_dir":
+            raise Refused(
+                f"{item.name} lies in the router's --models-dir, and it removes only what it downloaded itself",
+                hint="delete the file there",
+            )
+        if item.source == "preset" or not item.can_remove:
+            raise Refused(
+                f"{item.name} stands in the router's preset file, and it removes only what it downloaded itself",
+                hint="take its section out of the preset file",
+            )
+
+    async def _stopped(self, item: Listed) -> None:
+        """Unload an idle model and wait until it is; deleting it while it runs would cut off whoever comes now."""
+        if not item.is_running:
+            return
+        if await self._is_busy(item):
+            raise Refused(
+                f"{item.name} is serving a request on {self._target.name}",
+                code="in-use",
+                hint="wait until it has answered; an idle model is unloaded by itself",
+            )
+        await self._api.unload(item.name)
+        for _ in range(int(_STOP_SECONDS / _POLL_SECONDS)):
+            now = await self._find(item.name, reload=False)
+            if now is None or not now.is_running:
+                return
+            await self._clock.sleep(_POLL_SECONDS)
+        raise Unreachable(f"{item.name} does not unload on {self._target.name}")
+
+    async def _delete(self, name: str) -> None:
+        """Delete; a router that did not know the model has looked again then. The list decides, not the answer."""
+        try:
+            if not await self._api.delete(name) and await self._find(name) is not None:
+                await self._api.delete(name)
+        except Unreachable:
+            if await self._find(name) is not None:
+                raise
+
+    async def clean_partials(self, names: frozenset[str]) -> Bytes:
+        """Stop downloads that run and are not in ``names``; the router throws away what had arrived.
+
+        Unfinished downloads that do not run have no name, and belong to a live server: they stay.
+        """
+        listed = await self._api.models()
+        stale = [item.name for item in listed if not item.is_there and item.name not in names]
+        _, before = await self._look(listed)
+        for name in stale:
+            await self._api.unload(name)
+        if not stale or before is None:
+            return Bytes(0)
+        _, after = await self._look(await self._api.models())
+        return Bytes(max(0, before.partial_bytes - after.partial_bytes)) if after else Bytes(0)
+
+    async def _find(self, name: str, *, reload: bool = True) -> Listed | None:
+        """A listed name; ghosts of a preset whose files are gone are none."""
+        listed = await self._api.models(reload=reload)
+        return next((item for item in listed if item.name == name), None)
+
+
+def _standing(listed: Sequence[Listed], view: CacheView | None) -> list[Listed]:
+    """What is really there: no running downloads, and no section of a preset whose files are elsewhere or gone."""
+    files = view.models if view else {}
+    return [
+        item
+        for item in listed
+        if item.is_there and (item.source != "preset" or item.name in files or "hf-repo" not in item.settings)
+    ]
+
+
+def _wanted(row: Row) -> tuple[RouterName, HubArtifact]:
+    """The name and the artifact of a row, where they belong together.
+
+    Raises:
+        Refused: they do not, or nothing is known of what to fetch.
+    """
+    if not isinstance(row.artifact, HubArtifact):
+        raise Refused(f"{row.name} is not resolved: what to fetch is not known", code="unresolved")
+    name = _parsed(row.name)
+    if name is None or name.repo != row.artifact.repo or name.tag != tag_of(row.artifact.files[0].path):
+        raise Refused(
+            f"a llama-server cannot be asked for {row.artifact.files[0].path} of {row.artifact.repo} as {row.name}",
+            code="not-installable",
+        )
+    return name, row.artifact
+
+
+def _wanted_weights(artifact: HubArtifact) -> str:
+    """The digests of an artifact's model files: all that end in the tag the model is listed under."""
+    tag = tag_of(artifact.files[0].path)
+    first, *others = artifact.files
+    return "+".join([first.sha256, *(file.sha256 for file in others if _belongs(file.path, first.path, tag))])
+
+
+def _belongs(path: str, first: str, tag: str | None) -> bool:
+    return parse(path).role == "model" and tag_of(path) == tag and parse(path).stem == parse(first).stem
+
+
+def _parsed(name: str) -> RouterName | None:
+    with suppress(ValueError):
+        return RouterName.parse(name)
+    return None
+
+
+def _context(item: Listed) -> int | None:
+    """Tokens of one conversation, where the settings say so."""
+    total, parallel = item.settings.get("ctx-size", ""), item.settings.get("parallel", "1")
+    if not total.isdigit() or not int(total):
+        return None
+    return int(total) // max(1, int(parallel) if parallel.isdigit() else 1)
+
+
+def _installed_file(file: CachedFile) -> InstalledFile:
+    return InstalledFile(path=file.path, bytes=file.bytes, stamp=file.stamp)
+
+
+def _unheard(done: Bytes, total: Bytes, note: str = "") -> None:
+    """Reading back what was just written is not told of."""

@@ -1,0 +1,305 @@
+"""What a llama-server in router mode says over HTTP, read strictly: private types of the ``llama_server`` integration.
+
+An answer that is not whole is ``Corrupt`` with the code ``bad-answer``, never an empty list. No question here ever
+loads a model: every one that names a model says ``autoload=false``. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from urllib.parse import quote, unquote
+
+from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+
+if TYPE_CHECKING:
+    from reconciler.integrations.http import Http, Reply
+
+Status = Literal["unloaded", "loading", "loaded", "sleeping", "downloading"]
+Source = Literal["cache", "models_dir", "preset"]
+
+_LINE_LIMIT = 1 << 20
+_SETTING = re.compile(r"^\s*([a-z0-9-]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
+_RESOLVE = re.compile(r"^https?://[^/]+/(?:.*/)?([^/]+/[^/]+)/resolve/([^/?#]+)/([^?#]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One item of ``/models``."""
+
+    name: str
+    status: Status
+    source: Source
+    can_remove: bool
+    settings: Mapping[str, str]
+    """What it is started with, by the flag's name without dashes: command line, preset and defaults together."""
+    failed: bool = False
+    """The last attempt to load it ended in a crash."""
+    exit_code: int | None = None
+    weights_bytes: int | None = None
+    """Of its tensors; told while it is loaded only."""
+
+    @property
+    def is_there(self) -> bool:
+        return self.status != "downloading"
+
+    @property
+    def is_running(self) -> bool:
+        return self.status in ("loading", "loaded", "sleeping")
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """One file of a running download."""
+
+    repo: str
+    commit: str
+    path: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of ``/models/sse``."""
+
+    model: str
+    kind: str
+    """``listening``, ``download_progress``, ``download_finished``, ``download_failed``, ``model_status``, …"""
+    files: tuple[FileProgress, ...] = ()
+
+
+class LlamaServerApi:
+    """The calls of one router.
+
+    Read against llama.cpp b10434 (``spec/runtimes.md`` section 2.3), and run against it.
+    """
+
+    def __init__(self, endpoint: str, http: Http) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._http = http
+
+    async def version(self) -> str:
+        """The build of the router.
+
+        Raises:
+            Refused: it serves one model only, or wants a key. Corrupt: what answers is no llama-server.
+        """
+        reply = await self._http.request("GET", self._url("/props", autoload="false"), retries=1)
+        if reply.status == 401:
+            raise Refused(
+                f"{self._endpoint} wants an API key, and localmodels has none to give",
+                code="unauthorised",
+                hint="start the router without --api-key, on loopback or behind a proxy that asks for the key",
+            )
+        if not reply.ok:
+            raise _failed(reply, "cannot read /props")
+        document = _mapping(reply)
+        build = document.get("build_info")
+        if not isinstance(build, str) or not build:
+            raise _bad_answer(reply, "no build in it: this is not a llama-server")
+        if document.get("role") != "router":
+            raise Refused(
+                f"the llama-server at {self._endpoint} serves one model and cannot be given others",
+                code="no-api",
+                hint="start it without -m, -hf and LLAMA_ARG_MODEL: then it is a router",
+            )
+        return build
+
+    async def models(self, *, reload: bool = False) -> tuple[Listed, ...]:
+        """Everything the router knows; with ``reload`` after it looked at its cache and its preset file again.
+
+        Raises:
+            Refused: code ``bad-request``: it cannot read its preset file. Corrupt, Unreachable: no whole answer.
+        """
+        url = self._url("/models", reload="1") if reload else self._url("/models")
+        reply = await self._http.request("GET", url, retries=0 if reload else 1)
+        if not reply.ok:
+            words = _server_words(reply.body)
+            if "preset" in words or "config file" in words:
+                raise Refused(f"the router cannot read its preset file: {words}", code="bad-request")
+            raise _failed(reply, "cannot read /models")
+        items = _mapping(reply).get("data")
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise _bad_answer(reply, "no whole list of models in it")
+        return tuple(_listed(reply, item) for item in items)
+
+    async def busy_slots(self, name: str) -> int | None:
+        """Conversations that a loaded model answers now; None where it is not loaded.
+
+        Raises:
+            Refused: the server does not tell (``--no-slots``).
+        """
+        reply = await self._http.request("GET", self._url("/slots", model=name, autoload="false"), retries=0)
+        if reply.status in (400, 404):
+            return None
+        if not reply.ok:
+            raise Refused(f"the router does not tell what {name} is doing: {_server_words(reply.body)}")
+        document = reply.json()
+        if not isinstance(document, list) or not all(
+            isinstance(slot, dict) and isinstance(slot.get("is_processing"), bool) for slot in document
+        ):
+            raise _bad_answer(reply, "no whole list of slots in it")
+        return [slot["is_processing"] for slot in document].count(True)
+
+    async def download(self, name: str) -> bool:
+        """Begin a download in the background; False where the router has that name already, or is at it.
+
+        A 200 says nothing: also for a repository that does not exist.
+        """
+        reply = await self._http.request("POST", self._url("/models"), json={"model": name}, retries=0)
+        words = _server_words(reply.body)
+        if reply.status == 400 and "already exists" in words:
+            return False
+        if reply.status == 500 and "limit reached" in words:
+            raise Unreachable(
+                f"the router has no place for another download now: {words}",
+                hint="raise --models-max, or unload a model",
+            )
+        if not reply.ok:
+            raise _failed(reply, f"cannot download {name}")
+        return True
+
+    async def load(self, name: str) -> None:
+        """Begin to load a model; one that runs already is fine."""
+        reply = await self._http.request("POST", self._url("/models/load"), json={"model": name}, retries=0)
+        if not reply.ok and "already running" not in _server_words(reply.body):
+            raise _failed(reply, f"cannot load {name}")
+
+    async def unload(self, name: str) -> None:
+        """Stop a model or a download; one that does not run is fine. A request in flight has 10 s, then it is cut."""
+        reply = await self._http.request("POST", self._url("/models/unload"), json={"model": name}, retries=0)
+        if not reply.ok and not (reply.status in (400, 404) and "not" in _server_words(reply.body).lower()):
+            raise _failed(reply, f"cannot unload {name}")
+
+    async def delete(self, name: str) -> bool:
+        """Delete a model of the cache; False when the router knows none of that name.
+
+        Raises:
+            Refused: it does not come from the cache. Unreachable: the server failed in the middle; look again.
+        """
+        reply = await self._http.request("DELETE", self._url("/models", model=name), retries=0, timeout_seconds=60)
+        words = _server_words(reply.body)
+        if reply.status in (404, 500) and "not found" in words.lower():
+            return False
+        if "not removable" in words:
+            raise Refused(f"the router does not remove {name}: {words}", code="refused")
+        if not reply.ok:
+            raise _failed(reply, f"cannot delete {name}")
+        return True
+
+    async def events(self, *, idle_timeout_seconds: float) -> AsyncGenerator[Event]:
+        """What the router tells while it works; first ``listening``. The stream may end at any time.
+
+        Raises:
+            Unreachable: no answer, a broken connection, or no event for ``idle_timeout_seconds``.
+        """
+        async with self._http.stream(
+            "GET", self._url("/models/sse"), idle_timeout_seconds=idle_timeout_seconds
+        ) as stream:
+            if not 200 <= stream.status < 300:
+                raise Unreachable(f"{self._endpoint}/models/sse answered {stream.status}")
+            yield Event("", "listening")
+            pending = b""
+            async for chunk in stream.chunks():
+                *lines, pending = (pending + chunk).split(b"\n")
+                if len(pending) > _LINE_LIMIT:
+                    raise Corrupt("the router sent an event without an end", code="bad-answer")
+                for line in lines:
+                    event = _event(line)
+                    if event is not None:
+                        yield event
+
+    def _url(self, path: str, **query: str) -> str:
+        asked = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+        return f"{self._endpoint}{path}{'?' + asked if asked else ''}"
+
+
+def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
+    name, status = item.get("id"), item.get("status")
+    if not isinstance(name, str) or not name or not isinstance(status, dict):
+        raise _bad_answer(reply, f"an entry without id or status: {json.dumps(item)[:120]}")
+    value, source = status.get("value"), item.get("source", "preset")
+    if value not in get_args(Status):
+        raise _bad_answer(reply, f"the status of {name} is {json.dumps(value)[:60]}")
+    preset, meta = status.get("preset"), item.get("meta")
+    return Listed(
+        name=name,
+        status=cast("Status", value),
+        source=cast("Source", source) if source in get_args(Source) else "preset",
+        can_remove=item.get("can_remove") is True,
+        settings=dict(_SETTING.findall(preset)) if isinstance(preset, str) else {},
+        failed=status.get("failed") is True,
+        exit_code=_count(status.get("exit_code")),
+        weights_bytes=_count(meta.get("size")) if isinstance(meta, dict) else None,
+    )
+
+
+def _event(line: bytes) -> Event | None:
+    """One ``data:`` line; None for anything else. What cannot be read is as good as missed: the list has the word."""
+    if not line.startswith(b"data:"):
+        return None
+    try:
+        document = json.loads(line[5:])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    model, kind, told = document.get("model"), document.get("event"), document.get("data")
+    if not isinstance(model, str) or not isinstance(kind, str):
+        return None
+    progress = told.get("progress") if isinstance(told, dict) and kind == "download_progress" else None
+    found = [_file_progress(url, state) for url, state in progress.items()] if isinstance(progress, dict) else []
+    return Event(model, kind, tuple(file for file in found if file is not None))
+
+
+def _file_progress(url: object, state: object) -> FileProgress | None:
+    place = _RESOLVE.match(url) if isinstance(url, str) else None
+    if place is None or not isinstance(state, dict):
+        return None
+    done, total = _count(state.get("done")), _count(state.get("total"))
+    if done is None or total is None:
+        return None
+    return FileProgress(unquote(place[1]), place[2], unquote(place[3]), done, total)
+
+
+def _mapping(reply: Reply) -> Mapping[str, Any]:
+    document = reply.json()
+    if not isinstance(document, dict):
+        raise _bad_answer(reply, "it is not an object")
+    return document
+
+
+def _count(value: object) -> int | None:
+    """A whole number of at least 0, or None."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    return value
+
+
+def _bad_answer(reply: Reply, why: str) -> Corrupt:
+    return Corrupt(f"{reply.url} answered something else: {why}", code="bad-answer", details={"url": reply.url})
+
+
+def _failed(reply: Reply, what: str) -> OutsideError:
+    message = f"{what}: {reply.url} answered {reply.status}: {_server_words(reply.body)}".rstrip(": ")
+    details = {"url": reply.url, "status": reply.status}
+    if reply.status >= 500 or reply.status in (408, 429):
+        return Unreachable(message, details=details)
+    if reply.status in (401, 403):
+        return Refused(message, code="unauthorised", details=details)
+    return Refused(message, code="not-found" if reply.status == 404 else "refused", details=details)
+
+
+def _server_words(body: bytes) -> str:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    error = document.get("error") if isinstance(document, dict) else None
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        return str(error["message"])[:200]
+    return body[:200].decode("utf-8", "replace").strip()

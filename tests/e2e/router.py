@@ -1,0 +1,151 @@
+"""A real llama-server in router mode, and a way to its Hub that can be slow, cut or lying."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import gguf
+
+from tests.e2e.llama_memory import dense
+from tests.e2e.rig import fetch, free_port, llama_server_command, wait_for
+
+
+class Line:
+    """A TCP proxy on loopback: as fast as ``rate`` says, and able to change what a server sends.
+
+    Args:
+        url: of the server behind it.
+    """
+
+    def __init__(self, url: str) -> None:
+        host, _, port = url.removeprefix("http://").partition(":")
+        self.straight = url
+        """The same server, by a way of its own."""
+        self._upstream = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.rate: float | None = None
+        """Bytes a second; None: as fast as it goes."""
+        self.lie: tuple[bytes, bytes] | None = None
+        """What is sent for what, of the same length."""
+        self.bytes = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._upstream)
+                for source, sink, counted in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._pump, args=(source, sink, counted), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        with closing(sink), suppress(OSError):
+            while chunk := source.recv(16_384):
+                if counted and self.lie is not None:
+                    chunk = chunk.replace(*self.lie)
+                sink.sendall(chunk)
+                if counted:
+                    self.bytes += len(chunk)
+                    if self.rate is not None:
+                        time.sleep(len(chunk) / self.rate)
+            sink.shutdown(socket.SHUT_WR)
+            source.recv(1)
+
+
+class Router:
+    """The process; ``start`` again after ``kill`` finds the same cache."""
+
+    def __init__(self, folder: Path, hub: str, *flags: str) -> None:
+        self.folder, self._hub, self._flags = folder, hub, flags
+        self.cache = folder / "cache"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "LLAMA_"))}
+        env |= {"HF_ENDPOINT": self._hub, "LLAMA_CACHE": str(self.cache), "HOME": str(self.folder)}
+        arguments = ["--host", "127.0.0.1", "--port", str(self.port), "-t", "2", *self._flags]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [llama_server_command(), *arguments], stdout=log, stderr=log, env=env, cwd=self.folder
+            )
+        wait_for(lambda: fetch(f"{self.url}/health")["status"] == "ok", self.log)
+
+    def kill(self) -> None:
+        """As ``kill -9``; its children end when they notice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def models(self) -> dict[str, str]:
+        """Status by name."""
+        return {item["id"]: item["status"]["value"] for item in fetch(f"{self.url}/models")["data"]}
+
+    def load(self, name: str) -> None:
+        fetch(f"{self.url}/models/load", {"model": name})
+        wait_for(lambda: self.models().get(name) == "loaded", self.log)
+
+    def blobs(self) -> list[str]:
+        return sorted(path.name for path in self.cache.glob("models--*/blobs/*"))
+
+    @contextmanager
+    def answering(self, name: str) -> Iterator[None]:
+        """Somebody is being answered by a model, for as long as the block runs."""
+        body = {"model": name, "prompt": "once upon a time", "n_predict": -1, "ignore_eos": True, "stream": True}
+        request = urllib.request.Request(
+            f"{self.url}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.readline()
+            yield
+        wait_for(lambda: not any(slot["is_processing"] for slot in self.slots(name)), self.log)
+
+    def slots(self, name: str) -> list[dict[str, Any]]:
+        return list(fetch(f"{self.url}/slots?model={name}&autoload=false"))
+
+
+def loadable_gguf(path: Path, *, vocab: int = 512) -> Path:
+    """A small made-up model that the real server loads; another ``vocab`` is another content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return dense(vocab=vocab).write(path, gguf.GGMLQuantizationType.F16)
+
+
+def copied(source: Path, to: Path) -> Path:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, to)
+    return to

@@ -1,0 +1,154 @@
+"""A real llama-server in router mode as a target: what it downloads, verifies, keeps in use and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.servers.mirror import serve
+from tests.e2e.rig import CHAT, SMOL_NAME, SMOL_REPO, Machine, tiny_name, tiny_slot, wait_for
+from tests.e2e.router import Line, Router, copied, loadable_gguf
+
+CHAT_NAME = f"{SMOL_REPO}:Q4_1"
+ALPHA, BETA = "acme/alpha-GGUF:Q8_0", "acme/beta-GGUF:Q8_0"
+
+
+@pytest.fixture
+def hub_line(tmp_path: Path) -> Iterator[Line]:
+    """The way to a Hub with two small models that a real server loads."""
+    for vocab, name in ((512, "alpha"), (768, "beta")):
+        loadable_gguf(tmp_path / "hub" / tiny_name(name), vocab=vocab)
+    with serve(tmp_path / "hub") as hub, Line(hub.url) as line:
+        yield line
+
+
+@pytest.fixture
+def router(tmp_path: Path, hub_line: Line) -> Iterator[Router]:
+    with Router(tmp_path / "router", hub_line.url, "-c", "512") as running:
+        yield running
+
+
+@pytest.fixture
+def lab(tmp_path: Path, hub_line: Line, router: Router) -> Machine:
+    """A machine whose only target is the router; it asks the same Hub, by a way that nothing slows down."""
+    return Machine(tmp_path / "here", hub_line.straight)
+
+
+def target(router: Router) -> dict[str, str]:
+    return {"name": "router", "runtime": "llama-server", "endpoint": router.url, "cache": str(router.cache)}
+
+
+def write(lab: Machine, router: Router, *names: str, **more: object) -> None:
+    lab.write(*(tiny_slot(name) for name in names), targets=[target(router)], **more)
+
+
+def test_the_journey_of_a_real_model(tmp_path: Path, model: Path) -> None:
+    copied(model, tmp_path / "hub" / SMOL_NAME)
+    loadable_gguf(tmp_path / "hub" / tiny_name("alpha"))
+    with serve(tmp_path / "hub") as hub, Router(tmp_path / "router", hub.url, "-c", "512") as router:
+        lab = Machine(tmp_path / "here", hub.url)
+        lab.write(CHAT, targets=[target(router)])
+        assert lab.plan().rows() == [("install", "missing", CHAT_NAME)]
+        lab.apply()
+        assert router.models() == {CHAT_NAME: "unloaded"}
+        lab.in_sync()
+        record = lab.record()
+        lab.apply()
+        assert lab.record() == record, "a second apply changes nothing"
+        which = lab.run("which", "chat", "--json").data
+        assert (which[0]["model"], which[0]["url"], which[0]["ours"]) == (CHAT_NAME, router.url, True)
+
+        router.load(CHAT_NAME)
+        lab.write(tiny_slot("alpha"), targets=[target(router)])
+        with router.answering(CHAT_NAME):
+            assert lab.plan().rows("deferred") == [("keep", "in-use", CHAT_NAME)]
+            lab.apply()
+            assert set(router.models()) == {ALPHA, CHAT_NAME}, "nobody was cut off"
+        assert ("evict", "not-desired", CHAT_NAME) in lab.plan().rows(), "loaded and idle may go"
+        lab.apply()
+        assert router.models() == {ALPHA: "unloaded"}
+        assert len(router.blobs()) == 1
+        lab.in_sync()
+
+
+def test_what_is_not_the_planned_content_is_taken_away_again(lab: Machine, router: Router, hub_line: Line) -> None:
+    hub_line.lie = (b"general.architecture", b"general.architecturE")
+    write(lab, router, "alpha")
+    ran = lab.apply("--json", expect=1)
+    (ended,) = [line for line in ran.lines if line["type"] == "stepFinished"]
+    assert ended["outcome"]["code"] == "corrupt"
+    assert (router.models(), router.blobs()) == ({}, [])
+    assert lab.owned() == set()
+    hub_line.lie = None
+    lab.apply()
+    lab.in_sync()
+
+
+def test_a_repository_the_router_cannot_see_is_a_clear_no(tmp_path: Path, lab: Machine, hub_line: Line) -> None:
+    empty = tmp_path / "empty"
+    loadable_gguf(empty / tiny_name("other"))
+    with serve(empty) as other, Router(tmp_path / "blind", other.url) as blind:
+        write(lab, blind, "alpha")
+        ran = lab.apply(expect=1)
+        assert "does not say why" in ran.out + ran.err
+        assert "HF_ENDPOINT" in ran.out + ran.err
+        assert blind.models() == {}
+
+
+def test_a_router_that_dies_in_the_middle_goes_on_where_it_was(lab: Machine, router: Router, hub_line: Line) -> None:
+    write(lab, router, "alpha")
+    hub_line.rate = 1_500_000
+    with lab.running("apply", "--yes") as running:
+        wait_for(lambda: any(path.stat().st_size > 500_000 for path in partials(router)), router.log)
+        router.kill()
+        wait_for(lambda: len(partials(router)) == 1, router.log)
+        kept = partials(router)[0].stat().st_size
+        hub_line.rate, before = None, hub_line.bytes
+        router.start()
+        assert running.end(60).code == 0, running.text
+    assert router.models() == {ALPHA: "unloaded"}
+    assert hub_line.bytes - before < 3_000_000 - kept + 200_000, "what had arrived was not fetched again"
+    lab.in_sync()
+
+
+def test_an_apply_that_dies_in_the_middle_is_found_out_by_the_next(
+    lab: Machine, router: Router, hub_line: Line
+) -> None:
+    write(lab, router, "alpha")
+    hub_line.rate = 2_000_000
+    with lab.running("apply", "--yes"):
+        wait_for(lambda: router.models().get(ALPHA) == "downloading", router.log)
+    assert lab.owned() == set()
+    lab.apply()
+    assert lab.owned() == {ALPHA}
+    lab.in_sync()
+
+
+def test_somebody_elses_model_is_never_ours_to_remove(lab: Machine, router: Router) -> None:
+    write(lab, router, "alpha", "beta")
+    lab.apply()
+    lab.run("disown", ALPHA)
+    write(lab, router, "beta")
+    lab.apply()
+    assert set(router.models()) == {ALPHA, BETA}
+
+
+def test_two_builds_that_share_a_tag_are_not_asked_for(tmp_path: Path, lab: Machine, router: Router) -> None:
+    loadable_gguf(tmp_path / "hub/acme/gamma-GGUF/gamma-UD-Q4_K_M.gguf")
+    lab.write({"name": "gamma", "model": "acme/gamma-GGUF", "quant": "UD-Q4_K_M"}, targets=[target(router)])
+    (row,) = lab.plan().data["blocked"]
+    assert "which is another build's name" in row["message"]
+
+
+def test_a_server_of_one_model_is_no_target(tmp_path: Path, lab: Machine) -> None:
+    file = loadable_gguf(tmp_path / "one.gguf")
+    with Router(tmp_path / "single", "http://127.0.0.1:9", "-m", str(file)) as single:
+        write(lab, single, "alpha")
+        ran = lab.plan(expect=1)
+        assert "serves one model" in ran.out + ran.err
+
+
+def partials(router: Router) -> list[Path]:
+    return list(router.cache.glob("models--*/blobs/*.downloadInProgress"))
