@@ -13,7 +13,7 @@ from reconciler.domain.record import Record
 from reconciler.domain.report import Report
 from reconciler.engine.bookkeeping import Books, claimed
 from reconciler.engine.observe import observe
-from reconciler.engine.recover import recover
+from reconciler.engine.recover import recover, swept
 from reconciler.engine.resolve import resolved_plan
 from reconciler.engine.world import Options, Planned, Runtimes, World, opened
 from reconciler.errors import UsageError
@@ -40,7 +40,9 @@ async def reconcile(world: World, options: Options, *, confirm: Confirm | None =
     async with session(world, options) as here:
         plan = await planned(world, here.desired, here.books.record, here.runtimes, options)
         if plan.desired.enabled:
+            before = here.books.record
             await here.books.replace(plan.record, event="recovered")
+            await swept(before, plan.record, plan.observation.targets, here.runtimes)
         if confirm is not None and plan.plan.changes and not await confirm(plan):
             return Report(plan=plan.plan)
         return await apply(plan, here.books, here.runtimes, world, options)

@@ -52,6 +52,26 @@ async def recover(
     return Recovery(record, tuple(notes))
 
 
+async def swept(
+    before: Record, after: Record, targets: tuple[TargetObservation, ...], runtimes: Runtimes
+) -> tuple[str, ...]:
+    """Where a step turned out to have ended whole, throw away what its download left beside it; nothing with a name.
+
+    Returns:
+        Warnings about what could not be thrown away.
+    """
+    closed = {one.target_key for one in before.intents if one.action != "evict"} if before != after else set()
+    notes = []
+    for target in targets:
+        runtime = runtimes.get(target.name)
+        if isinstance(target, ObservedTarget) and target.key in closed and runtime is not None:
+            try:
+                await runtime.clean_partials(frozenset(target.partial_names))
+            except OutsideError as error:
+                notes.append(f"unfinished downloads on {target.name} were not cleaned: {error.message}")
+    return tuple(notes)
+
+
 def _after_eviction(record: Record, intent: Intent, target: ObservedTarget) -> tuple[Record, str]:
     settled = record.without_intent(intent.id)
     if find(target, intent.name) is not None:

@@ -18,7 +18,7 @@ from reconciler.domain.report import Report, StepOutcome
 from reconciler.engine.bookkeeping import Books
 from reconciler.engine.look import by_key, find, is_recorded
 from reconciler.engine.observe import look_at_targets
-from reconciler.engine.recover import recover
+from reconciler.engine.recover import recover, swept
 from reconciler.engine.resolve import resolved_plan
 from reconciler.engine.together import together
 from reconciler.engine.world import Options, Planned, Runtimes, World
@@ -73,9 +73,11 @@ async def seen_again(
     """The outcomes as a second look has them, that look, and what it made of steps that did not get there."""
     observation = await _fresh(planned, outcomes, runtimes, world, options)
     recovery = await recover(books.record, observation.targets, runtimes, now=observation.now)
+    before = books.record
     await books.replace(recovery.record, event="recovered")
+    warnings = await swept(before, recovery.record, observation.targets, runtimes)
     corrected = await _as_seen(planned.record, outcomes, observation, books)
-    return corrected, observation, recovery.notes
+    return corrected, observation, (*recovery.notes, *warnings)
 
 
 async def _fresh(

@@ -32,7 +32,9 @@ class Outcome:
         entries = here.record.entries
         owned = {(one.target_key, one.name, one.slots, one.digest, one.adopted) for one in entries}
         partials = sum(len(each.partials) for each in here.runtimes.values())
-        return cls(frozenset(installed), frozenset(owned), partials, sum(each.stamps for each in here.runtimes.values()))
+        return cls(
+            frozenset(installed), frozenset(owned), partials, sum(each.stamps for each in here.runtimes.values())
+        )
 
 
 def watched(here: Fakes, scenario: Scenario) -> None:

@@ -22,5 +22,5 @@ async def test_power_lost_at_any_instant_is_made_good_by_the_next_run(name: str)
 async def test_power_lost_again_while_recovering_is_made_good_too(name: str) -> None:
     instants, expected = await undisturbed(name)
     dice = random.Random(name)
-    for _ in range(8):
+    for _ in range(5):
         await survive(name, (dice.randrange(instants), dice.randrange(instants), dice.randrange(instants)), expected)

@@ -10,7 +10,7 @@ from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import Intent, Record, RecordEntry
 from reconciler.domain.units import Bytes
 from reconciler.engine.bookkeeping import entry_for
-from reconciler.engine.recover import recover
+from reconciler.engine.recover import recover, swept
 from tests.engine.worlds import ALPHA, art, foreign, name_of
 from tests.fakes import FAKE_NOW, FakeRuntime
 
@@ -153,3 +153,17 @@ async def test_a_target_that_does_not_answer_or_left_the_file_closes_nothing() -
     unknown = UnknownTarget(name="local", key=LOCAL.key, reason="down")
     for targets in ((unknown,), ()):
         assert (await recover(record, targets, {}, now=FAKE_NOW)).record == record
+
+
+async def test_what_a_finished_download_left_beside_it_is_thrown_away_and_nothing_with_a_name() -> None:
+    runtime = FakeRuntime(LOCAL, partials={"org/somebody/else.gguf": 5})
+    seen = await runtime.observe()
+    begun = intent()
+    before = Record(name="default", intents=(begun,), generation=1)
+    assert await swept(before, before, (seen,), {"local": runtime}) == ()
+    assert not [call for call in runtime.calls if call.startswith("clean")]
+    runtime.partials["left by a crash"] = 1
+    after = before.without_intent(begun.id)
+    assert await swept(before, after, (seen,), {"local": runtime}) == ()
+    assert runtime.calls[-1] == "clean left by a crash"
+    assert list(runtime.partials) == ["org/somebody/else.gguf"]

@@ -287,6 +287,22 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_being_fetched(paths: Iterable[Path]) -> bool:
+    """Whether a process holds one of these partial files open as its own."""
+    for path in paths:
+        if path.suffix != PARTIAL_SUFFIX:
+            continue
+        with suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(descriptor)
+    return False
+
+
 def _open_locked(path: Path, name: str) -> int:
     """A descriptor that holds the lock on the file that stands at ``path`` now (not on one renamed away meanwhile)."""
     while True:

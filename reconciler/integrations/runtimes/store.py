@@ -27,7 +27,14 @@ from reconciler.integrations.runtimes import store_files as files
 from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed, stamp_of
 from reconciler.integrations.runtimes.download import Download, RateLimit
 from reconciler.integrations.runtimes.open_files import open_inodes
-from reconciler.integrations.runtimes.partials import Partial, Wanted, disk_errors, ensure_room, fsync_folder
+from reconciler.integrations.runtimes.partials import (
+    Partial,
+    Wanted,
+    disk_errors,
+    ensure_room,
+    fsync_folder,
+    is_being_fetched,
+)
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
@@ -360,14 +367,14 @@ class Store:
         return [found[file] for file in sorted(shards | companions)]
 
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
-        """Throw away what nobody in ``names`` will resume, and what nobody can resume."""
+        """Throw away what nobody in ``names`` will resume, or nobody can resume, and nobody is fetching now."""
         return await asyncio.to_thread(self._clean_partials, names)
 
     def _clean_partials(self, names: frozenset[str]) -> Bytes:
         freed = 0
         with disk_errors(files.partial_folder(self._root)):
             for partial in files.partials(self._root):
-                if partial.model is None or partial.model not in names:
+                if (partial.model is None or partial.model not in names) and not is_being_fetched(partial.paths):
                     freed += partial.bytes
                     for path in partial.paths:
                         path.unlink(missing_ok=True)

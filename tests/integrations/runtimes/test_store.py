@@ -474,3 +474,14 @@ def test_an_edit_whose_time_was_put_back_changes_the_stamp(tmp_path: Path) -> No
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file.stat().st_mtime_ns == before.st_mtime_ns
     assert stamp_of(file.stat()) != stamp_of(before)
+
+
+async def test_what_another_run_is_fetching_now_is_not_cleaned(tmp_path: Path) -> None:
+    w = world(tmp_path)
+    wanted = Wanted(f"{HUB}/x", "c" * 40, "ab" * 32, Bytes(10_000), "org/r/a.gguf")
+    with Partial(w.root / ".localmodels" / "partial", wanted) as partial:
+        partial.write(0, b"x" * 10_000)
+        assert await w.store.clean_partials(frozenset()) == 0
+        assert partial.path.exists()
+    assert await w.store.clean_partials(frozenset()) > 0
+    assert not partial.path.exists()

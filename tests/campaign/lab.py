@@ -1,0 +1,325 @@
+"""A machine whose commands die: the real command line, a store on a real disk, our own mirror as its Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.domain.record import Record
+from reconciler.servers.mirror import serve
+from tests.doubles.ollama_model import tiny_gguf
+from tests.e2e.rig import CHECKOUT, Machine, Tap, sha256_of, tiny_name, tiny_slot
+
+SIZE = 400_000
+DIED = 137
+NAMES = ("alpha", "beta", "gamma")
+FOREIGN = "somebody/theirs-GGUF/theirs-Q8_0.gguf"
+DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 64, 130, 143}
+
+
+class Forks:
+    """The process that forks one command after the other."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("child.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=CHECKOUT,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        )
+
+    def run(self, wish: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(wish) + "\n")
+        self._process.stdin.flush()
+        return dict(json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended, or was ended."""
+
+    code: int
+    instants: int | None
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return f"exit {self.code}\n{self.out[-2000:]}\n{self.err[-2000:]}"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What goes wrong in a command, and at which of its file operations."""
+
+    at: int
+    how: str | int = "kill"
+    for_good: bool = False
+
+    def __str__(self) -> str:
+        what = os.strerror(self.how) if isinstance(self.how, int) else self.how
+        return f"{what}{' for good' if self.for_good else ''} at operation {self.at}"
+
+
+class Lab:
+    """One machine, brought back to the same state as often as needed."""
+
+    def __init__(self, root: Path, forks: Forks, tap: Tap) -> None:
+        self.forks, self.tap = forks, tap
+        self.machine = Machine(root / "here", tap.url)
+        self._kept = root / "kept"
+        self._out = root / "output"
+
+    def run(self, *words: str, trouble: Trouble | None = None) -> Ended:
+        wish: dict[str, Any] = {
+            "arguments": words,
+            "folder": str(self.machine.repository),
+            "environment": self.machine.environment(),
+            "out": str(self._out),
+            "root": str(self.machine.root),
+        }
+        if trouble is not None:
+            wish |= {"at": trouble.at, "how": trouble.how, "for_good": trouble.for_good}
+        answer = self.forks.run(wish)
+        out, err = (self._out.with_name(self._out.name + end).read_text() for end in (".out", ".err"))
+        ended = Ended(answer["code"], answer["instants"], out, err)
+        assert "Traceback" not in err, ended.text
+        assert ended.code in DOCUMENTED or (ended.code == DIED and trouble is not None), ended.text
+        return ended
+
+    def apply(self, trouble: Trouble | None = None) -> Ended:
+        return self.run("apply", "--yes", "--allow-evictions", "9", trouble=trouble)
+
+    def keep(self) -> None:
+        """Remember the machine as it is now."""
+        shutil.copytree(self.machine.root, self._kept, symlinks=True)
+
+    def bring_back(self) -> None:
+        shutil.rmtree(self.machine.root)
+        shutil.copytree(self._kept, self.machine.root, symlinks=True)
+
+    # what it looks like
+
+    @property
+    def stores(self) -> list[Path]:
+        return [self.machine.root / name for name in ("models", "other")]
+
+    def models(self) -> dict[str, str]:
+        """Every model file of every store → its SHA-256."""
+        return {
+            f"{root.name}/{path.relative_to(root).as_posix()}": sha256_of(path)
+            for root in self.stores
+            for path in sorted(root.rglob("*.gguf"))
+        }
+
+    def leftovers(self) -> list[str]:
+        """What an unfinished step leaves: partial downloads and their notes, temporary files."""
+        folders = [root / ".localmodels" for root in self.stores]
+        found = [path for folder in folders for path in folder.rglob("*") if path.parent.name == "partial"]
+        found += [path for folder in folders for path in folder.rglob("*.new")]
+        found += list((self.machine.root / "state").rglob("record.json.tmp-*"))
+        return sorted(path.relative_to(self.machine.root).as_posix() for path in found)
+
+    def held_bytes(self) -> int:
+        """What the stores take on disk, unfinished downloads included."""
+        files = [path for root in self.stores for path in root.rglob("*")]
+        return sum(path.stat().st_blocks * 512 for path in files if path.suffix in (".gguf", ".partial"))
+
+    def record(self) -> Record | None:
+        path = self.machine.root / "state" / "lab" / "record.json"
+        return Record.model_validate_json(path.read_bytes()) if path.exists() else None
+
+    def owned(self) -> dict[str, tuple[str | None, tuple[str, ...]]]:
+        record = self.record()
+        if record is None:
+            return {}
+        return {
+            f"{Path(one.target_key.partition('|')[2]).name}/{one.name}": (one.digest, one.slots)
+            for one in record.entries
+        }
+
+
+@dataclass(frozen=True)
+class Story:
+    """A state of the machine, and the file that asks for another one."""
+
+    prepare: Callable[[Lab], None]
+    stands: frozenset[str] = frozenset()
+    """At least one of these is there, whole, at every instant."""
+    budget: str = "1GB"
+
+
+def _file(lab: Lab, *names: str, **pool: Any) -> None:
+    lab.machine.write(*(tiny_slot(name) for name in names), pool=pool)
+
+
+def _applied(lab: Lab, *names: str, **pool: Any) -> None:
+    _file(lab, *names, **pool)
+    assert lab.apply().code == 0
+
+
+def _install(lab: Lab) -> None:
+    _file(lab, "alpha", "beta")
+
+
+def _evict(lab: Lab) -> None:
+    _applied(lab, "alpha", "beta")
+    _file(lab, "beta")
+
+
+def _swap(lab: Lab) -> None:
+    _applied(lab, "alpha", diskBudget="900KB")
+    slot = {**tiny_slot("beta"), "name": "alpha"}
+    lab.machine.write(slot, pool={"diskBudget": "900KB"})
+
+
+def _gap(lab: Lab) -> None:
+    _applied(lab, "alpha", diskBudget="500KB", allowGap=True)
+    slot = {**tiny_slot("beta"), "name": "alpha"}
+    lab.machine.write(slot, pool={"diskBudget": "500KB", "allowGap": True})
+
+
+def _drift(lab: Lab) -> None:
+    _applied(lab, "alpha", "beta")
+    (lab.machine.store / tiny_name("alpha")).write_bytes(tiny_gguf(SIZE, seed=99))
+
+
+def _two_stores(lab: Lab) -> None:
+    targets = [{"name": name, "runtime": "store", "path": str(lab.machine.root / name)} for name in ("models", "other")]
+    lab.machine.write(
+        {**tiny_slot("alpha"), "target": "models"}, {**tiny_slot("beta"), "target": "other"}, targets=targets
+    )
+
+
+STORIES = {
+    "install": Story(_install),
+    "evict": Story(_evict, frozenset({"beta"})),
+    "swap": Story(_swap, frozenset({"alpha", "beta"}), "900KB"),
+    "gap": Story(_gap, budget="500KB"),
+    "drift": Story(_drift, frozenset({"beta"})),
+    "two stores": Story(_two_stores),
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """Where an undisturbed run leads."""
+
+    instants: int
+    models: dict[str, str]
+    owned: dict[str, tuple[str | None, tuple[str, ...]]]
+    fetched: int
+    """Bytes that the Hub sent in all."""
+    asking: int
+    """Of these, what was not content."""
+
+
+class Trial:
+    """One story, told undisturbed once, and then with trouble as often as asked."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab, self.story = lab, STORIES[name]
+        self.story.prepare(lab)
+        theirs = lab.machine.store / FOREIGN
+        theirs.parent.mkdir(parents=True)
+        theirs.write_bytes(tiny_gguf(50_000, seed=77))
+        self._theirs = sha256_of(theirs)
+        lab.run("plan")  # what the Hub lists is known from here on
+        lab.keep()
+        before, had = lab.tap.bytes, lab.models()
+        ended = lab.apply()
+        assert ended.code == 0, ended.text
+        assert ended.instants
+        models, fetched = lab.models(), lab.tap.bytes - before
+        content = sum(had.get(name) != found for name, found in models.items()) * SIZE
+        self.end = End(ended.instants, models, lab.owned(), fetched, fetched - content)
+        assert not lab.leftovers()
+
+    def survive(self, *troubles: Trouble) -> list[Ended]:
+        """Bring the machine back, let it meet each trouble in turn, then run undisturbed: all is as it should be."""
+        lab = self.lab
+        lab.bring_back()
+        before, ends = lab.tap.bytes, []
+        for trouble in troubles:
+            ends.append(lab.apply(trouble))
+            self.check_meanwhile(trouble)
+        missing = sum(
+            name not in lab.models() or lab.models()[name] != found for name, found in self.end.models.items()
+        )
+        at = lab.tap.bytes
+        last = lab.apply()
+        assert last.code == 0, (troubles, last.text)
+        assert lab.models() == self.end.models, troubles
+        assert lab.owned() == self.end.owned, troubles
+        assert not (lab.record() or Record(name="")).intents, troubles
+        assert lab.leftovers() == [], troubles
+        assert lab.tap.bytes - at <= missing * SIZE + self.end.asking + 50_000, (troubles, "fetched again")
+        assert lab.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
+        self.check_second_apply()
+        return ends
+
+    def check_meanwhile(self, trouble: Trouble) -> None:
+        """What holds however the machine was left."""
+        lab, models = self.lab, self.lab.models()
+        assert models.get(f"models/{FOREIGN}") == self._theirs, (trouble, "somebody else's model was touched")
+        lab.record()
+        stands = {f"models/{tiny_name(name)}" for name in self.story.stands}
+        assert not stands or any(models.get(name) == HUB_SHA[name.partition("/")[2]] for name in stands), trouble
+        assert lab.held_bytes() <= _bytes(self.story.budget) + 100_000, trouble
+
+    def check_second_apply(self) -> None:
+        state = self.lab.machine.root / "state" / "lab"
+        before = {
+            path.name: path.read_bytes() for path in state.iterdir() if path.is_file() and "lock" not in path.name
+        }
+        ended = self.lab.apply()
+        after = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file() and "lock" not in path.name}
+        assert ended.code == 0, ended.text
+        assert after == before, "a second apply wrote something"
+
+
+HUB_SHA = {tiny_name(name): hashlib.sha256(tiny_gguf(SIZE, seed=seed)).hexdigest() for seed, name in enumerate(NAMES)}
+
+
+def _bytes(text: str) -> int:
+    number, unit = int(text[:-2]), text[-2:]
+    return number * {"KB": 10**3, "MB": 10**6, "GB": 10**9}[unit]
+
+
+@contextmanager
+def tapped_hub(root: Path) -> Iterator[Tap]:
+    """A Hub with the small models, and a count of what it sends."""
+    for seed, name in enumerate(NAMES):
+        path = root / tiny_name(name)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(tiny_gguf(SIZE, seed=seed))
+    with serve(root) as mirror, Tap(mirror.url) as tap:
+        yield tap
+
+
+def kinds_of_trouble(instants: int, dice: random.Random) -> Trouble:
+    """Any of them, at any operation."""
+    import errno
+
+    how = dice.choice(["kill", "torn", "power", errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
+    return Trouble(dice.randint(1, instants), how, for_good=dice.random() < 0.5)
