@@ -30,10 +30,11 @@ from estimates_memory import (
     peaks,
 )
 from estimates_speed import Timed, repeats_line, speed_part, summary_lines, timed
-from score_peers import llmfit_catalogue, peer_estimates, read_points, whichllm_estimates
+from score_peers import llmfit_catalogue, peer_estimates, whichllm_estimates
 from score_peers_llmfit import estimate
 
 from docs import MARK
+from reconciler.cli.commands.score import read_points
 from reconciler.domain.catalog import Catalogue
 from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.integrations.catalog.bundled import load_bundled

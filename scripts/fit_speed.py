@@ -23,14 +23,13 @@ import json
 import math
 import random
 import statistics
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from reconciler.formats.measured_file import FlawedPoints, MeasuredPoint, parse_points
+from reconciler.cli.commands.score import read_points
+from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.ranking.decode import CONSTANTS, SpeedConstants, backend_key, weights_read
 from reconciler.ranking.measured import Subject, subjects
@@ -379,16 +378,13 @@ def show_worst(held: Held, count: int) -> None:
 def main() -> None:
     """Reads the file, fits, reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measured", type=Path)
+    parser.add_argument("measured", metavar="MEASURED.json")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     parser.add_argument("--worst", type=int, default=0, help="print so many rows that are furthest off")
     parser.add_argument("--seed", type=int, default=SEED, help="of the five folds")
     parser.add_argument("--quick", action="store_true", help="one seed, no device or family left out")
     asked = parser.parse_args()
-    points = parse_points(json.loads(asked.measured.read_text()))
-    if isinstance(points, FlawedPoints):
-        sys.exit(f"{asked.measured}: {points.problems[0].path}: {points.problems[0].message}")
-    result, folds = report(points, asked.seed, quick=asked.quick)
+    result, folds = report(read_points(asked.measured), asked.seed, quick=asked.quick)
     if asked.json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
         return

@@ -20,8 +20,9 @@ from typing import Any
 
 from score_peers_llmfit import VERSION, Catalogue, estimate
 
+from reconciler.cli.commands.score import read_points
 from reconciler.domain.units import GIB
-from reconciler.formats.measured_file import FlawedPoints, MeasuredPoint, parse_points
+from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.ranking.quants import normalise
 
 HERE = Path(__file__).resolve().parent
@@ -116,13 +117,6 @@ def peer_estimates(points: tuple[MeasuredPoint, ...], whichllm: str, llmfit: str
         "whichllm, listed files": whichllm_estimates(listed, whichllm),
         "llmfit": llmfit_estimates(rows, counted, llmfit_catalogue(llmfit)),
     }
-
-
-def read_points(path: str) -> tuple[MeasuredPoint, ...]:
-    points = parse_points(json.loads(Path(path).read_text(encoding="utf-8")))
-    if isinstance(points, FlawedPoints):
-        sys.exit(f"{path}: {points.count} flaws; first: {points.problems[0].path} {points.problems[0].message}")
-    return points
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from reconciler.cli.wiring import BENCHMARKS_FILE
 from reconciler.domain.catalog import BenchmarkObservation
 from reconciler.errors import Refused
-from reconciler.formats.observation_file import Flawed, parse_observations
+from reconciler.formats.flaws import Flawed
+from reconciler.formats.observation_file import parse_observations
 
 
 def added_observations(data: Path) -> tuple[BenchmarkObservation, ...]:

@@ -7,16 +7,16 @@ left alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reconciler.errors import Problem
+from reconciler.formats.flaws import Flawed, problems_of
 
 ROW_LIMIT = 500_000
-_SHOWN = 20
 _WITH_PROMPT = 3
 """``tps_def`` of a file without ``tps_defs``: output tokens over wall time, a short prompt included."""
 
@@ -66,16 +66,6 @@ class MeasuredPoint:
     """Why the value is probably not what the row says."""
     with_prompt: bool = False
     """``decode_tps`` is output tokens over wall time, the prompt's time included."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlawedPoints:
-    """Why a file was refused: nothing of it is used."""
-
-    problems: tuple[Problem, ...]
-    """The first 20, each with its path, such as ``rows[3].mem_gb``."""
-    count: int
-    """How many there are in all."""
 
 
 def _number(value: object) -> object:
@@ -145,15 +135,15 @@ _REQUIRED = tuple(name for name, field in _Row.model_fields.items() if field.is_
 _COPIED = tuple(field.name for field in fields(MeasuredPoint) if field.name in _Row.model_fields)
 
 
-def parse_points(document: object) -> tuple[MeasuredPoint, ...] | FlawedPoints:
+def parse_points(document: object) -> tuple[MeasuredPoint, ...] | Flawed:
     """The points of one document, in its order; or its flaws."""
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as error:
-        return _flawed(list(_problems(error, "")))
+        return Flawed.of(list(problems_of(error)))
     wrong = list(_column_problems(parsed.columns))
     if wrong:
-        return _flawed(wrong)
+        return Flawed.of(wrong)
     points: list[MeasuredPoint] = []
     for number, row in enumerate(parsed.rows):
         found = _point(number, row, parsed)
@@ -161,11 +151,7 @@ def parse_points(document: object) -> tuple[MeasuredPoint, ...] | FlawedPoints:
             points.append(found)
         else:
             wrong += found
-    return _flawed(wrong) if wrong else tuple(points)
-
-
-def _flawed(problems: list[Problem]) -> FlawedPoints:
-    return FlawedPoints(tuple(problems[:_SHOWN]), len(problems))
+    return Flawed.of(wrong) if wrong else tuple(points)
 
 
 def _column_problems(columns: list[str]) -> Iterable[Problem]:
@@ -183,7 +169,7 @@ def _point(number: int, row: list[Any], document: _Document) -> MeasuredPoint | 
     try:
         read = _Row.model_validate(dict(zip(document.columns, row, strict=True)))
     except ValidationError as error:
-        return list(_problems(error, place))
+        return list(problems_of(error, place))
     values = {name: getattr(read, name) for name in _COPIED}
     return MeasuredPoint(**values, with_prompt=_includes_prompt(read.tps_def, document.tps_defs))
 
@@ -192,16 +178,3 @@ def _includes_prompt(definition: int | None, definitions: list[str] | None) -> b
     if definition is not None and definitions is not None and definition < len(definitions):
         return "wall time" in definitions[definition]
     return definition == _WITH_PROMPT
-
-
-def _problems(error: ValidationError, place: str) -> Iterable[Problem]:
-    for flaw in error.errors(include_url=False, include_context=False):
-        parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in flaw["loc"])
-        yield Problem(f"{place}{parts}".lstrip(".") or "document", _message(cast("Mapping[str, Any]", flaw)))
-
-
-def _message(flaw: Mapping[str, Any]) -> str:
-    """What was found and what is allowed; the value itself only where it is short."""
-    found = flaw["input"]
-    shown = f"; found {found!r}" if isinstance(found, str | int | float) and len(repr(found)) <= 60 else ""
-    return f"{flaw['msg']}{shown}"

@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from reconciler.domain.catalog import BenchmarkObservation, Catalogue, Evidence
 from reconciler.errors import Problem
+from reconciler.formats.flaws import Flawed, problems_of
 
 ROW_LIMIT = 500_000
-_SHOWN = 20
 _RANGES = {"0-100": (0.0, 100.0), "0-100 (lower is better)": (0.0, 100.0), "elo": (0.0, 10_000.0)}
 
 _Text = Annotated[str, Field(min_length=1, max_length=300)]
@@ -48,16 +48,6 @@ class _Document(_Strict):
     observations: Annotated[list[_Row], Field(max_length=ROW_LIMIT)]
 
 
-@dataclass(frozen=True, slots=True)
-class Flawed:
-    """Why a document was refused: nothing of it is used."""
-
-    problems: tuple[Problem, ...]
-    """The first 20, each with its path, such as ``observations[3].value``."""
-    count: int
-    """How many there are in all."""
-
-
 def parse_observations(document: object) -> tuple[BenchmarkObservation, ...] | Flawed:
     """The observations of one document, in its order; or its flaws. ``source`` and ``observedAt`` of the document
     stand in for rows without their own.
@@ -65,11 +55,10 @@ def parse_observations(document: object) -> tuple[BenchmarkObservation, ...] | F
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as error:
-        flaws = error.errors(include_url=False, include_context=False)
-        return Flawed(tuple(Problem(_path(flaw["loc"]), _message(flaw)) for flaw in flaws[:_SHOWN]), len(flaws))
+        return Flawed.of(list(problems_of(error)))
     problems = [problem for number, row in enumerate(parsed.observations) for problem in _gaps(number, row, parsed)]
     if problems:
-        return Flawed(tuple(problems[:_SHOWN]), len(problems))
+        return Flawed.of(problems)
     return tuple(_observation(row, parsed) for row in parsed.observations)
 
 
@@ -111,15 +100,3 @@ def _observation(row: _Row, document: _Document) -> BenchmarkObservation:
         release=row.release,
         variant=row.variant,
     )
-
-
-def _path(location: Iterable[str | int]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".") or "document"
-
-
-def _message(flaw: Mapping[str, Any]) -> str:
-    """What was found and what is allowed; the value itself only where it is short."""
-    found = flaw["input"]
-    shown = f"; found {found!r}" if isinstance(found, str | int | float) and len(repr(found)) <= 60 else ""
-    return f"{flaw['msg']}{shown}"

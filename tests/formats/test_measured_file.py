@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.formats.measured_file import FlawedPoints, MeasuredPoint, parse_points
+from reconciler.formats.flaws import Flawed
+from reconciler.formats.measured_file import MeasuredPoint, parse_points
 
 COLUMNS = ["id", "hardware", "model", "params_b"]
 ROW = ["a", "RTX 4090", "acme/alpha", 8]
@@ -22,7 +23,7 @@ def parse(columns=COLUMNS, rows=(ROW,), **more):
 
 def flaws(*args, **more) -> list[tuple[str, str]]:
     found = parse(*args, **more)
-    assert isinstance(found, FlawedPoints)
+    assert isinstance(found, Flawed)
     return [(problem.path, problem.message) for problem in found.problems]
 
 
@@ -72,13 +73,13 @@ def test_a_row_has_a_value_for_every_column():
 
 def test_every_flaw_is_counted_and_the_first_twenty_shown():
     found = parse(rows=[[*ROW[:3], None]] * 30)
-    assert isinstance(found, FlawedPoints)
+    assert isinstance(found, Flawed)
     assert (len(found.problems), found.count) == (20, 30)
 
 
 @pytest.mark.parametrize("document", [None, [], "points", {}, {"columns": 3, "rows": {}}, {"columns": [], "rows": []}])
 def test_what_is_no_table_is_refused(document):
-    assert isinstance(parse_points(document), FlawedPoints)
+    assert isinstance(parse_points(document), Flawed)
 
 
 def test_a_rate_over_wall_time_includes_the_prompt():
@@ -90,13 +91,13 @@ def test_a_rate_over_wall_time_includes_the_prompt():
 
 @given(anything)
 def test_any_document_gives_points_or_flaws(document):
-    assert isinstance(parse_points(document), tuple | FlawedPoints)
+    assert isinstance(parse_points(document), tuple | Flawed)
 
 
 @given(st.lists(anything, min_size=6, max_size=6))
 def test_any_row_gives_a_point_or_flaws(row):
     found = parse([*COLUMNS, "moe", "decode_tps"], [row])
-    assert isinstance(found, FlawedPoints) or (len(found) == 1 and found[0].params_b > 0)
+    assert isinstance(found, Flawed) or (len(found) == 1 and found[0].params_b > 0)
 
 
 def test_a_document_survives_being_written_and_read():

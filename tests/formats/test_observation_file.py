@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.catalog import BenchmarkObservation, Catalogue
-from reconciler.formats.observation_file import Flawed, parse_observations, with_observations
+from reconciler.formats.flaws import Flawed
+from reconciler.formats.observation_file import parse_observations, with_observations
 
 ROW = {"model": "Qwen/Qwen3-8B", "benchmark": "mmlu-pro", "value": 61}
 HEAD = {"formatVersion": 1, "source": "our lab", "observedAt": "2026-05-01"}

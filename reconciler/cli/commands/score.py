@@ -12,7 +12,8 @@ from typing import Any
 from reconciler.cli.outcome import print_json
 from reconciler.cli.views.score import Counted, score_text
 from reconciler.errors import UsageError
-from reconciler.formats.measured_file import FlawedPoints, MeasuredPoint, parse_points
+from reconciler.formats.flaws import Flawed
+from reconciler.formats.measured_file import MeasuredPoint, parse_points
 from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.ranking.scoring import GroupScore, ScoredRow, is_counted, score_speed
 from reconciler.ranking.scoring_memory import is_counted_for_memory, score_memory
@@ -81,16 +82,9 @@ def read_points(file: str) -> tuple[MeasuredPoint, ...]:
     """Every point of a file, or one error with everything that is wrong in it."""
     name = "standard input" if file == STDIN else file
     parsed = parse_points(_document(name, _text(file)))
-    if not isinstance(parsed, FlawedPoints):
-        return parsed
-    first = parsed.problems[0]
-    more = f" (and {parsed.count - 1} more)" if parsed.count > 1 else ""
-    raise UsageError(
-        f"{name}: {first.path}: {first.message}{more}",
-        code="points-invalid",
-        hint=_HINT,
-        details={"problems": [{"path": each.path, "message": each.message} for each in parsed.problems]},
-    )
+    if isinstance(parsed, Flawed):
+        raise UsageError(f"{name}: {parsed.summary}", code="points-invalid", hint=_HINT, details=parsed.details)
+    return parsed
 
 
 def _text(file: str) -> str:

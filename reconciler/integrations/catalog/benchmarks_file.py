@@ -10,7 +10,8 @@ from typing import Any
 
 from reconciler.domain.catalog import BenchmarkObservation
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
-from reconciler.formats.observation_file import Flawed, parse_observations
+from reconciler.formats.flaws import Flawed
+from reconciler.formats.observation_file import parse_observations
 from reconciler.formats.origin_sources import OriginSource, SourceAnswer, failed
 from reconciler.integrations.http import Http
 
@@ -32,7 +33,7 @@ async def read_benchmarks(source: str, *, http: Http) -> tuple[BenchmarkObservat
         raise Refused(f"{source} is larger than 64 MiB", code="benchmarks-invalid", hint="split it into several files")
     parsed = parse_observations(_json(source, raw))
     if isinstance(parsed, Flawed):
-        raise _refusal(source, parsed)
+        raise Refused(f"{source}: {parsed.summary}", code="benchmarks-invalid", hint=_HINT, details=parsed.details)
     return parsed
 
 
@@ -75,14 +76,3 @@ def _json(source: str, raw: bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise Refused(f"{source} is not JSON: {error}", code="benchmarks-invalid", hint=_HINT) from error
-
-
-def _refusal(source: str, flawed: Flawed) -> Refused:
-    first = flawed.problems[0]
-    more = f" (and {flawed.count - 1} more)" if flawed.count > 1 else ""
-    return Refused(
-        f"{source}: {first.path}: {first.message}{more}",
-        code="benchmarks-invalid",
-        hint=_HINT,
-        details={"problems": [{"path": each.path, "message": each.message} for each in flawed.problems]},
-    )
