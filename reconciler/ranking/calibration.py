@@ -31,6 +31,8 @@ from reconciler.ranking.speed import estimate_speed
 LOWEST, HIGHEST = 0.4, 2.5
 """Bounds of the factor: beyond them the measurement or the detection is wrong, not the formula."""
 SMALL_WEIGHTS = 2_000_000_000
+_SLOWEST, _FASTEST = 1e-9, 1e9
+"""Tokens a second between which a measurement is one, as an estimate is: beyond them ratios are no numbers."""
 _PRIOR = 0.5
 _OTHER_MIXTURE, _OTHER_OFFLOAD = 0.3, 0.25
 _SMALL_FOR_BIG, _BIG_FOR_SMALL = 0.15, 0.4
@@ -136,7 +138,7 @@ UNCALIBRATED = Calibration()
 
 
 def _is_usable(one: Measurement) -> bool:
-    return math.isfinite(one.decode_tokens_per_second) and one.decode_tokens_per_second > 0
+    return _SLOWEST < one.decode_tokens_per_second < _FASTEST
 
 
 def _by_build(measurements: Iterable[Measurement], runtime: str | None) -> dict[_Build, Measurement]:

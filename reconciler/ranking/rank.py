@@ -17,17 +17,20 @@ from typing import overload
 
 from reconciler.domain.catalog import Build, CatalogModel, Catalogue, Repository
 from reconciler.domain.estimate import Assessment, Candidate, MemoryEstimate, Requirement
-from reconciler.domain.hardware import Hardware
+from reconciler.domain.hardware import Confidence, Hardware
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import Installable, installables
 from reconciler.ranking.memory import MemoryModel, memory_model
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quality import EvidenceIndex, ModelQuality
 from reconciler.ranking.quants import Quant, normalise
-from reconciler.ranking.score import scale_score, score_factor
-from reconciler.ranking.speed import SpeedModel, speed_model
+from reconciler.ranking.score import READING_SPEED, scale_score, score_factor
+from reconciler.ranking.speed import SpeedModel, machine_confidence, speed_model
 
-__all__ = ["EvidenceIndex", "OrderKey", "Ranking", "assess", "assess_longest", "order_key", "rank", "rank_models"]
+__all__ = [
+    "EvidenceIndex", "ModelNumbers", "Numbers", "OrderKey", "Ranking", "assess", "assess_longest", "numbers_for",
+    "order_key", "rank", "rank_models",
+]  # fmt: skip
 
 _SCORE_DIGITS = 1
 _UNFIT = -1.0
@@ -62,7 +65,7 @@ def assess(
     """
     if evidence.today != today:
         evidence = evidence.on(today)
-    return _shared(requirement, hardware, evidence, calibration).assess(candidate)
+    return numbers_for(requirement, hardware, evidence, calibration).assess(candidate)
 
 
 def assess_longest(
@@ -88,7 +91,7 @@ def assess_longest(
     """
     if evidence.today != today:
         evidence = evidence.on(today)
-    return _shared(least, hardware, evidence, calibration).assess_longest(candidate)
+    return numbers_for(least, hardware, evidence, calibration).assess_longest(candidate)
 
 
 def longest_context(model: CatalogModel, memory: MemoryEstimate, least: int) -> int:
@@ -103,12 +106,14 @@ def longest_context(model: CatalogModel, memory: MemoryEstimate, least: int) -> 
     return max(least, own if fitting >= own else fitting - fitting % CONTEXT_STEP)
 
 
-class _OfModel:
-    """What the quants of one model share on one machine for one requirement."""
+class ModelNumbers:
+    """What the quants of one model share on one machine for one requirement; and its builds compared by as few numbers
+    as a comparison needs.
+    """
 
     __slots__ = ("_ceilings", "_speed", "memory", "model", "quality", "room", "shared")
 
-    def __init__(self, model: CatalogModel, shared: _Shared, *, quality: ModelQuality | None = None) -> None:
+    def __init__(self, model: CatalogModel, shared: Numbers, *, quality: ModelQuality | None = None) -> None:
         self.model = model
         self.shared = shared
         self.memory: MemoryModel = memory_model(model, shared.requirement, shared.hardware)
@@ -137,13 +142,14 @@ class _OfModel:
         return self.shared.numbers(Candidate(self.model, *installable), self)
 
     def fits(self, build: Build) -> bool:
+        """``assess``'s ``fits``."""
         return self.memory.weights(build) <= self.room and _knows_weights(self.model, build)
 
     def ceilings(self, builds: Iterable[Installable]) -> list[float]:
         """No less than the score of each build as the order reads it; below 0 where it does not fit.
 
-        A score is at most its quality's with the evidence's confidence applied: speed only takes from it. Of one quant
-        it is the same for every repository.
+        A score is at most its quality's with the evidence's confidence applied, and the best that the machine allows in
+        a speed: speed only takes from it. Of one quant it is the same for every repository.
         """
         of_quant, room = self._ceilings, self.room
         return [
@@ -156,8 +162,15 @@ class _OfModel:
     def _ceiling(self, name: str) -> float:
         quant = normalise(name)
         quality = self.quality or self.quality_at(quant)
-        found = self._ceilings[name] = round(quality.score_at(quant) * quality.multiplier, _SCORE_DIGITS)
+        most = quality.score_at(quant) * score_factor(self.shared.surest, READING_SPEED, quality.multiplier)
+        found = self._ceilings[name] = round(most, _SCORE_DIGITS)
         return found
+
+    def tokens_per_second(self, repository: Repository, build: Build) -> float:
+        """``assess``'s ``speed.tokens_per_second``."""
+        if self.shared.calibration.measurements:
+            return self.assess((repository, build)).speed.tokens_per_second
+        return self.speed.pace(build, self.memory.weights(build), self.memory.total(build))[0]
 
     def standing(self, build: Build) -> _Standing:
         """The numbers that the order reads first, of an assessment that nobody corrects by what was measured."""
@@ -181,8 +194,8 @@ class _OfModel:
         return _key(standing, Candidate(self.model, repository, build))
 
 
-class _Shared:
-    """One requirement on one machine, with what the candidates assessed so far share."""
+class Numbers:
+    """One requirement on one machine, with what the candidates looked at so far share."""
 
     def __init__(
         self, requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex, calibration: Calibration
@@ -192,13 +205,15 @@ class _Shared:
         self.evidence = evidence
         self.calibration = calibration
         self.capacity = hardware.capacity_bytes
-        self._models: dict[int, _OfModel] = {}
+        self.surest: Confidence = "high" if calibration.measurements else machine_confidence(hardware)
+        """No speed here is surer; a measurement may raise it."""
+        self._models: dict[int, ModelNumbers] = {}
 
-    def of(self, model: CatalogModel) -> _OfModel:
+    def of(self, model: CatalogModel) -> ModelNumbers:
         """By identity: comparing whole models would cost more than assessing them."""
         found = self._models.get(id(model))
         if found is None:
-            found = self._models[id(model)] = _OfModel(model, self)
+            found = self._models[id(model)] = ModelNumbers(model, self)
         return found
 
     def assess(self, candidate: Candidate) -> Assessment:
@@ -212,12 +227,12 @@ class _Shared:
         if context == least:
             return least, found
         requirement = replace(self.requirement, context=context)
-        longer = _OfModel(
-            candidate.model, _Shared(requirement, self.hardware, self.evidence, self.calibration), quality=of.quality
+        longer = ModelNumbers(
+            candidate.model, Numbers(requirement, self.hardware, self.evidence, self.calibration), quality=of.quality
         )
         return context, longer.shared.numbers(candidate, longer)
 
-    def numbers(self, candidate: Candidate, of: _OfModel) -> Assessment:
+    def numbers(self, candidate: Candidate, of: ModelNumbers) -> Assessment:
         """One build of a model."""
         build = candidate.build
         quant = normalise(build.quant)
@@ -229,14 +244,16 @@ class _Shared:
         return Assessment(candidate, memory, speed, quality, fits, score.score, score.low, score.high)
 
 
-def _shared(requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex, calibration: Calibration) -> _Shared:
+def numbers_for(
+    requirement: Requirement, hardware: Hardware, evidence: EvidenceIndex, calibration: Calibration = UNCALIBRATED
+) -> Numbers:
     """The one for this requirement and machine, kept with the evidence; it holds both, so their ids stay theirs."""
     key = (requirement, id(hardware), id(calibration))
     found = evidence.kept.get(key)
-    if not isinstance(found, _Shared):
+    if not isinstance(found, Numbers):
         if len(evidence.kept) >= _MOST_KEPT:
             evidence.kept.clear()
-        found = evidence.kept[key] = _Shared(requirement, hardware, evidence, calibration)
+        found = evidence.kept[key] = Numbers(requirement, hardware, evidence, calibration)
     return found
 
 
@@ -274,7 +291,7 @@ class _Lot:
 
     __slots__ = ("builds", "of")
 
-    def __init__(self, of: _OfModel, builds: Sequence[Installable]) -> None:
+    def __init__(self, of: ModelNumbers, builds: Sequence[Installable]) -> None:
         self.of = of
         self.builds = builds
 
@@ -313,7 +330,7 @@ class _Lot:
                 yield key, of, (repository, build)
 
 
-_Placed = tuple[OrderKey, _OfModel, Installable]
+_Placed = tuple[OrderKey, ModelNumbers, Installable]
 """A build, of its model, with its place in the order."""
 
 
@@ -386,7 +403,7 @@ def rank(
     The order of ``candidates`` and of the catalogue does not matter. With ``limit`` only the first so many are given,
     the same as without, in a fraction of the time: what cannot come that far by its quality alone is not placed.
     """
-    shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
+    shared = Numbers(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
     lots = [_Lot(shared.of(model), builds) for model, builds in _by_model(candidates, requirement)]
     if limit is not None:
         return Ranking(_first(lots, limit))
@@ -421,7 +438,7 @@ def rank_models(
     The same as the first of each model in ``rank(candidates(catalogue), …)``. All quants of all repositories are
     looked at; those that their quality alone keeps from being their model's best are not placed.
     """
-    shared = _Shared(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
+    shared = Numbers(requirement, hardware, EvidenceIndex.of(catalogue, today), calibration)
     serving = (model for model in catalogue.models if model_serves(model, requirement.profile))
     lots = (_Lot(shared.of(model), builds) for model in serving if (builds := list(installables(model))))
     if limit is not None:

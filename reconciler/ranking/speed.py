@@ -221,7 +221,7 @@ def _machine(hardware: Hardware, runner: Runner, constants: SpeedConstants) -> M
     cpu, ram_gbps = constants.backends["cpu"], hardware.ram_bandwidth_gbps
     return Machine(
         parts, Part(cpu, ram_gbps * 1e9 * cpu.efficiency, 1.0, _operations(cpu, ram_gbps)), accelerators,
-        max(accelerators, ram) if hardware.is_unified else accelerators + ram, _machine_confidence(hardware),
+        max(accelerators, ram) if hardware.is_unified else accelerators + ram, machine_confidence(hardware),
         _machine_width(hardware, constants),
     )  # fmt: skip
 
@@ -257,7 +257,8 @@ def _model_width(model: CatalogModel, machine: Machine, constants: SpeedConstant
     return math.pow(usual, machine.parts[0].backend.spread)
 
 
-def _machine_confidence(hardware: Hardware) -> Confidence:
+def machine_confidence(hardware: Hardware) -> Confidence:
+    """The best that an estimate on this machine has."""
     if not hardware.devices or hardware.platform == "intel":
         return "low"
     return "medium" if any(device.bandwidth_source == "assumed" for device in hardware.devices) else "high"

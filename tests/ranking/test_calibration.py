@@ -198,7 +198,7 @@ def test_an_outlier_is_bounded() -> None:
 
 
 def test_a_measurement_without_a_speed_is_nothing() -> None:
-    for speed in (0.0, -1.0, math.nan, math.inf):
+    for speed in (0.0, -1.0, math.nan, math.inf, 5e-324, 1e-300, 1e300):
         assert Calibration.of([measured(candidate(), decode_tokens_per_second=speed)], MODELS, GPU) is UNCALIBRATED
 
 

@@ -134,6 +134,15 @@ def test_every_speed_is_a_finite_number_within_its_interval(of, quant, requireme
     assert 0 <= estimate.offloaded <= 1
 
 
+@pytest.mark.parametrize("platform", ["macos", "nvidia", "amd", "intel"])
+@pytest.mark.parametrize("gbps", [0.0, 5e-324, 1e-300, 1e300, math.inf])
+def test_no_bandwidth_is_too_little_or_too_much_to_answer(platform, gbps):
+    found = speed(machine(platform, vram=64, gbps=gbps, ram=64), billions=8)
+    assert 0 <= found.low <= found.tokens_per_second <= found.high < math.inf
+    assert found.tokens_per_second == 0 or gbps > 1
+    assert math.isfinite(found.effective_bandwidth_gbps)
+
+
 def test_a_prompt_takes_time_before_the_first_token():
     short, long = (speed(RTX_4090, billions=8, architecture=LLAMA_8B, context=context) for context in (2048, 32768))
     assert short.prefill_tokens_per_second > long.prefill_tokens_per_second > 10 * long.tokens_per_second
