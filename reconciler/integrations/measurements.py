@@ -5,9 +5,7 @@ One file for all machines, because a home directory may be: each measurement nam
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Literal
 
 from pydantic import ValidationError
@@ -16,6 +14,7 @@ from reconciler.domain.document import Frozen
 from reconciler.domain.measurement import Measurement, Measurements, newest
 from reconciler.errors import RecordError
 from reconciler.integrations.lock import hold_lock
+from reconciler.integrations.replace_file import replace_file
 from reconciler.ports import Clock
 
 LOCK_SECONDS = 10.0
@@ -94,14 +93,4 @@ class MeasurementFile:
 
     def _write(self, measurements: tuple[Measurement, ...]) -> None:
         text = _Kept(measurements=measurements).model_dump_json(indent=1) + "\n"
-        folder = self._path.parent
-        with NamedTemporaryFile("w", dir=folder, prefix="measurements.tmp-", delete=False, encoding="utf-8") as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.replace(self._path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        replace_file(self._path, text.encode(), temporary="measurements.tmp-")

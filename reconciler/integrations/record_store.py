@@ -11,7 +11,6 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from pydantic import ValidationError
 
@@ -19,6 +18,7 @@ from reconciler.domain.record import Record
 from reconciler.errors import RecordConflict, RecordError, RecordUnreadable
 from reconciler.integrations.journal import Journal
 from reconciler.integrations.lock import hold_lock
+from reconciler.integrations.replace_file import replace_file
 from reconciler.ports import Clock
 
 _TEMPORARY = "record.json.tmp-"
@@ -81,16 +81,7 @@ class FileRecordStore:
             yield
 
     def _write(self, text: str) -> None:
-        with NamedTemporaryFile("w", dir=self._folder, prefix=_TEMPORARY, delete=False, encoding="utf-8") as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.replace(self.path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        replace_file(self.path, text.encode(), temporary=_TEMPORARY)
         _flush_folder(self._folder)
 
     def _parsed(self, raw: bytes) -> Record:

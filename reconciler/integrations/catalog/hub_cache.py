@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reconciler.integrations.replace_file import replace_file
 from reconciler.ports import Clock
 
 VERSION = 1
@@ -97,7 +96,7 @@ class HubCache:
         text = json.dumps({"version": VERSION, "entries": self._entries}, ensure_ascii=False, indent=1)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self._path, text.encode())
+            replace_file(self._path, text.encode(), temporary=f"{self._path.name}.tmp-")
         except OSError as error:
             self._warn(f"cache write failed: {error.strerror or error}")
 
@@ -129,17 +128,3 @@ def _is_entry(row: object) -> bool:
         return False
     stored = row.get("storedAt")
     return isinstance(stored, int | float) and not isinstance(stored, bool) and 0 <= stored <= _LATEST_MS
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """All of it or nothing: two writers at once leave one whole file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -10,7 +10,6 @@ import difflib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from reconciler.errors import DesiredStateError, UsageError
 from reconciler.integrations.files.desired_file import read_desired
 from reconciler.integrations.files.yaml_positions import KeyPath, load_yaml
 from reconciler.integrations.files.yaml_splice import YamlText
+from reconciler.integrations.replace_file import replace_file
 
 Root = dict[str, Any]
 
@@ -221,17 +221,7 @@ def write_atomically(path: Path, text: str) -> None:
     real = path.resolve()
     try:
         mode = real.stat().st_mode & 0o777 if real.exists() else 0o644
-        handle, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(mode)
-            Path(name).replace(real)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(real, text.encode(), temporary=f".{real.name}.", mode=mode)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DesiredStateError(f"{path} cannot be written: {reason}", file=str(path)) from None
