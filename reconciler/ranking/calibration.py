@@ -31,8 +31,8 @@ from reconciler.ranking.speed import estimate_speed
 LOWEST, HIGHEST = 0.4, 2.5
 """Bounds of the factor: beyond them the measurement or the detection is wrong, not the formula."""
 SMALL_WEIGHTS = 2_000_000_000
-_SLOWEST, _FASTEST = 1e-9, 1e9
-"""Tokens a second between which a measurement is one, as an estimate is: beyond them ratios are no numbers."""
+_SLOWEST, _FASTEST = 1e-30, 1e30
+"""Tokens a second between which a measurement is one: beyond them its ratios are no finite numbers."""
 _PRIOR = 0.5
 _OTHER_MIXTURE, _OTHER_OFFLOAD = 0.3, 0.25
 _SMALL_FOR_BIG, _BIG_FOR_SMALL = 0.15, 0.4
