@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,14 @@ from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.ranking.kv_cache import kv_bytes
 from reconciler.ranking.measured import Subject, subjects
 from reconciler.ranking.memory import estimate_memory
-from reconciler.ranking.scoring import ScoredRow
+from reconciler.ranking.scoring import Accuracy, Groups, ScoredRow
 from reconciler.ranking.scoring_memory import (
     INTERVAL,
     LONG_CONTEXT,
+    MEMORY_GROUPS,
     MemoryInterval,
     device_gib,
     is_counted_for_memory,
-    memory_score,
     scored_memory,
 )
 
@@ -42,7 +42,7 @@ GOLDEN = (
 """Model, context, and KiB per token by its published dimensions: 2 × layers × heads × head size × 2 bytes, the 16 full
 layers of 64, the latent row of 576 values × 61 layers, 10 of 62 layers beyond a window of 1,024."""
 NOTES = {"Qwen/Qwen3.6-27B": ", 16 full layers of 64", "deepseek-ai/DeepSeek-V3": ", latent attention"}
-GROUPS: tuple[tuple[str, Callable[[MeasuredPoint], bool]], ...] = (
+GROUPS: Groups = (
     ("all", lambda _: True),
     ("up to 32k", lambda point: (point.ctx_alloc or 0) <= LONG_CONTEXT),
     ("over 32k", lambda point: (point.ctx_alloc or 0) > LONG_CONTEXT),
@@ -262,7 +262,7 @@ def interval_part(rows: Sequence[Peak]) -> str:
         held += [(s.point, scored_memory(s, without)) for s in subjects_ if s.point.hardware == device]
     lines = ["| interval | rows | covers | upper : lower |", "|---|--:|--:|--:|"]
     for title, pairs in (("as it ships", scored), ("derived without the device", held)):
-        for name, group in memory_score(pairs).groups:
+        for name, group in Accuracy.of(pairs, MEMORY_GROUPS).groups:
             if group.n:
                 lines.append(f"| {title}, {name} | {group.n} | {group.coverage80:.0%} | {group.width80:.2f} |")
     whole = derived(scored)

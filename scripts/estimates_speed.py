@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,19 +13,18 @@ from typing import Any
 from reconciler.domain.catalog import Catalogue
 from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.ranking.measured import platform_of, subjects
-from reconciler.ranking.scoring import SPEED_GROUPS, GroupScore, ScoredRow, is_counted
+from reconciler.ranking.scoring import SPEED_GROUPS, Groups, GroupScore, ScoredRow, is_counted
 
-Belongs = Callable[[MeasuredPoint], bool]
 GOALS = {"all": 0.10, "dense": 0.09, "moe": 0.17, "under_2b": 0.16}
 COVERAGE = {"all": (0.75, 0.88), "moe": (0.65, 1.0)}
 WIDTH = 1.9
 FEW = 20
 """Groups with fewer rows are shown, not judged."""
 WHICHLLM_RANGE = (0.6, 1.6)
-PLATFORMS: tuple[tuple[str, Belongs], ...] = tuple(
+PLATFORMS: Groups = tuple(
     (name, lambda point, name=name: platform_of(point) == name) for name in ("nvidia", "amd", "macos", "intel")
 )
-DETAILS: tuple[tuple[str, Belongs], ...] = (
+DETAILS: Groups = (
     *SPEED_GROUPS,
     ("dense, 2 to 9 B", lambda point: not point.moe and 2 <= point.params_b < 9),
     ("dense, 9 B and more", lambda point: not point.moe and point.params_b >= 9),
@@ -82,7 +81,7 @@ class Compared:
         return self.ours.n >= FEW
 
 
-def compared(rows: Sequence[Timed], groups: Sequence[tuple[str, Belongs]]) -> list[Compared]:
+def compared(rows: Sequence[Timed], groups: Groups) -> list[Compared]:
     """The groups that have rows; whichllm's is the kinder of the ways it is asked."""
     found = []
     for name, belongs in groups:

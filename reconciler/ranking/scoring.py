@@ -79,21 +79,33 @@ class GroupScore:
         )
 
 
+Groups = tuple[tuple[str, Callable[[MeasuredPoint], bool]], ...]
+"""Names of groups, each with whether a point belongs to it."""
+
+
 @dataclass(frozen=True, slots=True)
-class SpeedScore:
-    """Decode speed on every counted row, in all and by kind of model."""
+class Accuracy:
+    """How well the estimates of one quantity hold, on every counted row and by group."""
 
     groups: tuple[tuple[str, GroupScore], ...]
-    """``all`` · ``dense`` · ``moe`` · ``under_2b``, in this order."""
+    """In the order of the groups that were asked for; ``all`` is the first."""
     rows: tuple[ScoredRow, ...]
     """In the order of the points."""
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[MeasuredPoint, ScoredRow]], groups: Groups) -> Accuracy:
+        """Of these rows, each with its point."""
+        return cls(
+            tuple((name, GroupScore.of([row for point, row in rows if belongs(point)])) for name, belongs in groups),
+            tuple(row for _, row in rows),
+        )
 
     def group(self, name: str) -> GroupScore:
         """The group of that name."""
         return dict(self.groups)[name]
 
 
-SPEED_GROUPS: tuple[tuple[str, Callable[[MeasuredPoint], bool]], ...] = (
+SPEED_GROUPS: Groups = (
     ("all", lambda _: True),
     ("dense", lambda point: not point.moe),
     ("moe", lambda point: point.moe),
@@ -158,7 +170,7 @@ def _with_room(hardware: Hardware, total: int) -> Hardware:
 
 def score_speed(
     points: Iterable[MeasuredPoint], catalogue: Catalogue, constants: SpeedConstants = CONSTANTS
-) -> SpeedScore:
+) -> Accuracy:
     """The ranking's own speed estimates against what was measured, over every counted point.
 
     Args:
@@ -170,13 +182,9 @@ def score_speed(
     return speed_score([(subject, SpeedQuestion.of(subject).estimate(constants)) for subject in counted])
 
 
-def speed_score(estimated: Sequence[tuple[Subject, SpeedEstimate]]) -> SpeedScore:
-    """Estimates that somebody else made for these subjects, in groups."""
-    rows = [(subject.point, scored(subject, speed)) for subject, speed in estimated]
-    groups = tuple(
-        (name, GroupScore.of([row for point, row in rows if belongs(point)])) for name, belongs in SPEED_GROUPS
-    )
-    return SpeedScore(groups, tuple(row for _, row in rows))
+def speed_score(estimated: Sequence[tuple[Subject, SpeedEstimate]]) -> Accuracy:
+    """Estimates that somebody else made for these subjects, in groups; rows in tokens a second."""
+    return Accuracy.of([(subject.point, scored(subject, speed)) for subject, speed in estimated], SPEED_GROUPS)
 
 
 def scored(subject: Subject, speed: SpeedEstimate) -> ScoredRow:

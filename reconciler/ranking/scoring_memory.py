@@ -8,7 +8,7 @@ lies elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.domain.catalog import Catalogue
@@ -16,7 +16,7 @@ from reconciler.domain.units import GIB
 from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.ranking.measured import Subject, subjects
 from reconciler.ranking.memory import estimate_memory
-from reconciler.ranking.scoring import GroupScore, ScoredRow
+from reconciler.ranking.scoring import Accuracy, Groups, ScoredRow
 
 LONG_CONTEXT = 32_768
 """Tokens; above it the cache, not the weights, decides who estimates well."""
@@ -46,21 +46,7 @@ INTERVAL = MemoryInterval()
 covers devices that it was not derived from stands in docs/estimates.md."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryScore:
-    """Peak memory on every counted row, in all and at long context."""
-
-    groups: tuple[tuple[str, GroupScore], ...]
-    """``all`` · ``over_32k``, in this order."""
-    rows: tuple[ScoredRow, ...]
-    """In GiB, in the order of the points."""
-
-    def group(self, name: str) -> GroupScore:
-        """The group of that name."""
-        return dict(self.groups)[name]
-
-
-MEMORY_GROUPS: tuple[tuple[str, Callable[[MeasuredPoint], bool]], ...] = (
+MEMORY_GROUPS: Groups = (
     ("all", lambda _: True),
     ("over_32k", lambda point: (point.ctx_alloc or 0) > LONG_CONTEXT),
 )
@@ -74,23 +60,15 @@ def is_counted_for_memory(point: MeasuredPoint) -> bool:
     return known and point.bw_gbps is not None and not point.likely_spill
 
 
-def score_memory(points: Iterable[MeasuredPoint], catalogue: Catalogue) -> MemoryScore:
-    """The ranking's own memory estimates against what devices showed, over every counted point.
+def score_memory(points: Iterable[MeasuredPoint], catalogue: Catalogue) -> Accuracy:
+    """The ranking's own memory estimates against what devices showed, over every counted point, in GiB.
 
     Args:
         points: any; those that do not count are passed over.
         catalogue: where the models' dimensions and the sizes of their files come from.
     """
     counted = [subject for subject in subjects(points, catalogue) if is_counted_for_memory(subject.point)]
-    return memory_score([(subject.point, scored_memory(subject)) for subject in counted])
-
-
-def memory_score(rows: Sequence[tuple[MeasuredPoint, ScoredRow]]) -> MemoryScore:
-    """Rows that are scored already, in groups."""
-    groups = tuple(
-        (name, GroupScore.of([row for point, row in rows if belongs(point)])) for name, belongs in MEMORY_GROUPS
-    )
-    return MemoryScore(groups, tuple(row for _, row in rows))
+    return Accuracy.of([(subject.point, scored_memory(subject)) for subject in counted], MEMORY_GROUPS)
 
 
 def scored_memory(subject: Subject, interval: MemoryInterval = INTERVAL) -> ScoredRow:

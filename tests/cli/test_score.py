@@ -84,13 +84,12 @@ def test_a_person_reads_two_tables(line: Line) -> None:
 
 def test_how_the_figures_are_shown(line: Line, snapshot: Any) -> None:
     from reconciler.cli.views.score import Counted, score_text
-    from reconciler.ranking.scoring import GroupScore, ScoredRow, SpeedScore
-    from reconciler.ranking.scoring_memory import MemoryScore
+    from reconciler.ranking.scoring import Accuracy, GroupScore, ScoredRow
 
     row = ScoredRow("lm:cmq50shlu004bpf011", 104.25, 80.0, 130.0, 110.0)
     one, none = GroupScore(1, 0.0523, 0.948, 1.0, 1.625), GroupScore(0, None, None, None, None)
-    speed = SpeedScore((("all", one), ("dense", one), ("moe", none), ("under_2b", none)), (row,))
-    memory = MemoryScore((("all", GroupScore(12, 0.1, 1.0, 0.75, float("inf"))), ("over_32k", none)), (row,))
+    speed = Accuracy((("all", one), ("dense", one), ("moe", none), ("under_2b", none)), (row,))
+    memory = Accuracy((("all", GroupScore(12, 0.1, 1.0, 0.75, float("inf"))), ("over_32k", none)), (row,))
     of = Counted(points=16, speed=1, memory=12, spilled=2, without_bandwidth=1, not_timed=12)
     assert score_text(speed, memory, of, with_rows=True) == snapshot
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
-from reconciler.ranking.scoring import GroupScore, ScoredRow, SpeedScore
-from reconciler.ranking.scoring_memory import MemoryScore
+from reconciler.ranking.scoring import Accuracy, GroupScore, ScoredRow
 
 _HEAD = ["rows", "median error", "bias", "80 % interval covers", "upper : lower"]
 _ROW_HEAD = ["measured", "estimate", "low", "high", "estimate : measured"]
@@ -30,7 +29,7 @@ class Counted:
     not_timed: int
 
 
-def score_text(speed: SpeedScore, memory: MemoryScore, of: Counted, *, with_rows: bool) -> str:
+def score_text(speed: Accuracy, memory: Accuracy, of: Counted, *, with_rows: bool) -> str:
     """Both tables; with rows also every estimate, speed in tokens a second and memory in GiB."""
     lines = [
         f"{of.speed} of {counted(of.points, 'point')} count for speed, {of.memory} for memory{_left_out(of)}",
