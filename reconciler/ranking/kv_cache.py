@@ -1,4 +1,4 @@
-"""What the attention cache takes, by the model's real architecture: what its tokens need, and what is allocated.
+"""What the attention cache takes, by the model's real architecture: what its tokens need, and the steps it grows by.
 
 Source:
     llama.cpp at b10434 (its log lines compared in tests/e2e/test_memory_real.py) and b10605 (read):
@@ -63,11 +63,6 @@ class KvShape:
     def window_cells(self, sequences: int = 1) -> int:
         """Cells a window layer is given at most: those of ``sequences`` that share it, and the tokens in flight."""
         return padded(self.window * sequences + UBATCH) if self.window_elements else 0
-
-    def allocated(self, cells: int, window_cells: int) -> float:
-        """Values there is room for, with so many cells for the context and for the window."""
-        kept = self.full_elements * cells + self.window_elements * min(cells, window_cells)
-        return kept + sum(each * padded(-(-cells // ratio)) for ratio, each in self.compressed)
 
 
 def _layers_with_cache(layers: int, attention: Attention | None) -> tuple[int, int]:
@@ -195,7 +190,7 @@ def kv_bytes(architecture: Architecture, context: int, kv_cache: KvCache = "f16"
 
     Keys and values of every layer that keeps them: grouped heads, an explicit head size, layers that keep a window
     only, one compressed row per token with latent attention, nothing in layers that share another's cache. Recurrent
-    state is not in it (``KvShape.state_bytes``), nor what an allocation rounds up (``kv_allocated_bytes``).
+    state is not in it (``KvShape.state_bytes``), nor what an allocation rounds up (``MemoryModel``).
 
     Args:
         architecture: dimensions of the model.
@@ -210,33 +205,3 @@ def kv_bytes(architecture: Architecture, context: int, kv_cache: KvCache = "f16"
     if shape is None:
         return None
     return Bytes(math.ceil(shape.elements(max(0, context)) * ELEMENT_BYTES[kv_cache] * max(1, parallel)))
-
-
-def kv_allocated_bytes(
-    architecture: Architecture,
-    context: int,
-    kv_cache: KvCache = "f16",
-    parallel: int = 1,
-    *,
-    unified: bool = False,
-) -> Bytes | None:
-    """Memory that llama.cpp allocates for the attention cache: the sizes it logs as ``llama_kv_cache: size``.
-
-    The context is rounded up to whole cells, and a window layer has room for the tokens in flight beside its window.
-
-    Args:
-        architecture: dimensions of the model.
-        context: tokens of one sequence; of all together where they are unified.
-        kv_cache: type of the cached values.
-        parallel: sequences (``--parallel``).
-        unified: the sequences share one context (``--kv-unified``).
-
-    Returns:
-        Bytes; None where the dimensions are not known.
-    """
-    shape = kv_shape(architecture)
-    if shape is None:
-        return None
-    sequences = max(1, parallel)
-    values = shape.allocated(padded(max(1, context)), shape.window_cells(sequences if unified else 1))
-    return Bytes(math.ceil(values * ELEMENT_BYTES[kv_cache] * (1 if unified else sequences)))

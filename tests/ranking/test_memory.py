@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reconciler.domain.catalog import Architecture, Attention, Build
 from reconciler.domain.estimate import Requirement
 from reconciler.domain.units import GIB, Bytes
-from reconciler.ranking.kv_cache import CELL_PADDING, kv_allocated_bytes
+from reconciler.ranking.kv_cache import CELL_PADDING
 from reconciler.ranking.memory import estimate_memory
 from tests.ranking.made import LLAMA_8B, M3_MAX, RTX_4090, machine, model
 from tests.ranking.test_kv_cache import GEMMA_3_27B, QWEN_3_6_27B, architectures
@@ -156,8 +156,13 @@ def test_sequences_may_share_one_context_but_each_has_its_state():
 def test_windows_of_sequences_that_share_a_context_are_side_by_side():
     """llama-server plans 2560 cells for four windows of 512 and the tokens in flight."""
     gemma = Architecture("gemma3", 6, 256, 4, 2, 64, 512, attention=Attention("swa", 1, 5, window=512))
-    assert kv_allocated_bytes(gemma, 5000, parallel=4, unified=True) == 2 * 2 * 64 * 2 * (5120 + 5 * 2560)
-    assert kv_allocated_bytes(gemma, 2000, parallel=3) == 3 * 2 * 2 * 64 * 2 * (2048 + 5 * 1024)
+    of = model(architecture=gemma)
+    shared, apart = (
+        estimate_memory(of, of.repositories[0].builds[0], asked, RTX_4090).kv_bytes
+        for asked in (Requirement(context=5000, parallel=4, kv_unified=True), Requirement(context=2000, parallel=3))
+    )
+    assert shared == 2 * 2 * 64 * 2 * (5120 + 5 * 2560)
+    assert apart == 3 * 2 * 2 * 64 * 2 * (2048 + 5 * 1024)
 
 
 def test_what_a_stated_width_gives_is_near_what_the_weights_leave_for_it():
