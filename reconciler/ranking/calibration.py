@@ -38,7 +38,15 @@ _OTHER_MIXTURE, _OTHER_OFFLOAD = 0.3, 0.25
 _SMALL_FOR_BIG, _BIG_FOR_SMALL = 0.15, 0.4
 _ENOUGH = 0.9
 """Summed weight from which the confidence rises one step: one measurement of the very kind."""
+_NARROWED = 0.4
+"""Share of an interval's width that many measurements of its kind take off; one of them takes half of that."""
 _LEAST_WIDTH, _LEAST_MEASURED = math.log(1.10), math.log(1.03)
+_CARRIED, _OTHER_REPOSITORY, _OTHER_PLACE = 0.25, math.log(1.05), math.log(1.3)
+"""What makes the interval of a measured build wider: per unit of the logarithm that its depth is carried over; that
+another repository's files were measured; that it spills at one depth and not at the other."""
+_TO_80_PERCENT = 1.4826 * 1.28
+"""From a median absolute deviation to half an 80 % interval: it is 1 / 1.4826 of a normal's standard deviation, 1.28 of
+which hold 80 %."""
 _BETTER: Mapping[Confidence, Confidence] = {"low": "medium", "medium": "high", "high": "high"}
 
 _Build = tuple[str, str]
@@ -200,8 +208,7 @@ def _correction(kind: Kind, ratios: tuple[tuple[Kind, float, float], ...]) -> Co
     middle = _weighted_median(weighed)
     off = sorted((abs(ratio - middle), weight) for ratio, weight in weighed)
     factor = math.exp(_within(middle, math.log(LOWEST), math.log(HIGHEST)) * total / (total + _PRIOR))
-    # 1.4826 × the median deviation is a normal's standard deviation, 1.28 of which hold 80 %
-    return Correction(factor, total, 1.4826 * 1.28 * _weighted_median(off) * total / (total + 1))
+    return Correction(factor, total, _TO_80_PERCENT * _weighted_median(off) * total / (total + 1))
 
 
 def _weighted_median(weighed: list[tuple[float, float]]) -> float:
@@ -224,7 +231,7 @@ def _within(value: float, low: float, high: float) -> float:
 def _corrected(speed: SpeedEstimate, correction: Correction) -> SpeedEstimate:
     if correction.weight <= 0:
         return speed
-    narrowing = 1 - 0.4 * correction.weight / (correction.weight + 1)
+    narrowing = 1 - _NARROWED * correction.weight / (correction.weight + 1)
     least = max(_LEAST_WIDTH, correction.spread)
 
     def half(width: float) -> float:
@@ -250,11 +257,11 @@ def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement,
     middle = measured.decode_tokens_per_second
     value = middle * carried
     width = max(_LEAST_MEASURED, _spread(middle, measured.slowest), _spread(middle, measured.fastest))
-    width += 0.25 * abs(math.log(carried))
+    width += _CARRIED * abs(math.log(carried))
     if measured.repository != candidate.repository.id:
-        width += math.log(1.05)
+        width += _OTHER_REPOSITORY
     if (there.offloaded > 0) != (speed.offloaded > 0):
-        width += math.log(1.3)
+        width += _OTHER_PLACE
     return replace(
         _at(speed, value),
         low=value * math.exp(-width),

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from reconciler.domain.catalog import Architecture, CatalogModel
+from reconciler.ranking.decode import has_layer_embeddings
 from reconciler.ranking.kv_cache import UBATCH, is_encoder
 
 MASK_BYTES = 2 * UBATCH
@@ -70,8 +71,7 @@ def _per_layer_inputs(model: CatalogModel) -> int:
     it = model.architecture
     if it.per_layer_embedding is not None:
         return it.per_layer_embedding * (it.layers or 0)
-    is_gemma = (it.name or "").startswith(("gemma3n", "gemma4"))
-    return _GEMMA_PER_LAYER * (it.layers or 0) if is_gemma and model.active_params and not it.experts else 0
+    return _GEMMA_PER_LAYER * (it.layers or 0) if has_layer_embeddings(model) else 0
 
 
 @lru_cache(maxsize=65_536)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from reconciler.domain.catalog import Architecture, Build, CatalogModel, Catalogue
-from reconciler.domain.estimate import Requirement
+from reconciler.domain.estimate import KvCache, Requirement
 from reconciler.domain.hardware import Device, Hardware, Platform
 from reconciler.domain.units import GIB, Bytes
 from reconciler.formats.measured_file import MeasuredPoint
@@ -166,7 +166,7 @@ def _depth(point: MeasuredPoint, prompt: int, generated: int) -> float:
     return prompt + generated / 2
 
 
-def _cache_type(point: MeasuredPoint) -> Literal["f16", "q8_0", "q4_0"]:
+def _cache_type(point: MeasuredPoint) -> KvCache:
     text = (point.kv_dtype or "").lower()
     if text.startswith(_Q8_CACHE):
         return "q8_0"
