@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from estimates_figures import PEERS, WHICHLLM
 from estimates_fit import Fitted, constants_part, excluded_part, fit_part, fitted
 from estimates_memory import (
     Peak,
@@ -42,12 +43,7 @@ from reconciler.ranking.decode import CONSTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "estimates.md"
-HEAD = (
-    "| what | rows | ours | whichllm 0.5.21 | llmfit 1.1.17 | ours : better peer | goal |\n"
-    "|---|--:|--:|--:|--:|--:|---|"
-)
-KNOWN = {"whichllm": "0.5.21"}
-"""Versions that the page names; llmfit's is checked with its formula."""
+HEAD = f"| what | rows | ours | {PEERS} | ours : better peer | goal |\n|---|--:|--:|--:|--:|--:|---|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +62,8 @@ def run(points: Sequence[MeasuredPoint], whichllm: str, llmfit: str) -> Run:
     """Fit, score ours, ask the peers."""
     catalogue = load_bundled()
     peers = peer_estimates(tuple(points), whichllm, llmfit)
-    if peers["whichllm"]["version"] != KNOWN["whichllm"]:
-        sys.exit(f"whichllm is {peers['whichllm']['version']}; the page is about {KNOWN['whichllm']}")
+    if peers["whichllm"]["version"] != WHICHLLM:
+        sys.exit(f"whichllm is {peers['whichllm']['version']}; the page is about {WHICHLLM}")
     facts = golden_facts(catalogue)
     entries = llmfit_catalogue(llmfit)
     golden = {

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from estimates_figures import percent
 from fit_speed import SAME_LAYERS, SEED, is_stated, report
 
 from reconciler.formats.measured_file import MeasuredPoint
@@ -103,8 +104,8 @@ def fit_part(fit: Fitted) -> str:
         _device_left_out(name, result) for name in result["furtherSeeds"]) + "."]  # fmt: skip
     seeds = result["furtherSeeds"]
     lines += ["", "The folds with four other seeds, median error: " + "; ".join(
-        f"{name} " + ", ".join(f"{value:.1%}" for value in seeds[name]["mdape"]) for name in seeds) + "."]  # fmt: skip
-    return "\n".join(lines).replace("%", " %") + "\n"
+        f"{name} " + ", ".join(percent(value) for value in seeds[name]["mdape"]) for name in seeds) + "."]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def _device_left_out(name: str, result: Mapping[str, Any]) -> str:
@@ -114,7 +115,7 @@ def _device_left_out(name: str, result: Mapping[str, Any]) -> str:
 
 
 def _cell(group: Mapping[str, Any] | None) -> str:
-    return f"{group['mdape']:.1%} ({group['bias']:.2f}), {group['coverage80']:.0%}" if group else "–"
+    return f"{percent(group['mdape'])} ({group['bias']:.2f}), {percent(group['coverage80'], 0)}" if group else "–"
 
 
 def excluded_part(fit: Fitted) -> str:

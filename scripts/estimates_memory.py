@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from estimates_figures import FEW, PEERS, error, percent
+
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.units import GIB, KIB
 from reconciler.formats.measured_file import MeasuredPoint
@@ -25,7 +27,6 @@ from reconciler.ranking.scoring_memory import (
     scored_memory,
 )
 
-FEW = 20
 SHORT = 4096
 LONG = 131_072
 GOLDEN = (
@@ -113,10 +114,10 @@ def memory_summary(rows: Sequence[Peak]) -> list[str]:
         group = [row for row in rows if belongs(row.point)]
         if group:
             ours, which, fit = _everybody(group, on_device=True)
-            ratio = _error(ours) / min(_error(which), _error(fit))
+            ratio = error(ours) / min(error(which), error(fit))
             goal = "better than both: " + ("met" if ratio < 1 else "**not met**")
             few = "" if len(group) >= FEW else " (few rows)"
-            cells = [f"{_error(each):.1%}".replace("%", " %") for each in (ours, which, fit)]
+            cells = [percent(error(each)) for each in (ours, which, fit)]
             found.append(f"| peak memory, {name} | {len(group)} | {' | '.join(cells)} | {ratio:.2f} | {goal}{few} |")
     return found
 
@@ -168,7 +169,7 @@ def peaks(points: Sequence[MeasuredPoint], catalogue: Catalogue, peers: dict[str
 def memory_part(rows: Sequence[Peak]) -> str:
     """Median error of everybody by context, on the device and without that bound."""
     lines = [
-        "| peak memory | rows | ours | whichllm 0.5.21 | llmfit 1.1.17 | ours : better peer |",
+        f"| peak memory | rows | ours | {PEERS} | ours : better peer |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for title, on_device in (("", True), (", as if every device were large enough", False)):
@@ -181,9 +182,9 @@ def memory_part(rows: Sequence[Peak]) -> str:
 
 def _memory_line(name: str, group: Sequence[Peak], *, on_device: bool) -> str:
     ours, which, fit = _everybody(group, on_device=on_device)
-    better = min(_error(which), _error(fit))
-    cells = [f"{_error(each):.1%} ({statistics.median(each):.2f})".replace("%", " %") for each in (ours, which, fit)]
-    return f"| {name} | {len(group)} | {' | '.join(cells)} | {_error(ours) / better:.2f} |"
+    better = min(error(which), error(fit))
+    cells = [f"{percent(error(each))} ({statistics.median(each):.2f})" for each in (ours, which, fit)]
+    return f"| {name} | {len(group)} | {' | '.join(cells)} | {error(ours) / better:.2f} |"
 
 
 def _everybody(group: Sequence[Peak], *, on_device: bool) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
@@ -191,11 +192,7 @@ def _everybody(group: Sequence[Peak], *, on_device: bool) -> tuple[Sequence[floa
     ours = [ratio for row in group for ratio in row.ratios([row.ours], on_device=on_device)]
     asked = list(zip(*(row.ratios(row.whichllm, on_device=on_device) for row in group), strict=True))
     fit = [ratio for row in group for ratio in row.ratios([row.llmfit], on_device=on_device)]
-    return ours, min(asked, key=_error), fit
-
-
-def _error(ratios: Sequence[float]) -> float:
-    return statistics.median(abs(ratio - 1) for ratio in ratios)
+    return ours, min(asked, key=error), fit
 
 
 # What a backend takes.
@@ -226,10 +223,10 @@ def _overhead_line(platform: str, group: Sequence[Peak]) -> str:
         others = [row for row in group if row.point.hardware != device]
         best.append(min(STEPS, key=lambda overhead: statistics.mean(_logs(others, overhead))))
         held += [_with(row, best[-1]) for row in group if row.point.hardware == device]
-    shipped = _error([_with(row, row.overhead) for row in group])
+    shipped = error([_with(row, row.overhead) for row in group])
     ships = sorted({row.overhead for row in group})
     above = statistics.median((row.point.peak_mem_gb or math.nan) - row.ours + row.overhead for row in group)
-    errors = f"{shipped:.1%} | {_error(held):.1%}".replace("%", " %")
+    errors = f"{percent(shipped)} | {percent(error(held))}"
     return f"| {platform} | {len(group)} | {ships[0]:g} GiB | {above:.2f} GiB | {min(best):g} to {max(best):g} GiB | {errors} |"
 
 
@@ -264,9 +261,9 @@ def interval_part(rows: Sequence[Peak]) -> str:
     for title, pairs in (("as it ships", scored), ("derived without the device", held)):
         for name, group in Accuracy.of(pairs, MEMORY_GROUPS).groups:
             if group.n:
-                lines.append(f"| {title}, {name} | {group.n} | {group.coverage80:.0%} | {group.width80:.2f} |")
+                lines.append(f"| {title}, {name} | {group.n} | {percent(group.coverage80, 0)} | {group.width80:.2f} |")
     whole = derived(scored)
     shipped = f"{INTERVAL.lower:g} × to {INTERVAL.upper:g} × and {INTERVAL.other_gib:g} GiB"
     derived_from_all = f"{whole.lower:.2f} × and {whole.other_gib:.1f} GiB"
     lines += ["", f"As it ships: {shipped}. Derived from all of these rows, it would be {derived_from_all}."]
-    return "\n".join(lines).replace("%", " %") + "\n"
+    return "\n".join(lines) + "\n"

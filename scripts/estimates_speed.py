@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from estimates_figures import FEW, error, percent
+
 from reconciler.domain.catalog import Catalogue
 from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.ranking.measured import platform_of, subjects
@@ -18,8 +20,6 @@ from reconciler.ranking.scoring import SPEED_GROUPS, Groups, GroupScore, ScoredR
 GOALS = {"all": 0.10, "dense": 0.09, "moe": 0.17, "under_2b": 0.16}
 COVERAGE = {"all": (0.75, 0.88), "moe": (0.65, 1.0)}
 WIDTH = 1.9
-FEW = 20
-"""Groups with fewer rows are shown, not judged."""
 WHICHLLM_RANGE = (0.6, 1.6)
 PLATFORMS: Groups = tuple(
     (name, lambda point, name=name: platform_of(point) == name) for name in ("nvidia", "amd", "macos", "intel")
@@ -52,11 +52,6 @@ def timed(held: Sequence[tuple[MeasuredPoint, ScoredRow]], peers: dict[str, Any]
         asked = [peers[name]["rows"][point.id]["speed"] / row.measured for name in peers if "whichllm" in name]
         found.append(Timed(point, row, tuple(asked), peers["llmfit"]["rows"][point.id]["speed"] / row.measured))
     return found
-
-
-def error(ratios: Sequence[float]) -> float:
-    """Median of the absolute relative error."""
-    return statistics.median(abs(ratio - 1) for ratio in ratios)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +100,9 @@ def summary_lines(rows: Sequence[Timed]) -> list[str]:
 def _goal(one: Compared) -> str:
     goal = GOALS[one.name]
     if not one.judged:
-        return f"at most {goal:.0%}: too few rows to judge".replace("%", " %")
+        return f"at most {percent(goal, 0)}: too few rows to judge"
     met = one.mdape <= goal and one.mdape < one.better_peer
-    return f"at most {goal:.0%}: {'met' if met else '**not met**'}".replace("%", " %")
+    return f"at most {percent(goal, 0)}: {_met(met)}"
 
 
 def speed_part(rows: Sequence[Timed]) -> str:
@@ -122,9 +117,9 @@ def speed_part(rows: Sequence[Timed]) -> str:
         within = sum(low <= 1 / ratio <= high for ratio in one.whichllm) / len(one.whichllm)
         ours = f"{percent(one.mdape)} ({one.ours.bias:.2f})"
         lines.append(
-            f"| {one.name}{'' if one.judged else ' (few)'} | {one.ours.n} | {ours} | {one.ours.coverage80:.0%} "
-            f"| {one.ours.width80:.2f} | {_peer(one.whichllm)} | {within:.0%} | {_peer(one.llmfit)} "
-            f"| {one.mdape / one.better_peer:.2f} |".replace("%", " %").replace("  %", " %")
+            f"| {one.name}{'' if one.judged else ' (few)'} | {one.ours.n} | {ours} | {percent(one.ours.coverage80, 0)} "
+            f"| {one.ours.width80:.2f} | {_peer(one.whichllm)} | {percent(within, 0)} | {_peer(one.llmfit)} "
+            f"| {one.mdape / one.better_peer:.2f} |"
         )
     return "\n".join([*lines, "", *_interval_goals(rows)]) + "\n"
 
@@ -141,12 +136,12 @@ def _interval_goals(rows: Sequence[Timed]) -> list[str]:
         if group is None or group.coverage80 is None:
             continue
         met = least <= group.coverage80 <= most
-        wanted = f"{least:.0%} to {most:.0%}" if most < 1 else f"at least {least:.0%}"
-        found.append(f"* interval, {name}: covers {group.coverage80:.0%}, goal {wanted}: {_met(met)}")
+        wanted = f"{percent(least, 0)} to {percent(most, 0)}" if most < 1 else f"at least {percent(least, 0)}"
+        found.append(f"* interval, {name}: covers {percent(group.coverage80, 0)}, goal {wanted}: {_met(met)}")
     if groups["all"].width80 is not None:
         width = groups["all"].width80
         found.append(f"* interval, all: upper over lower {width:.2f}, goal at most {WIDTH}: {_met(width <= WIDTH)}")
-    return [line.replace("%", " %") for line in found]
+    return found
 
 
 def _met(met: bool) -> str:
@@ -169,7 +164,3 @@ def repeats_line(points: Sequence[MeasuredPoint], catalogue: Catalogue) -> str:
         f"{percent(middle)}, for people run other programs and versions of them. So the error of a perfect estimate would be "
         f"about {percent(middle / math.sqrt(2))} (a pair has two errors)."
     )
-
-
-def percent(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")

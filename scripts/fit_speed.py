@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from estimates_figures import FEW
+
 from reconciler.cli.commands.score import read_points
 from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.integrations.catalog.bundled import load_bundled
@@ -41,8 +43,6 @@ SEED = 1
 FURTHER_SEEDS = (2, 3, 4, 5)
 SHORT_PROMPT = 256
 """Tokens below which a prompt's time is mostly fixed cost."""
-FEW = 20
-"""Rows below which a group is printed and not judged."""
 
 # Where the search starts and what it is pulled to: round numbers, not blind to these rows, since an earlier fit had seen
 # them. A tenth of the pull gives the same: 11.0 % with each device left out, 7.7 to 7.9 % in five folds.

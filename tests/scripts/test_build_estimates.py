@@ -15,7 +15,7 @@ from reconciler.ranking.scoring import ScoredRow, score_speed
 from reconciler.ranking.scoring_memory import INTERVAL, score_memory
 from tests.scripts.loading import ROOT, load
 
-estimates_fit = load("fit_speed", "estimates_fit")
+estimates_fit = load("score_peers_llmfit", "estimates_figures", "fit_speed", "estimates_fit")
 estimates_speed = load("estimates_speed")
 estimates_memory = load("estimates_memory")
 
