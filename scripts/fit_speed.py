@@ -35,7 +35,15 @@ from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.ranking.decode import CONSTANTS, SpeedConstants, backend_key, weights_read
 from reconciler.ranking.measured import Subject, subjects
-from reconciler.ranking.scoring import SPEED_GROUPS, GroupScore, SpeedQuestion, is_counted, scored, speed_score
+from reconciler.ranking.scoring import (
+    SMALL_BILLIONS,
+    SPEED_GROUPS,
+    GroupScore,
+    SpeedQuestion,
+    is_counted,
+    scored,
+    speed_score,
+)
 
 CPU_BANDWIDTH = {"AMD Ryzen 7 7840HS": 89.6}
 """10⁹ bytes a second: dual-channel DDR5-5600, computed."""
@@ -246,7 +254,7 @@ def kind(row: Row) -> str:
         return row.question.hardware.platform
     if weights_read(row.subject.model).is_mixture:
         return "moe"
-    return "small" if row.point.params_b < 2 else "dense"
+    return "small" if row.point.params_b < SMALL_BILLIONS else "dense"
 
 
 def needed_widths(held: Held) -> dict[str, dict[str, float]]:

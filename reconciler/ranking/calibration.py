@@ -26,11 +26,10 @@ from reconciler.domain.hardware import Confidence, Hardware
 from reconciler.domain.measurement import Measurement, machine_key, missed_accelerator, newest, was_disturbed
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quants import normalise
-from reconciler.ranking.speed import estimate_speed
+from reconciler.ranking.speed import SMALL_WEIGHTS, estimate_speed
 
 LOWEST, HIGHEST = 0.4, 2.5
 """Bounds of the factor: beyond them the measurement or the detection is wrong, not the formula."""
-SMALL_WEIGHTS = 2_000_000_000
 _SLOWEST, _FASTEST = 1e-30, 1e30
 """Tokens a second between which a measurement is one: beyond them its ratios are no finite numbers."""
 _PRIOR = 0.5

@@ -20,6 +20,10 @@ from reconciler.domain.units import Bytes
 ELEMENT_BYTES: dict[KvCache, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 """A block of 32 values takes 34 and 18 bytes. Source: ggml's block_q8_0 and block_q4_0."""
 
+UNKNOWN_PER_BILLION = 8000.0
+"""Bytes of f16 cache per token and 10⁹ weights, of a model whose dimensions nobody states. Source: the origin's
+``vram.ts``."""
+
 CELL_PADDING = 256
 """Cells are allocated in so many. Source: ``llama_context`` and ``llama_kv_cache_iswa``."""
 UBATCH = 512

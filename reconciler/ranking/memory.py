@@ -25,7 +25,7 @@ from reconciler.domain.hardware import Hardware, Platform
 from reconciler.domain.units import GIB, MIB, Bytes
 from reconciler.ranking.candidates import estimated_bytes
 from reconciler.ranking.compute import MASK_BYTES, PIPELINE_COPIES, compute_shape
-from reconciler.ranking.kv_cache import CELL_PADDING, ELEMENT_BYTES, KvShape, kv_shape, padded
+from reconciler.ranking.kv_cache import CELL_PADDING, ELEMENT_BYTES, UNKNOWN_PER_BILLION, KvShape, kv_shape, padded
 
 # What a started backend occupies before any model: context, kernels, libraries; per device. On a CPU it is what a
 # loaded llama-server b10434 has in memory beside its buffers (tests/e2e/test_memory_real.py); 36 peaks of NVIDIA cards
@@ -34,7 +34,6 @@ _OVERHEAD: dict[Platform, int] = {
     "nvidia": 512 * MIB, "amd": 384 * MIB, "intel": 384 * MIB, "macos": 256 * MIB, "cpu": 32 * MIB,
 }  # fmt: skip
 
-_SEED_KV_PER_BILLION = 8000.0
 _SEED_KV_FACTOR = {"f16": 1.0, "q8_0": 0.5, "q4_0": 0.25}
 _SEED_ACTIVATIONS = 1.5 * GIB
 _SEED_OVERHEAD = 1.0 * GIB
@@ -225,7 +224,7 @@ def _from_architecture(
 def _from_seed_formula(model: CatalogModel, requirement: Requirement, hardware: Hardware) -> MemoryModel:
     context, parallel = max(1, requirement.context), max(1, requirement.parallel)
     billions = (model.params or model.gguf_weights or 0) / 1e9
-    per_token = billions * _SEED_KV_PER_BILLION * _SEED_KV_FACTOR[requirement.kv_cache]
+    per_token = billions * UNKNOWN_PER_BILLION * _SEED_KV_FACTOR[requirement.kv_cache]
     return MemoryModel(
         model, context, hardware.capacity_bytes, "seed-formula",
         full_bytes=math.ceil(per_token * (1 if requirement.kv_unified else parallel)), window_bytes=0, window_cells=0,

@@ -14,9 +14,9 @@ from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.ranking.decode import CONSTANTS, SpeedConstants
 from reconciler.ranking.measured import Subject, subjects
 from reconciler.ranking.memory import memory_model
-from reconciler.ranking.speed import estimate_speed
+from reconciler.ranking.speed import SMALL_WEIGHTS, estimate_speed
 
-SMALL_BILLIONS = 2.0
+SMALL_BILLIONS = SMALL_WEIGHTS / 1e9
 USUAL_PROMPT = 512
 """Tokens. Source: llama-bench's default ``-p``."""
 

@@ -21,13 +21,11 @@ from reconciler.ranking.decode import (
     layers_of,
     weights_read,
 )
-from reconciler.ranking.kv_cache import ELEMENT_BYTES, kv_shape
+from reconciler.ranking.kv_cache import ELEMENT_BYTES, UNKNOWN_PER_BILLION, kv_shape
 from reconciler.ranking.quants import normalise
 
-_SMALL_WEIGHTS = 2_000_000_000
-_UNKNOWN_CACHE = 8000 / 1e9
-"""Bytes of cache per token and weight read, of a model whose dimensions nobody states. Source: the origin's
-``vram.ts``."""
+SMALL_WEIGHTS = 2_000_000_000
+"""Below it a model is small: fixed times decide its speed."""
 _DEEP_PROMPT = 50_000
 """Tokens of prompt after which the attention takes as long as the rest. Our reading of four models measured at 512
 tokens and at 16,000 to 98,000: prefill fell to 0.35 to 0.61 of its speed."""
@@ -237,7 +235,7 @@ def _cache(model: CatalogModel, requirement: Requirement, tokens: float, weights
     element = ELEMENT_BYTES[requirement.kv_cache]
     shape = kv_shape(model.architecture)
     if shape is None:
-        return _UNKNOWN_CACHE * weights_read * tokens * element / ELEMENT_BYTES["f16"]
+        return UNKNOWN_PER_BILLION / 1e9 * weights_read * tokens * element / ELEMENT_BYTES["f16"]
     return shape.elements(round(tokens)) * element + shape.state_bytes
 
 
@@ -253,7 +251,7 @@ def _model_width(model: CatalogModel, machine: Machine, constants: SpeedConstant
     if machine.width is not None:
         return machine.width
     widths = constants.widths
-    usual = widths.moe if mixture else widths.small if (model.params or 0) < _SMALL_WEIGHTS else widths.dense
+    usual = widths.moe if mixture else widths.small if (model.params or 0) < SMALL_WEIGHTS else widths.dense
     return math.pow(usual, machine.parts[0].backend.spread)
 
 
