@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, HardwareOverride, Target
@@ -21,6 +21,7 @@ from reconciler.domain.observation import (
     HubNeed,
     Installed,
     RegistryNeed,
+    Serving,
     TargetObservation,
 )
 from reconciler.domain.plan import Row
@@ -118,6 +119,20 @@ class Runtime(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """A runtime that can also be told how to serve a model that it holds."""
+
+    async def serve(self, name: str, wanted: Serving) -> None:
+        """Settings of an installed model, in force from its next load on when this returns. May be called again.
+
+        Raises:
+            Refused: ``in-use``: somebody is being answered; or the settings are not ours to change, or cannot be
+                changed (``hint`` says how a person can).
+        """
+        ...
 
 
 class RecordStore(Protocol):

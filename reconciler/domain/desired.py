@@ -108,6 +108,8 @@ class Target(Frozen):
     insecure: bool = False
     cache: str | None = None
     """Folder in which a llama-server keeps its downloads, absolute; None: where its variables say."""
+    preset: str | None = None
+    """The ``--models-preset`` file of a llama-server, absolute: where apply writes how it serves our models."""
     program: Literal["lms", "vllm", "llama-server"] | None = None
     hardware: HardwareOverride | None = None
     disk_budget: Bytes | None = None

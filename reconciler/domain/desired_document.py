@@ -207,6 +207,8 @@ class Target(Written):
     """The registry speaks plain HTTP."""
     cache: Given[Path] = None
     """Folder in which a llama-server keeps its downloads. Without it: where its variables say, such as LLAMA_CACHE."""
+    preset: Given[Path] = None
+    """The --models-preset file of a llama-server: apply writes context, parallel and kvCache of our models into it."""
     program: Given[Literal["lms", "vllm", "llama-server"]] = None
     """The program an advisory target prints commands for. Without it: llama-server."""
     hardware: Given[TargetHardware] = None

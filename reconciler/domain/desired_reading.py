@@ -155,6 +155,7 @@ def _target(target: written.Target, at: _Folder) -> read.Target:
         registry=target.registry,
         insecure=target.insecure,
         cache=at.path(target.cache) if target.cache else None,
+        preset=at.path(target.preset) if target.preset else None,
         program=_program(target),
         hardware=_override(machine),
         disk_budget=_size(target.disk_budget, target.disk_budget_gb),

@@ -109,7 +109,7 @@ def host_of(endpoint: str) -> str:
 
 
 _TAKES = {"endpoint": ("ollama", "llama-server", "advisory", "lm-studio", "vllm"), "path": ("store",),
-          "registry": ("ollama",), "insecure": ("ollama",), "cache": ("llama-server",),
+          "registry": ("ollama",), "insecure": ("ollama",), "cache": ("llama-server",), "preset": ("llama-server",),
           "program": ("advisory",)}  # fmt: skip
 
 

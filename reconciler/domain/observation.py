@@ -10,9 +10,20 @@ from pydantic import Discriminator
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.document import Frozen
+from reconciler.domain.estimate import KvCache
 from reconciler.domain.hardware import Hardware, HardwareReading
 from reconciler.domain.measurement import Measurement
 from reconciler.domain.units import Bytes
+
+
+class Serving(Frozen):
+    """How a target is told to serve one model, where it can be told."""
+
+    context: int
+    """Tokens of one conversation."""
+    parallel: int = 1
+    """Conversations at once, each of ``context`` tokens."""
+    kv_cache: KvCache = "f16"
 
 
 class InstalledFile(Frozen):
@@ -51,6 +62,10 @@ class Installed(Frozen):
     """A cloud stub: no local weights, never counted, never touched."""
     model_context: int | None = None
     """Context the target will really serve it with, where it tells."""
+    serving: Serving | None = None
+    """What the target's settings, as they are written, say of it; None: nothing, or nobody can look."""
+    serving_is_ours: bool = False
+    """We may write these settings: they are ours, or there are none yet."""
 
 
 class DiskSpace(Frozen):

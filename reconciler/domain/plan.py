@@ -13,7 +13,7 @@ from typing import Literal
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import KvCache
-from reconciler.domain.observation import Need
+from reconciler.domain.observation import Need, Serving
 from reconciler.domain.units import Bytes
 
 PLAN_FORMAT_VERSION = "1.0"
@@ -41,6 +41,8 @@ class Reason(StrEnum):
     """Desired, not there."""
     DRIFTED = "drifted"
     """What is installed differs from what we recorded, or someone removed it."""
+    SERVING = "serving"
+    """The target is told to serve it otherwise than the slot asks: its settings change, no file does."""
     UPSTREAM_MOVED = "upstream-moved"
     """The source now offers other content under the same name."""
     OUTRANKED = "outranked"
@@ -152,11 +154,18 @@ class Row(Frozen):
     gap: bool = False
     """The old model goes before the new one is there: ``pool.allowGap``."""
     ours: bool = False
+    serving: Serving | None = None
+    """What the target is told to serve it with once it is there; None where it cannot be told."""
     evidence: RowEvidence = RowEvidence()
     message: str = ""
     """One sentence for a person: why, or what is in the way."""
     command: str | None = None
     """To copy: how a person goes on, where we cannot."""
+
+    @property
+    def only_serves(self) -> bool:
+        """Nothing is fetched: the target is told how to serve what it has."""
+        return self.action is Action.UPDATE and self.reason is Reason.SERVING
 
 
 class Drift(Frozen):

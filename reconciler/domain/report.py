@@ -36,7 +36,7 @@ class Report(Frozen):
 
     @property
     def changed(self) -> bool:
-        return any(outcome.status == "done" for outcome in self.outcomes)
+        return any(outcome.status == "done" or outcome.bytes_down for outcome in self.outcomes)
 
     @property
     def failed(self) -> bool:

@@ -22,7 +22,7 @@ from reconciler.engine.look import by_key, find
 from reconciler.engine.recheck import refuse_what_is_not_allowed
 from reconciler.engine.room import Room, fetched_bytes
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Unreachable
-from reconciler.ports import Clock, Reporter, Runtime
+from reconciler.ports import Clock, Reporter, Runtime, Serves
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
@@ -55,8 +55,11 @@ async def take(row: Row, runtime: Runtime | None, bench: Bench) -> StepOutcome:
     begun = bench.clock.now()
     bench.reporter.step_started(row)
     try:
-        came = await _do(row, runtime, bench)
+        came, amiss = await _do(row, runtime, bench)
         outcome = StepOutcome(row=row, status="done", bytes_down=came)
+        if amiss is not None:
+            said = f"it is installed, but not served as asked: {amiss.message}"
+            outcome = failed(row, amiss).model_copy(update={"message": said, "bytes_down": came})
     except asyncio.CancelledError:
         outcome = StepOutcome(
             row=row,
@@ -83,20 +86,25 @@ def skipped(row: Row, code: str, message: str, hint: str | None = None) -> StepO
     return StepOutcome(row=row, status="skipped", code=code, message=message, hint=hint)
 
 
-async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> Bytes:
+async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> tuple[Bytes, OutsideError | None]:
+    """Bytes that came, and what is amiss with a step that got there all the same."""
     if row.action is Action.FORGET:
         await bench.books.forget(row.target_key, row.name)
-        return Bytes(0)
+        return Bytes(0), None
     if runtime is None:
         raise PlanningError(f"no target is called {row.target}", code="target-unknown", hint="plan again")
     if row.action is Action.EVICT:
         await _evict(row, runtime, bench)
-        return Bytes(0)
-    await _fetch(row, runtime, bench)
-    return Bytes(fetched_bytes(row))
+        return Bytes(0), None
+    if row.only_serves:
+        _refuse_what_is_not_ours(row, bench)
+        await _serve(row, runtime)
+        return Bytes(0), None
+    return Bytes(fetched_bytes(row)), await _fetch(row, runtime, bench)
 
 
-async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> None:
+async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> OutsideError | None:
+    """Install it, and tell the target how to serve it; what that came to, where it came to nothing."""
     action: Literal["install", "update"] = "update" if row.action is Action.UPDATE else "install"
     refuse_what_is_not_allowed(row, bench.desired, bench.books.record)
     if action == "update":
@@ -109,6 +117,17 @@ async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> None:
 
         found = await _attempts(lambda: runtime.install(row, progress), intent, row, bench)
         await bench.books.installed(intent, found)
+    try:
+        await _serve(row, runtime)
+    except OutsideError as error:  # it is installed all the same, and the next plan has the rest
+        return error
+    return None
+
+
+async def _serve(row: Row, runtime: Runtime) -> None:
+    """Tell the target how; nothing to write down, because the next look shows what it was told."""
+    if row.serving is not None and isinstance(runtime, Serves):
+        await runtime.serve(row.name, row.serving)
 
 
 async def _evict(row: Row, runtime: Runtime, bench: Bench) -> None:

@@ -8,6 +8,8 @@ yes       no              yes    install    drifted (someone removed it)
 yes       same            no     keep       unmanaged-match
 yes       same            yes    keep       in-sync (held: upstream-moved where the source offers other content)
 yes       other content   yes    update     drifted
+yes       same, served    yes    update     serving (settings of the target only)
+          otherwise
 yes       other content   no     –          blocked: unmanaged-conflict
 no        yes             yes    evict      not-desired, replaced, over-budget (keep: prune, ``keep``; deferred: in use)
 no        no              yes    forget     gone
@@ -23,7 +25,16 @@ from dataclasses import dataclass, field
 from reconciler.domain.advice import command_for
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import DigestNeed, HubNeed, Installed, Need, RegistryNeed, Resolved, Unavailable
+from reconciler.domain.observation import (
+    DigestNeed,
+    HubNeed,
+    Installed,
+    Need,
+    RegistryNeed,
+    Resolved,
+    Serving,
+    Unavailable,
+)
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import RecordEntry
 from reconciler.planning.content import as_recorded, as_wanted
@@ -105,9 +116,23 @@ def _row(scene: Scene, picks: tuple[Pick, ...], action: Action, reason: Reason, 
     row = option_row(
         scene, picks[0].option, address=addresses[0], slots=addresses, action=action, reason=reason, message=message
     )
+    if action in (Action.INSTALL, Action.UPDATE):
+        row = row.model_copy(update={"serving": serving_of(picks)})
     others = shared_notes(picks[0].option, [(pick.address, pick.option) for pick in picks[1:]])
     evidence = row.evidence.model_copy(update={"notes": (*row.evidence.notes, *others)})
     return row.model_copy(update={"evidence": evidence}) if others else row
+
+
+def serving_of(picks: tuple[Pick, ...]) -> Serving | None:
+    """What a target that can be told must serve a model with, so that every slot it fills gets what it asks."""
+    options = [pick.option for pick in picks]
+    if options[0].target.preset is None:
+        return None
+    return Serving(
+        context=max(option.context for option in options),
+        parallel=max(option.parallel for option in options),
+        kv_cache=options[0].kv_cache,
+    )
 
 
 def _advice(scene: Scene, picks: tuple[Pick, ...]) -> Row:
@@ -176,6 +201,23 @@ def _owned(scene: Scene, rows: Diff, picks: tuple[Pick, ...], installed: Install
         message = "the source offers other content under this name; `update: follow` takes it"
         rows.held.append(_row(scene, picks, Action.KEEP, Reason.UPSTREAM_MOVED, message))
     rows.kept.append(_row(scene, picks, Action.KEEP, Reason.IN_SYNC))
+    _served(scene, rows, picks, installed)
+
+
+def _served(scene: Scene, rows: Diff, picks: tuple[Pick, ...], installed: Installed) -> None:
+    """What stays may have to be served otherwise."""
+    wanted = serving_of(picks)
+    if wanted is None or not installed.serving_is_ours or installed.serving == wanted:
+        return
+    row = _row(scene, picks, Action.UPDATE, Reason.SERVING, f"to be served with {_in_words(wanted)}")
+    update = {"after": row.before, "artifact": None, "resolved": True, "bytes_down": 0, "bytes_freed": 0}
+    rows.changes.append(row.model_copy(update=update))
+
+
+def _in_words(wanted: Serving) -> str:
+    conversations = f" for each of {wanted.parallel} conversations" if wanted.parallel > 1 else ""
+    cache = f", a {wanted.kv_cache} cache" if wanted.kv_cache != "f16" else ""
+    return f"{wanted.context} tokens{conversations}{cache}"
 
 
 def _is_not_the_pin(scene: Scene, rows: Diff, option: Option, installed: Installed) -> bool:

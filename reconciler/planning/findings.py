@@ -119,14 +119,33 @@ def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:
         if served is None and option.target.runtime == "ollama":
             served = ollama_default_context(scene.hardware(option.target).vram_bytes)
         if served is None:
+            found += _context_not_set(pick)
             continue
         said, tokens = _shorter(pick, served) or _longer(option, served) or ("", 0)
         if said and option.target.runtime == "ollama":
             said += f": start the server with OLLAMA_CONTEXT_LENGTH={tokens}"
             said += f", unless the model was made with num_ctx {own}" if own else ""
+        if said and option.target.runtime == "llama-server":
+            said += f": {_how_to_set(option)}"
         if said:
             found.append(f"{pick.address}: {option.target.name} {said}")
     return found
+
+
+def _context_not_set(pick: Pick) -> list[str]:
+    """A router that was told nothing gives what fits when it loads: maybe not what the slot asks."""
+    option = pick.option
+    if pick.slot.context is None or option.target.runtime != "llama-server" or option.target.preset:
+        return []
+    return [f"{pick.address}: {option.target.name} is not told to serve {option.context} tokens: {_how_to_set(option)}"]
+
+
+def _how_to_set(option: Option) -> str:
+    if option.installed is not None and option.target.preset and not option.installed.serving_is_ours:
+        return f"the section of {option.name} in its preset file is not ours; set ctx-size there"
+    if option.target.preset:
+        return "start it without -c, -np, -ctk and -ctv, which its preset file cannot override"
+    return "start it with --models-preset FILE, and write `preset: FILE` at the target"
 
 
 def _shorter(pick: Pick, served: int) -> tuple[str, int] | None:

@@ -30,7 +30,7 @@ def order(scene: Scene, changes: Iterable[Row]) -> Ordered:
     """Put rows in an order that never over-fills; rows that cannot be placed come back as blocked or kept."""
     rows = tuple(changes)
     disk = _Disk.of(scene)
-    wanting = [row for row in rows if row.action in (Action.INSTALL, Action.UPDATE)]
+    wanting = [row for row in rows if row.action in (Action.INSTALL, Action.UPDATE) and not row.only_serves]
     coming = {address for row in wanting for address in row.slots}
     walk = _Walk(scene, disk, [row for row in rows if row.action is Action.EVICT], coming)
     walk.done.extend(row for row in rows if row.action is Action.FORGET)
@@ -44,6 +44,7 @@ def order(scene: Scene, changes: Iterable[Row]) -> Ordered:
         wanting = [row for row in wanting if row not in placed]
     for row in wanting:
         walk.block(row)
+    walk.done.extend(row for row in rows if row.only_serves)
     walk.finish()
     return Ordered(tuple(walk.done), tuple(walk.kept), tuple(walk.blocked), disk.budgets(scene, walk.done))
 

@@ -96,7 +96,7 @@ class Router:
     def start(self) -> None:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "LLAMA_"))}
         env |= {"HF_ENDPOINT": self._hub, "LLAMA_CACHE": str(self.cache), "HOME": str(self.folder)}
-        arguments = ["--host", "127.0.0.1", "--port", str(self.port), "-t", "2", *self._flags]
+        arguments = ["--host", "127.0.0.1", "--port", str(self.port), "-t", "2", "--context-shift", *self._flags]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [llama_server_command(), *arguments], stdout=log, stderr=log, env=env, cwd=self.folder

@@ -150,5 +150,62 @@ def test_a_server_of_one_model_is_no_target(tmp_path: Path, lab: Machine) -> Non
         assert "serves one model" in ran.out + ran.err
 
 
+def test_context_and_conversations_are_told_to_the_router_and_drift_is_repaired(
+    tmp_path: Path, lab: Machine, hub_line: Line
+) -> None:
+    preset = tmp_path / "presets.ini"
+    theirs = "version = 1\n\n; mine, hands off\n[*]\nthreads = 2\n"
+    preset.write_text(theirs, encoding="utf-8")
+    slot = tiny_slot("alpha") | {"context": 1024, "parallel": 2}
+    with Router(tmp_path / "told", hub_line.url, "--models-preset", str(preset)) as router:
+        told = target(router) | {"preset": str(preset)}
+        lab.write(slot, targets=[told])
+        lab.apply()
+        ours = "\n; written by localmodels\n[acme/alpha-GGUF:Q8_0]\nctx-size = 2048\nparallel = 2\n"
+        assert preset.read_text() == f"{theirs}{ours}cache-type-k = f16\ncache-type-v = f16\n"
+        lab.in_sync()
+        router.load(ALPHA)
+        assert [one["n_ctx"] for one in router.slots(ALPHA)] == [1024, 1024]
+
+        with router.answering(ALPHA):
+            lab.write(slot | {"context": 512, "kvCache": "q8_0"}, targets=[told])
+            assert lab.plan().rows() == [("update", "serving", ALPHA)]
+            lab.apply(expect=None)
+            assert "ctx-size = 2048" in preset.read_text(), "nobody was cut off"
+        lab.apply()
+        router.load(ALPHA)
+        assert [one["n_ctx"] for one in router.slots(ALPHA)] == [512, 512]
+        lab.in_sync()
+
+        preset.write_text(preset.read_text().replace("ctx-size = 1024", "ctx-size = 4096"), encoding="utf-8")
+        assert lab.plan().rows() == [("update", "serving", ALPHA)]
+        lab.apply()
+        lab.in_sync()
+
+        lab.write(targets=[told], fuses={"allowEmpty": True})
+        lab.apply()
+        assert (router.models(), preset.read_text()) == ({}, theirs)
+
+
+def test_a_router_whose_command_line_wins_says_so_and_nothing_is_left(
+    tmp_path: Path, lab: Machine, hub_line: Line
+) -> None:
+    preset = tmp_path / "presets.ini"
+    preset.write_text("version = 1\n", encoding="utf-8")
+    with Router(tmp_path / "fixed", hub_line.url, "-c", "256", "--models-preset", str(preset)) as router:
+        lab.write(tiny_slot("alpha") | {"context": 1024}, targets=[target(router) | {"preset": str(preset)}])
+        ran = lab.apply(expect=3)
+        assert "ctx-size is 256" in ran.out + ran.err
+        assert "without -c" in ran.out + ran.err
+        assert preset.read_text() == "version = 1\n"
+        assert lab.owned() == {ALPHA}, "it is installed all the same"
+
+
+def test_without_a_preset_file_the_plan_says_how_a_context_is_set(lab: Machine, router: Router) -> None:
+    lab.write(tiny_slot("alpha") | {"context": 1024}, targets=[target(router)])
+    said = " ".join(lab.plan().data["warnings"])
+    assert "--models-preset FILE" in said
+
+
 def partials(router: Router) -> list[Path]:
     return list(router.cache.glob("models--*/blobs/*.downloadInProgress"))

@@ -12,12 +12,20 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import Installed, InstalledFile, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.observation import (
+    Installed,
+    InstalledFile,
+    ObservedTarget,
+    Serving,
+    TargetObservation,
+    UnknownTarget,
+)
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
@@ -34,6 +42,7 @@ from reconciler.integrations.runtimes.hub_layout import (
 )
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience
+from reconciler.integrations.runtimes.llama_server_serving import RouterPreset, as_told
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
@@ -80,6 +89,7 @@ class LlamaServer:
         local = cache_directories(os.environ if environ is None else environ) if target.is_local else ()
         self._directories: tuple[Path, ...] = named or local
         self._digests = DigestCache(cache_directory)
+        self._preset = RouterPreset(Path(target.preset) if target.preset else None, lambda: self._api, target.name)
 
     @property
     def target(self) -> Target:
@@ -105,6 +115,7 @@ class LlamaServer:
             listed = await self._api.models()
             _, view = await self._look(listed)
             busy = await self._busy(listed)
+            sections = await self._preset.sections()
         except OutsideError as error:
             return UnknownTarget(
                 name=self._target.name,
@@ -120,7 +131,7 @@ class LlamaServer:
         return ObservedTarget(
             name=self._target.name,
             key=self._target.key,
-            installed=tuple(sorted(installed, key=lambda model: model.name)),
+            installed=tuple(as_told(model, sections) for model in sorted(installed, key=lambda model: model.name)),
             disk=view.disk if view else None,
             partial_bytes=view.partial_bytes if view else Bytes(0),
             partial_names=tuple(sorted(item.name for item in listed if not item.is_there)),
@@ -222,6 +233,7 @@ class LlamaServer:
         Cancelling stops the download on the router, which throws away what had arrived.
         """
         name, artifact = _wanted(row)
+        await self._forget_ghost(row.name)
         item = await self._find(row.name)
         if item is None or not item.is_there:
             await self._fetch(row.name, artifact, progress)
@@ -245,7 +257,7 @@ class LlamaServer:
         download = Download(self._api, name, artifact, progress, clock=self._clock, patience=self._patience)
         await download.to_the_end()
         item = await self._find(name)
-        if item is None or not item.is_there:
+        if item is None or item.source != "cache" or not item.is_there:
             raise download.failure(self._target.name)
         await self._verify(item, artifact, download.fetched_bytes)
 
@@ -302,8 +314,11 @@ class LlamaServer:
         if item is None or item not in _standing(listed, view):
             return Bytes(0)
         model = view.models.get(name) if view else None
+        if item.is_there and model is not None and await self._preset.is_ours(name):
+            item = replace(item, source="cache", can_remove=True)
         self._refuse_what_is_not_removable(item, model)
         await self._stopped(item)
+        await self._preset.forget(name)
         repo = name.partition(":")[0]
         before = await asyncio.to_thread(blob_bytes, directory, repo) if directory else {}
         await self._delete(name)
@@ -361,6 +376,25 @@ class LlamaServer:
         except Unreachable:
             if await self._find(name) is not None:
                 raise
+
+    # serving
+
+    async def serve(self, name: str, wanted: Serving) -> None:
+        """Write our section of the preset file; an idle model is unloaded, so that its next load is by it."""
+        if await self._preset.says(name, wanted):
+            return
+        item = await self._find(name, reload=False)
+        if item is not None:
+            await self._stopped(item)
+        await self._preset.tell(name, wanted)
+
+    async def _forget_ghost(self, name: str) -> None:
+        """Our section of a model whose files are gone would be taken for the model: it would not be downloaded."""
+        if not await self._preset.is_ours(name):
+            return
+        _, view = await self._look(await self._api.models(reload=True))
+        if view is not None and name not in view.models:
+            await self._preset.forget(name)
 
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
         """Stop downloads that run and are not in ``names``; the router throws away what had arrived.
