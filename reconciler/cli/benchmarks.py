@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from reconciler.cli.wiring import BENCHMARKS_FILE
+from reconciler.cli.places import BENCHMARKS_FILE
 from reconciler.domain.catalog import BenchmarkObservation
 from reconciler.errors import Refused
 from reconciler.formats.flaws import Flawed

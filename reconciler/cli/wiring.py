@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.now import current_clock
+from reconciler.cli.places import BENCHMARKS_FILE, Places
 from reconciler.domain.desired import DesiredState, HardwareOverride, Limits, SecretReference, Target
 from reconciler.domain.hardware import HardwareReading
 from reconciler.engine.world import World
@@ -34,36 +35,6 @@ if TYPE_CHECKING:
     from reconciler.integrations.hardware.detector import Detector
     from reconciler.integrations.http import Http
     from reconciler.integrations.runtimes.download import RateLimit
-
-
-BENCHMARKS_FILE = "benchmarks.json"
-"""In the data directory; see ``reconciler.cli.benchmarks``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Our directories: record and journal in ``state``, what is safe to delete in ``cache``, models in ``data``."""
-
-    state: Path
-    cache: Path
-    data: Path
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Places:
-        """``LOCALMODELS_STATE_DIR``, ``…_CACHE_DIR``, ``…_DATA_DIR``; else the platform's own (XDG on Linux)."""
-        from platformdirs import PlatformDirs
-
-        own = PlatformDirs("localmodels", appauthor=False)
-        return cls(
-            state=_place(environment, "LOCALMODELS_STATE_DIR", own.user_state_path),
-            cache=_place(environment, "LOCALMODELS_CACHE_DIR", own.user_cache_path),
-            data=_place(environment, "LOCALMODELS_DATA_DIR", own.user_data_path),
-        )
-
-
-def _place(environment: Mapping[str, str], variable: str, default: Path) -> Path:
-    named = environment.get(variable, "").strip()
-    return Path(named).expanduser().absolute() if named else default
 
 
 @dataclass(frozen=True)

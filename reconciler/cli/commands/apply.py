@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.cli.asking import agreed
-from reconciler.cli.commands.plan import freshness_of
+from reconciler.cli.freshness import freshness_of
 from reconciler.cli.outcome import exit_code_of, unexpected
 from reconciler.cli.reporting import reporter_for
 from reconciler.cli.running import Stopped, run_stoppable

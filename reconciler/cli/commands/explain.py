@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reconciler.cli.commands.plan import freshness_of
 from reconciler.cli.commands.suggest import EVERYBODY, show_with_notes, wiring_for
+from reconciler.cli.freshness import freshness_of
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
 from reconciler.cli.views.explain import explanation_text

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from reconciler.cli.commands.plan import freshness_of
+from reconciler.cli.freshness import freshness_of
 from reconciler.cli.outcome import print_json, unknown_targets
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.cli.freshness import freshness_of
 from reconciler.cli.outcome import print_json, unknown_targets
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
@@ -17,7 +18,7 @@ from reconciler.domain.observation import Observation, UnknownTarget
 from reconciler.domain.plan import Overrides
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.verdict import FAILED, exit_code_of_plan
-from reconciler.engine.world import Freshness, Options, Planned
+from reconciler.engine.world import Options, Planned
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.planning.make_plan import make_plan
 
@@ -42,13 +43,6 @@ class PlanArguments:
     @property
     def overrides(self) -> Overrides:
         return Overrides(accept=self.accept, allow_evictions=self.allow_evictions)
-
-
-def freshness_of(*, offline: bool, refresh: bool) -> Freshness:
-    """How the catalogue is read; the two flags contradict each other."""
-    if offline and refresh:
-        raise UsageError("--offline and --refresh contradict each other", hint="give one of them")
-    return "offline" if offline else "refresh" if refresh else "cached"
 
 
 def show_plan(arguments: PlanArguments) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reconciler.cli.commands.plan import freshness_of
+from reconciler.cli.freshness import freshness_of
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
