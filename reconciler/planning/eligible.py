@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler.domain.artifact import HubArtifact
-from reconciler.domain.catalog import CatalogModel
+from reconciler.domain.catalog import CatalogModel, Repository
 from reconciler.domain.desired import DEFAULT_CONTEXT, MIN_BITS_PER_WEIGHT, Slot, Target
 from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved, Unavailable
@@ -14,6 +15,7 @@ from reconciler.domain.units import show_bytes
 from reconciler.formats.router_names import unlisted_reason
 from reconciler.planning.library import library_candidates
 from reconciler.planning.option import Option, Rejected, RejectionReason
+from reconciler.planning.options import Eligible, LazyOptions, Rejections, tail_of
 from reconciler.planning.originals import originals, serves_originals
 from reconciler.planning.placing import name_on, need_for, refine
 from reconciler.planning.scene import Scene, Sifted, names_of
@@ -21,18 +23,20 @@ from reconciler.planning.shortage import shortage
 from reconciler.planning.trust import Distrust, distrust_of_model, distrust_of_names, distrust_of_repository
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
-from reconciler.ranking.rank import order_key
+from reconciler.ranking.rank import ModelNumbers, OrderKey, order_key
 
 FINAL_ANSWERS = frozenset({"not-found", "unauthorised", "gated", "not-installable", "corrupt"})
 """Answers that make a candidate give way to the runner-up. An outage does not: it must never change a pick."""
+
+_Wrong = tuple[RejectionReason, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Considered:
     """Every candidate of one slot on one target: options best first, and the rejected."""
 
-    options: tuple[Option, ...]
-    rejected: tuple[Rejected, ...]
+    options: LazyOptions
+    rejected: Rejections
 
 
 def requirement_of(slot: Slot, model: CatalogModel) -> Requirement:
@@ -56,18 +60,113 @@ def numbers_of(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -
 
 
 def consider(scene: Scene, slot: Slot, target: Target) -> Considered:
-    """All candidates of the catalogue for a ranked slot on one target."""
+    """All candidates of the catalogue for a ranked slot on one target: what ``judge`` says of each.
+
+    Of those that nothing stands for and nobody answered about, it is found out whether they are eligible, and no more;
+    verdicts with their numbers and words are made for the few that are looked at.
+    """
     trusted, refused = _sifted(scene, target)
-    options: list[Option] = []
+    looked_at: list[tuple[int, Option]] = []
+    eligible: dict[str, list[Eligible]] = {}
     rejected = list(refused)
-    for candidate in trusted:
-        verdict = _judge_trusted(scene, slot, target, candidate)
-        if isinstance(verdict, Option):
-            options.append(verdict)
+    sieve = _Sieve(scene, slot, target)
+    for number, candidate in enumerate(trusted):
+        if sieve.is_mentioned(candidate):
+            verdict = _judge_trusted(scene, slot, target, candidate)
+            if isinstance(verdict, Option):
+                looked_at.append((number, verdict))
+            else:
+                rejected.append(candidate)
+        elif (numbers := sieve.passed(candidate)) is not None:
+            ceiling = numbers.ceiling(candidate.build.quant)
+            eligible.setdefault(candidate.model.id, []).append(Eligible(number, candidate, ceiling, numbers))
         else:
-            rejected.append(verdict)
-    options.sort(key=lambda option: order_key(option.assessment))
-    return Considered(tuple(options), tuple(rejected))
+            rejected.append(candidate)
+    options = LazyOptions(target, looked_at, eligible, key=sieve.key, build=sieve.option)
+    why = partial(_why_rejected, scene, slot)
+    return Considered(options, Rejections([(target, candidate, why) for candidate in rejected]))
+
+
+def _why_rejected(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Rejected:
+    verdict = judge(scene, slot, target, candidate)
+    if isinstance(verdict, Option):
+        raise TypeError(f"{candidate.key} was passed over, and is eligible")
+    return verdict
+
+
+class _Sieve:
+    """The questions of ``judge``, each asked once for all candidates that share its answer."""
+
+    def __init__(self, scene: Scene, slot: Slot, target: Target) -> None:
+        self.scene, self.slot, self.target = scene, slot, target
+        self._mentions = scene.mentions(target)
+        self._repository: Repository | None = None
+        self._is_mentioned = False
+        self._is_readable = False
+        self._model: CatalogModel | None = None
+        self._numbers: ModelNumbers | None = None
+        self._quants: dict[str, bool] = {}
+
+    def is_mentioned(self, candidate: Candidate) -> bool:
+        """Whether something may stand for it on the target, or somebody answered about it."""
+        self._turn_to(candidate.repository, candidate)
+        return self._is_mentioned
+
+    def passed(self, candidate: Candidate) -> ModelNumbers | None:
+        """The numbers of the model of an eligible candidate that nothing stands for; None of a rejected one."""
+        if candidate.model is not self._model:
+            self._model, self._numbers = candidate.model, self._numbers_of_model(candidate)
+        numbers, slot, build = self._numbers, self.slot, candidate.build
+        if numbers is None or not self._is_readable or not self._is_accepted(candidate):
+            return None
+        if slot.max_size is not None and build.bytes > slot.max_size:
+            return None
+        if not numbers.fits(build) or _not_installable(self.target, candidate) is not None:
+            return None
+        return numbers if slot.min_tokens_per_second is None or self._is_fast_enough(candidate, numbers) else None
+
+    def key(self, one: Eligible) -> OrderKey:
+        """Where an eligible candidate comes in the order."""
+        if self.slot.context != "max":
+            key = one.numbers.key(one.candidate.repository, one.candidate.build)
+            if key is not None:
+                return key
+        return order_key(numbers_of(self.scene, self.slot, self.target, one.candidate)[1])
+
+    def option(self, candidate: Candidate) -> Option:
+        """The option of an eligible candidate."""
+        verdict = _judge_trusted(self.scene, self.slot, self.target, candidate)
+        if isinstance(verdict, Rejected):
+            raise TypeError(f"{candidate.key} was passed, and is not eligible: {verdict.message}")
+        return verdict
+
+    def _turn_to(self, repository: Repository, candidate: Candidate) -> None:
+        """Candidates of one repository come one after the other."""
+        if repository is not self._repository:
+            self._repository = repository
+            self._is_mentioned = tail_of(candidate) in self._mentions
+            self._is_readable = repository.format in _readable(self.target)
+
+    def _numbers_of_model(self, candidate: Candidate) -> ModelNumbers | None:
+        if _wrong_model(self.slot, candidate.model) is not None:
+            return None
+        return self.scene.numbers(requirement_of(self.slot, candidate.model), self.target).of(candidate.model)
+
+    def _is_accepted(self, candidate: Candidate) -> bool:
+        quant = candidate.build.quant
+        found = self._quants.get(quant)
+        if found is None:
+            found = self._quants[quant] = _wrong_quant(self.slot, quant) is None
+        return found
+
+    def _is_fast_enough(self, candidate: Candidate, numbers: ModelNumbers) -> bool:
+        if self.slot.context == "max":
+            return isinstance(_judge_trusted(self.scene, self.slot, self.target, candidate), Option)
+        speed, wanted = (
+            numbers.tokens_per_second(candidate.repository, candidate.build),
+            self.slot.min_tokens_per_second,
+        )
+        return wanted is None or speed >= wanted
 
 
 def _sifted(scene: Scene, target: Target) -> Sifted:
@@ -81,16 +180,13 @@ def _sifted(scene: Scene, target: Target) -> Sifted:
 def _sift(scene: Scene, target: Target) -> Sifted:
     """Builds of one repository come one after the other, and share the answer but for what ``never`` names."""
     trusted: list[Candidate] = []
-    refused: list[Rejected] = []
+    refused: list[Candidate] = []
     last, of_last = None, None
     for candidate in candidates_for(scene, target):
         if last is None or candidate.repository is not last.repository or candidate.model is not last.model:
             last, of_last = candidate, _distrust_of_source(scene, candidate)
         distrust = of_last or _distrust_of_its_names(scene, candidate)
-        if distrust is None:
-            trusted.append(candidate)
-        else:
-            refused.append(Rejected(candidate, target, distrust.reason, distrust.message))
+        (refused if distrust else trusted).append(candidate)
     return tuple(trusted), tuple(refused)
 
 
@@ -198,10 +294,15 @@ def _distrust_of_its_names(scene: Scene, candidate: Candidate) -> Distrust | Non
     return distrust_of_names(pool, names_of(candidate)) if pool.never else None
 
 
+def _readable(target: Target) -> tuple[str, ...]:
+    """Formats of files that a target can hold."""
+    if serves_originals(target):
+        return ("safetensors",)
+    return ("gguf", "ollama") if target.runtime == "ollama" else ("gguf",)
+
+
 def _not_installable(target: Target, candidate: Candidate) -> Rejected | None:
-    readable = ("gguf", "ollama") if target.runtime == "ollama" else ("gguf",)
-    readable = ("safetensors",) if serves_originals(target) else readable
-    if candidate.repository.format not in readable:
+    if candidate.repository.format not in _readable(target):
         message = f"{candidate.repository.format} files cannot be installed on {target.runtime}"
     elif target.runtime == "ollama" and candidate.build.sharded:
         message = "its files are sharded, which Ollama does not pull"
@@ -219,28 +320,34 @@ def unlisted_by_router(candidate: Candidate) -> str | None:
 
 def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected | None:
     """Line, capabilities, context and quant: what the slot asks for, numbers of the machine apart."""
+    wrong = _wrong_model(slot, candidate.model) or _wrong_quant(slot, candidate.quant)
+    if wrong is None and slot.max_size is not None and candidate.bytes > slot.max_size:
+        wrong = "too-large", f"{show_bytes(candidate.bytes)} is above maxSize {show_bytes(slot.max_size)}"
+    return Rejected(candidate, target, *wrong) if wrong else None
 
-    def rejected(reason: RejectionReason, message: str) -> Rejected:
-        return Rejected(candidate, target, reason, message)
 
-    model = candidate.model
+def _wrong_model(slot: Slot, model: CatalogModel) -> _Wrong | None:
+    """Why no build of the model will do."""
     claimed = {capability for capability, _ in model.capabilities}
     if not model_serves(model, slot.profile):
-        return rejected("wrong-line", f"a {model.line} model does not serve {slot.profile}")
+        return "wrong-line", f"a {model.line} model does not serve {slot.profile}"
     missing = [capability for capability in slot.capabilities if capability not in claimed]
     if missing:
-        return rejected("capability-unknown", f"no source says that it can do {', '.join(missing)}")
+        return "capability-unknown", f"no source says that it can do {', '.join(missing)}"
     asked, own = slot.context_tokens, model.context_length
     if asked and own and asked > own:
-        return rejected("context-too-long", f"its context is {own} tokens, {asked} asked")
+        return "context-too-long", f"its context is {own} tokens, {asked} asked"
+    return None
+
+
+def _wrong_quant(slot: Slot, quant: str) -> _Wrong | None:
+    """Why no build at the quant will do."""
     accepted = (slot.quant,) if slot.quant else slot.quants
-    if accepted and normalise(candidate.quant).canonical not in {normalise(quant).canonical for quant in accepted}:
-        return rejected("quant-not-accepted", f"{candidate.quant} is not in {', '.join(accepted)}")
-    bits = normalise(candidate.quant).bits_per_weight
+    if accepted and normalise(quant).canonical not in {normalise(one).canonical for one in accepted}:
+        return "quant-not-accepted", f"{quant} is not in {', '.join(accepted)}"
+    bits = normalise(quant).bits_per_weight
     if not accepted and bits < MIN_BITS_PER_WEIGHT:
-        return rejected("quant-below-floor", f"{candidate.quant} has {bits} bits per weight, below 4.25")
-    if slot.max_size is not None and candidate.bytes > slot.max_size:
-        return rejected("too-large", f"{show_bytes(candidate.bytes)} is above maxSize {show_bytes(slot.max_size)}")
+        return "quant-below-floor", f"{quant} has {bits} bits per weight, below 4.25"
     return None
 
 

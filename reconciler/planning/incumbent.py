@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.domain.artifact import HubArtifact
@@ -11,6 +10,7 @@ from reconciler.domain.estimate import Candidate
 from reconciler.domain.record import RecordEntry
 from reconciler.planning.eligible import numbers_of, option_of
 from reconciler.planning.option import BY_THE_FILE, FORBIDDEN, Option, Rejected
+from reconciler.planning.options import Options, Rejections
 from reconciler.planning.pins import recorded_candidate
 from reconciler.planning.scene import Scene
 
@@ -36,30 +36,22 @@ class Incumbent:
         return self.rejection is not None and self.rejection.reason in FORBIDDEN
 
 
-def incumbent_of(
-    scene: Scene, slot: Slot, address: str, options: Iterable[Option], rejected: Iterable[Rejected]
-) -> Incumbent | None:
+def incumbent_of(scene: Scene, slot: Slot, address: str, options: Options, rejected: Rejections) -> Incumbent | None:
     """The incumbent of one address; None for an empty slot, or where an ineligible one is gone anyway."""
     for entry in scene.entries_by_slot.get(address, ()):
         target = next(target for target in scene.desired.targets if target.key == entry.target_key)
         if target.name not in scene.observed or (slot.target and slot.target != target.name):
             continue
-        option = next((option for option in options if option.entry == entry), None)
+        option = next((option for option in options.there() if option.entry == entry), None)
         if option is not None:
             return Incumbent(entry, option)
         if scene.installed(target.name, entry.name) is None:
             continue
-        rejection = next((one for one in rejected if _is_of(entry, one, target)), None)
+        repo = entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else None
+        rejection = rejected.of_build(target, repo, entry.quant)
         candidate = rejection.candidate if rejection else recorded_candidate(scene, entry)
         return Incumbent(entry, _forced(scene, slot, target, candidate), rejection)
     return None
-
-
-def _is_of(entry: RecordEntry, rejected: Rejected, target: Target) -> bool:
-    repo = entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else None
-    candidate = rejected.candidate
-    same_build = (candidate.repository.id, candidate.quant) == (repo, entry.quant)
-    return rejected.target == target and same_build
 
 
 def _forced(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Option:

@@ -9,6 +9,7 @@ from reconciler.domain.plan import Action, Reason, Row, RowEvidence, Standing
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.option import FORBIDDEN, Option, Rejected
+from reconciler.planning.options import Options
 from reconciler.planning.room import Room
 from reconciler.planning.scene import Scene
 
@@ -197,7 +198,7 @@ def target_row(
 
 
 def unfilled_row(
-    scene: Scene, address: str, slot: Slot, options: Sequence[Option], rejected: Sequence[Rejected], room: Room
+    scene: Scene, address: str, slot: Slot, options: Options, rejected: Sequence[Rejected], room: Room
 ) -> Row:
     """Why nothing fills a slot: the nearest miss, in words."""
     only_policy = not options and all(one.reason in FORBIDDEN for one in rejected)
@@ -214,7 +215,7 @@ def unfilled_row(
     return row.model_copy(update={"evidence": RowEvidence(nearest=nearest, missing_bytes=missing)})
 
 
-def _why_unfilled(scene: Scene, slot: Slot, options: Sequence[Option], rejected: Sequence[Rejected]) -> str:
+def _why_unfilled(scene: Scene, slot: Slot, options: Options, rejected: Sequence[Rejected]) -> str:
     if not scene.desired.pool.allowed_orgs:
         return "nothing may be installed: pool.allowedOrgs is empty"
     if not scene.observation.catalogue.models:
@@ -226,9 +227,9 @@ def _why_unfilled(scene: Scene, slot: Slot, options: Sequence[Option], rejected:
     return f"no allowed model serves {slot.profile} within this slot's conditions on this machine"
 
 
-def _nearest(options: Sequence[Option], rejected: Sequence[Rejected], room: Room) -> tuple[str | None, Bytes | None]:
+def _nearest(options: Options, rejected: Sequence[Rejected], room: Room) -> tuple[str | None, Bytes | None]:
     if options:
-        small = min(options, key=lambda option: (option.bytes, option.name))
+        small = min(options.smallest(), key=lambda option: (option.bytes, option.name))
         missing = Bytes(max(0, room.lacking(small.place, small.bytes)))
         return (
             f"{_label(small)} needs {show_bytes(small.bytes)}, {show_bytes(missing)} more than there is room",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
+from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.desired import DesiredState, Target
 from reconciler.domain.estimate import Assessment, Candidate, Requirement
@@ -19,13 +20,12 @@ from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Installed, Observation, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record, RecordEntry
-from reconciler.planning.option import Rejected
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import candidates
-from reconciler.ranking.rank import EvidenceIndex, assess, assess_longest
+from reconciler.ranking.rank import EvidenceIndex, Numbers, assess, assess_longest, numbers_for
 
-Sifted = tuple[tuple[Candidate, ...], tuple[Rejected, ...]]
-"""The candidates that the file trusts, and those that it refuses with their reason."""
+Sifted = tuple[tuple[Candidate, ...], tuple[Candidate, ...]]
+"""The candidates that the file trusts, and those that it refuses."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,10 @@ class Scene:
         hardware = self.hardware(target)
         return assess(candidate, requirement, hardware, self.evidence, self.today, calibration=self.calibration(target))
 
+    def numbers(self, requirement: Requirement, target: Target) -> Numbers:
+        """The numbers that ``assess`` gives, for those that compare many candidates by few of them."""
+        return numbers_for(requirement, self.hardware(target), self.evidence, self.calibration(target))
+
     def assess_longest(self, candidate: Candidate, least: Requirement, target: Target) -> tuple[int, Assessment]:
         """The longest context that fits the machine a target runs models on, and the numbers there."""
         hardware = self.hardware(target)
@@ -149,6 +153,27 @@ class Scene:
     def installed_build(self, target: str, repo: str, quant: str) -> Installed | None:
         """The installed model that is this quant of this repository, by its name or place."""
         return self._installed_builds.get(target, {}).get((repo, quant))
+
+    @cached_property
+    def _mentions(self) -> dict[str, str]:
+        return {}
+
+    def mentions(self, target: Target) -> str:
+        """Every name and repository that stands on a target, is recorded there, or was asked about; in small letters.
+
+        A candidate whose repository is not named here has nothing that stands for it and no answer.
+        """
+        found = self._mentions.get(target.name)
+        if found is None:
+            observed = self.observed.get(target.name)
+            names = [name for model in (observed.installed if observed else ()) for name in (model.name, model.repo)]
+            for entry in self.record.entries:
+                if entry.target_key == target.key:
+                    names += (entry.name, entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else None)
+            for answer in self.observation.answers:
+                names.append(answer.need.repo if answer.need.kind == "hub" else answer.need.name)
+            found = self._mentions[target.name] = "\n".join(name for name in names if name).casefold()
+        return found
 
     @cached_property
     def _entries(self) -> Mapping[tuple[str, str], RecordEntry]:

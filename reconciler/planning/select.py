@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.domain.desired import Slot, Target
+from reconciler.domain.estimate import Candidate
 from reconciler.domain.observation import UnknownTarget
 from reconciler.domain.plan import Action, Reason, Row
+from reconciler.domain.units import Bytes
 from reconciler.planning.eligible import consider
 from reconciler.planning.incumbent import Incumbent, incumbent_of
 from reconciler.planning.option import Option, Rejected
+from reconciler.planning.options import Joined, Options, Rejections
 from reconciler.planning.pins import PinBlocked, pin_option
 from reconciler.planning.room import Place, Room
 from reconciler.planning.rows import option_row, target_row, unfilled_row
@@ -35,8 +38,8 @@ class Claim:
 
     address: str
     slot: Slot
-    options: tuple[Option, ...] = ()
-    rejected: tuple[Rejected, ...] = ()
+    options: Options = field(default_factory=Options)
+    rejected: Sequence[Rejected] = ()
     incumbent: Incumbent | None = None
     stuck: Row | None = None
     """Set when nobody can choose: the row that says why."""
@@ -88,8 +91,8 @@ def claims_of(scene: Scene, slot: Slot) -> tuple[Claim, ...]:
     if slot.is_pin:
         return (_pin_claim(scene, slot, targets),)
     considered = [consider(scene, slot, target) for target in targets]
-    options = tuple(option for one in considered for option in one.options)
-    rejected = tuple(reject for one in considered for reject in one.rejected)
+    options = considered[0].options if len(considered) == 1 else Joined([one.options for one in considered])
+    rejected = Rejections.joined([one.rejected for one in considered])
     return tuple(
         Claim(address, slot, options, rejected, incumbent_of(scene, slot, address, options, rejected))
         for address in slot.addresses
@@ -101,7 +104,7 @@ def _pin_claim(scene: Scene, slot: Slot, targets: Sequence[Target]) -> Claim:
     verdicts = [(target, pin_option(scene, slot, target)) for target in targets]
     options = tuple(verdict for _, verdict in verdicts if isinstance(verdict, Option))
     if options:
-        return Claim(address, slot, options)
+        return Claim(address, slot, Options(options))
     target, verdict = verdicts[0]
     allowed, message = (verdict.allowed, verdict.message) if isinstance(verdict, PinBlocked) else (True, "")
     row = target_row(
@@ -154,10 +157,10 @@ def _reserve(room: Room, later: Sequence[Claim]) -> Mapping[Place, int]:
     """The smallest option of each later slot: what an earlier pick must leave room for."""
     reserve: dict[Place, int] = {}
     for claim in later:
-        paid = [option for option in claim.options if option.place in room.committed or not _is_ours(option)]
-        if paid or not claim.options:
+        there = claim.options.there(room.committed)
+        if not claim.options or any(option.place in room.committed or not _is_ours(option) for option in there):
             continue
-        smallest = min(claim.options, key=lambda option: (option.bytes, option.place))
+        smallest = min(claim.options.smallest(), key=lambda option: (option.bytes, option.place))
         reserve[smallest.place] = smallest.bytes
     return reserve
 
@@ -255,11 +258,15 @@ class _Choice:
 
     def _best(self) -> Option | None:
         """The best option that leaves room for the later slots; failing that, the best with room for itself."""
-        ranked = sorted(self._represented(), key=lambda option: order_key(option.assessment))
+        taken = self._taken_models()
+
+        def may_have_room(candidate: Candidate, place: Place, size: Bytes) -> bool:
+            return candidate.model.id not in taken and (place in self.reserve or self.room.fits(place, size))
+
         for reserve in (self.reserve, {}):
-            found = next((option for option in ranked if self._fits(option, reserve)), None)
-            if found is not None:
-                return found
+            for option in self.claim.options.best_first(may_have_room):
+                if option.candidate.model.id not in taken and self._fits(option, reserve) and self._represents(option):
+                    return option
         return None
 
     def _without_cost(self, best: Option | None) -> Option | None:
@@ -267,26 +274,22 @@ class _Choice:
         if best is None:
             return None
         picked = {pick.option.place for pick in self.picks}
+        taken = self._taken_models()
         free = [
             option
-            for option in self._represented()
-            if (option.installed is not None or option.place in picked) and self._fits(option, self.reserve)
+            for option in self.claim.options.there(picked)
+            if (option.installed is not None or option.place in picked)
+            and option.candidate.model.id not in taken
+            and self._fits(option, self.reserve)
+            and self._represents(option)
         ]
         there = min(free, key=lambda option: order_key(option.assessment), default=None)
         threshold = self.scene.desired.refresh.proposal_threshold
         return there if there and best.assessment.score < there.assessment.score + threshold else best
 
-    def _represented(self) -> list[Option]:
-        """One option per candidate: where it is installed, else the first target in file order that has room."""
-        taken = self._taken_models()
-        found: dict[str, Option] = {}
-        for option in self.claim.options:
-            if option.candidate.model.id in taken:
-                continue
-            key = option.candidate.key
-            if key not in found or (self._precedence(option) < self._precedence(found[key])):
-                found[key] = option
-        return list(found.values())
+    def _represents(self, option: Option) -> bool:
+        """One option stands for a candidate: where it is installed, else the first target in file order with room."""
+        return min(self.claim.options.alike(option), key=self._precedence) is option
 
     def _precedence(self, option: Option) -> tuple[bool, bool, bool]:
         return option.entry is None, option.installed is None, not self._fits(option, self.reserve)

@@ -153,13 +153,17 @@ class ModelNumbers:
         """
         of_quant, room = self._ceilings, self.room
         return [
-            (of_quant.get(build.quant) or self._ceiling(build.quant))
+            (of_quant.get(build.quant) or self.ceiling(build.quant))
             if 0 < build.bytes <= room or (build.bytes <= 0 and self.fits(build))
             else _UNFIT
             for _, build in builds
         ]
 
-    def _ceiling(self, name: str) -> float:
+    def ceiling(self, name: str) -> float:
+        """No less than the score of any build at the quant, as the order reads it."""
+        known = self._ceilings.get(name)
+        if known is not None:
+            return known
         quant = normalise(name)
         quality = self.quality or self.quality_at(quant)
         most = quality.score_at(quant) * score_factor(self.shared.surest, READING_SPEED, quality.multiplier)
