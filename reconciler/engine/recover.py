@@ -55,20 +55,34 @@ async def recover(
 async def swept(
     before: Record, after: Record, targets: tuple[TargetObservation, ...], runtimes: Runtimes
 ) -> tuple[str, ...]:
-    """Where a step turned out to have ended whole, throw away what its download left beside it; nothing with a name.
+    """Finish what a look cannot: remove the rest of what was half evicted, and what a whole download left beside it.
+
+    Nothing is touched that has a name of its own: no model, no download that can be resumed.
+
+    Args:
+        before: with the intents as they were.
+        after: with those closed that a look could close.
+        targets: as that look saw them.
+        runtimes: by the target's name.
 
     Returns:
-        Warnings about what could not be thrown away.
+        Warnings about what could not be done.
     """
-    closed = {one.target_key for one in before.intents if one.action != "evict"} if before != after else set()
+    closed = [intent for intent in before.intents if intent not in after.intents]
     notes = []
     for target in targets:
         runtime = runtimes.get(target.name)
-        if isinstance(target, ObservedTarget) and target.key in closed and runtime is not None:
-            try:
+        here = [intent for intent in closed if intent.target_key == target.key]
+        if not isinstance(target, ObservedTarget) or runtime is None or not here:
+            continue
+        try:
+            for intent in here:
+                if intent.action == "evict" and find(target, intent.name) is None:
+                    await runtime.remove(intent.name)
+            if any(intent.action != "evict" for intent in here):
                 await runtime.clean_partials(frozenset(target.partial_names))
-            except OutsideError as error:
-                notes.append(f"unfinished downloads on {target.name} were not cleaned: {error.message}")
+        except OutsideError as error:
+            notes.append(f"what a step left on {target.name} was not cleaned: {error.message}")
     return tuple(notes)
 
 

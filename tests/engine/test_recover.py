@@ -167,3 +167,14 @@ async def test_what_a_finished_download_left_beside_it_is_thrown_away_and_nothin
     assert await swept(before, after, (seen,), {"local": runtime}) == ()
     assert runtime.calls[-1] == "clean left by a crash"
     assert list(runtime.partials) == ["org/somebody/else.gguf"]
+
+
+async def test_what_was_half_removed_is_removed_wholly() -> None:
+    runtime = FakeRuntime(LOCAL)
+    begun = intent("evict")
+    before = Record(name="default", intents=(begun,), generation=1)
+    await swept(before, before.without_intent(begun.id), (await runtime.observe(),), {"local": runtime})
+    assert runtime.calls[-1] == f"remove {begun.name}"
+    runtime.put(foreign(ALPHA))
+    await swept(before, before.without_intent(begun.id), (await runtime.observe(),), {"local": runtime})
+    assert begun.name in runtime.installed

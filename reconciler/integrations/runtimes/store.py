@@ -232,8 +232,7 @@ class Store:
         places = _places(self._root, row.name, artifact)
         await asyncio.to_thread(self._make_folder)
         missing = await self._missing(row, places, artifact.bytes, progress)
-        await self._fetch(row, artifact, missing, progress)
-        await asyncio.to_thread(self._note_manifest, row.name, places)
+        await self._fetch(row, artifact, missing, progress, places)
         bundle = await asyncio.to_thread(self._look_up, row.name)
         if bundle is None:
             raise Refused(
@@ -280,7 +279,13 @@ class Store:
         digest, _ = await self._digest_of(place.path, before, total, progress)
         return digest == place.file.sha256
 
-    async def _fetch(self, row: Row, artifact: HubArtifact, missing: list[_Place], progress: Progress) -> None:
+    async def _fetch(
+        self, row: Row, artifact: HubArtifact, missing: list[_Place], progress: Progress, places: list[_Place]
+    ) -> None:
+        """Fetch what is missing, then place it: the file that gives the model its name last.
+
+        So a crash in between leaves no model that lacks a projector or a shard, and none whose files nobody noted.
+        """
         folder = files.partial_folder(self._root)
         with ExitStack() as opened:
             partials = [opened.enter_context(Partial(folder, _wanted(row, artifact, place))) for place in missing]
@@ -290,7 +295,8 @@ class Store:
             for partial in partials:
                 await self._download(partial, done, artifact.bytes, progress)
                 done += partial.wanted.size
-            for place, partial in zip(missing, partials, strict=True):
+            await asyncio.to_thread(self._note_manifest, row.name, places)
+            for place, partial in reversed(list(zip(missing, partials, strict=True))):
                 await asyncio.to_thread(self._put_in_place, partial, place)
 
     async def _download(self, partial: Partial, before: int, total: int, progress: Progress) -> None:
@@ -371,7 +377,7 @@ class Store:
         return await asyncio.to_thread(self._clean_partials, names)
 
     def _clean_partials(self, names: frozenset[str]) -> Bytes:
-        freed = 0
+        freed = files.sweep_notes(self._root)
         with disk_errors(files.partial_folder(self._root)):
             for partial in files.partials(self._root):
                 if (partial.model is None or partial.model not in names) and not is_being_fetched(partial.paths):

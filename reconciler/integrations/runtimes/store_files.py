@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -202,12 +203,30 @@ def manifest_path(root: Path, name: str) -> Path:
 
 
 def save_manifest(root: Path, name: str, files: Iterable[str]) -> None:
-    """Note which files were installed under ``name``."""
+    """Note which files were installed under ``name``, durably."""
     path = manifest_path(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"name": name, "files": list(files)}), encoding="utf-8")
-    fresh.replace(path)
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"name": name, "files": list(files)}))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+def sweep_notes(root: Path) -> int:
+    """Throw away notes that a crash left half written; bytes freed. Safe: another run would write its note anew."""
+    freed = 0
+    for path in _entries(root / OWN_FOLDER / "models", ".new"):
+        with suppress(OSError):
+            freed += allocated(path)
+            path.unlink()
+    return freed
 
 
 def read_manifests(root: Path) -> dict[str, tuple[str, ...]]:

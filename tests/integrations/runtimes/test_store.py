@@ -485,3 +485,36 @@ async def test_what_another_run_is_fetching_now_is_not_cleaned(tmp_path: Path) -
         assert partial.path.exists()
     assert await w.store.clean_partials(frozenset()) > 0
     assert not partial.path.exists()
+
+
+async def test_the_file_that_names_the_model_is_placed_last_and_its_companions_are_noted_before(tmp_path: Path) -> None:
+    projector = "mmproj-F16.gguf"
+    files = {FILE: BODY, projector: content(5_000, seed=3)}
+    w = world(tmp_path, files)
+    in_the_way = w.root / REPO / projector / "folder"
+    wanted = row(files, action=Action.UPDATE)
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(Refused):
+        await w.store.install(wanted, w.told)
+    assert (await look(w)).installed == ()
+    in_the_way.rmdir()
+    in_the_way.parent.rmdir()
+    sent = w.source.sent
+    assert len((await w.store.install(wanted, w.told)).files) == 2
+    assert w.source.sent == sent, "what had arrived was not fetched again"
+
+
+async def test_half_a_note_is_swept(tmp_path: Path) -> None:
+    w = world(tmp_path)
+    left = put(w.root, ".localmodels/models/abc.new", b"{")
+    assert await w.store.clean_partials(frozenset()) > 0
+    assert not left.exists()
+
+
+async def test_removing_again_takes_the_rest_of_a_set_that_was_half_removed(tmp_path: Path) -> None:
+    w = world(tmp_path, SHARDS)
+    name = (await w.store.install(row(SHARDS), w.told)).name
+    (w.root / name).unlink()
+    assert (await look(w)).installed == ()
+    assert await w.store.remove(name) == 100_000
+    assert list(w.root.rglob("*.gguf")) == []
