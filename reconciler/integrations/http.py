@@ -254,15 +254,17 @@ class Http:
         """
         timeout = httpx.Timeout(idle_timeout_seconds, connect=self._timeout_seconds)
         request = self._built(method, url, json, headers, timeout=timeout)
-        response = await self._opening(request, follow_redirects)
+        response = await self._opening(request, follow_redirects, self._timeout_seconds + idle_timeout_seconds)
         try:
             yield Stream(response.status_code, response.headers, str(response.url), response)
         finally:
             await response.aclose()
 
-    async def _opening(self, request: httpx.Request, follow_redirects: bool) -> httpx.Response:
+    async def _opening(self, request: httpx.Request, follow_redirects: bool, limit_seconds: float) -> httpx.Response:
+        """The head of the answer: as a whole within the limit, so that one that drips does not count as progress."""
         try:
-            return await self._client().send(request, stream=True, follow_redirects=follow_redirects)
+            async with asyncio.timeout(limit_seconds):
+                return await self._client().send(request, stream=True, follow_redirects=follow_redirects)
         except _FOREIGN as error:
             failure = translate(error, str(request.url))
         raise failure

@@ -413,3 +413,20 @@ def test_any_header_value_gives_a_delay_or_none(text: str) -> None:
 
 def test_a_window_that_is_not_spent_asks_for_no_delay() -> None:
     assert retry_after_seconds({"RateLimit": '"api";r=3;t=10'}) is None
+
+
+async def test_a_stream_whose_head_drips_for_ever_ends() -> None:
+    async def drip_head(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(100):
+            writer.write(f"X-Wait-{number}: 1\r\n".encode())
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    http = Http(clock=StillClock(), timeout_seconds=0.1)
+    async with server(drip_head) as url:
+        with pytest.raises(Unreachable) as caught:
+            async with http.stream("GET", url, idle_timeout_seconds=0.2):
+                pass
+    assert caught.value.code == "timed-out"
+    await http.close()
