@@ -145,6 +145,16 @@ class TestIncumbent:
         assert not plan.changes
         assert [row.reason for row in plan.held] == [Reason.BELOW_THRESHOLD]
 
+    @pytest.mark.parametrize(("lead", "reason"), [(3, Reason.BELOW_THRESHOLD), (9, Reason.APPROVAL_NEEDED)])
+    def test_a_lead_over_the_threshold_wins_only_with_the_lower_end_of_its_interval(
+        self, lead: float, reason: Reason
+    ) -> None:
+        """The scores of this world are sure within 5 to 6 points."""
+        want, seen, known = self.world(small=50, big=50 + lead, refresh=Refresh(proposal_threshold=1))
+        plan = make_plan(want, seen, known)
+        assert not plan.changes
+        assert [row.reason for row in plan.held] == [reason]
+
     def test_a_clear_lead_needs_approval(self) -> None:
         want, seen, known = self.world(small=10, big=95, refresh=Refresh(proposal_threshold=1))
         plan = make_plan(want, seen, known)
