@@ -66,6 +66,7 @@ class LlamaServer:
         target: its ``endpoint``; ``cache`` says where it keeps its downloads, where this host can read that.
         http: makes the client on first use; it is closed with this runtime.
         idle_timeout_seconds: longest pause without a new byte before a download is taken for stalled.
+        poll_seconds: between two looks at a download whose events do not come.
         cache_directory: of our own, to remember which digest a file had.
         environ: read for the variables that tell where a Hub cache is.
     """
@@ -77,6 +78,7 @@ class LlamaServer:
         http: Callable[[], Http],
         clock: Clock,
         idle_timeout_seconds: float = 120.0,
+        poll_seconds: float = 1.0,
         cache_directory: Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
@@ -84,7 +86,7 @@ class LlamaServer:
         self._make_http = http
         self._http: Http | None = None
         self._clock = clock
-        self._patience = Patience(idle_seconds=idle_timeout_seconds)
+        self._patience = Patience(idle_seconds=idle_timeout_seconds, poll_seconds=poll_seconds)
         named = (Path(target.cache),) if target.cache else ()
         local = cache_directories(os.environ if environ is None else environ) if target.is_local else ()
         self._directories: tuple[Path, ...] = named or local
@@ -233,8 +235,7 @@ class LlamaServer:
         Cancelling stops the download on the router, which throws away what had arrived.
         """
         name, artifact = _wanted(row)
-        await self._forget_ghost(row.name)
-        item = await self._find(row.name)
+        item = await self._before(row.name)
         if item is None or not item.is_there:
             await self._fetch(row.name, artifact, progress)
         elif not await self._holds(item, artifact):
@@ -259,18 +260,16 @@ class LlamaServer:
         item = await self._find(name)
         if item is None or item.source != "cache" or not item.is_there:
             raise download.failure(self._target.name)
-        await self._verify(item, artifact, download.fetched_bytes)
+        await self._verify(item, artifact)
 
-    async def _verify(self, item: Listed, artifact: HubArtifact, fetched: int | None) -> None:
-        """Read what arrived. Other content is taken away again; so is what cannot be read and has another size."""
+    async def _verify(self, item: Listed, artifact: HubArtifact) -> None:
+        """Read what arrived, where it can be read; other content is taken away again. Sizes were watched on the way."""
         _, view = await self._look((item,))
         model = view.models.get(item.name) if view else None
-        if model is not None:
-            found = await self._weights(model)
-            wrong = found != _wanted_weights(artifact)
-        else:
-            found, wrong = f"{fetched} bytes", fetched not in (None, artifact.bytes)
-        if not wrong:
+        if model is None:
+            return
+        found = await self._weights(model)
+        if found == _wanted_weights(artifact):
             return
         with suppress(OutsideError):
             await self._api.delete(item.name)
@@ -388,13 +387,25 @@ class LlamaServer:
             await self._stopped(item)
         await self._preset.tell(name, wanted)
 
-    async def _forget_ghost(self, name: str) -> None:
-        """Our section of a model whose files are gone would be taken for the model: it would not be downloaded."""
+    async def _before(self, name: str) -> Listed | None:
+        """What stands under a name. A section without files is taken for the model by the router, so ours goes first.
+
+        Raises:
+            Refused: such a section is somebody else's.
+        """
+        listed = await self._api.models(reload=True)
+        _, view = await self._look(listed)
+        item = next((item for item in listed if item.name == name), None)
+        if item is None or not item.is_there or item in _standing(listed, view):
+            return item
         if not await self._preset.is_ours(name):
-            return
-        _, view = await self._look(await self._api.models(reload=True))
-        if view is not None and name not in view.models:
-            await self._preset.forget(name)
+            raise Refused(
+                f"a preset file of {self._target.name} has a section of {name} whose files are not there",
+                code="unmanaged-conflict",
+                hint="the router downloads nothing by a name that it knows: take the section out while it is installed",
+            )
+        await self._preset.forget(name)
+        return await self._find(name)
 
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
         """Stop downloads that run and are not in ``names``; the router throws away what had arrived.

@@ -64,11 +64,6 @@ class Download:
         self._news = asyncio.Event()
         self._listening = asyncio.Event()
 
-    @property
-    def fetched_bytes(self) -> int | None:
-        """Bytes of all files that came, as the router counted them; None where it told nothing."""
-        return sum(file.total for file in self._files.values()) if self._files else None
-
     async def to_the_end(self) -> None:
         """Until the router is done with it, one way or another.
 
@@ -79,7 +74,7 @@ class Download:
         listener = asyncio.create_task(self._listen())
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._listening.wait(), 1.0)
+                await asyncio.wait_for(self._listening.wait(), self._patience.poll_seconds)
             await self._api.download(self._name)
             await self._until_it_ends()
         except (asyncio.CancelledError, Corrupt):

@@ -1,0 +1,195 @@
+"""A llama-server in router mode, in memory, with its cache on disk; each behaviour was seen on the real one (b10434)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reconciler.domain.artifact import ArtifactFile, HubArtifact
+from reconciler.domain.desired import Target
+from reconciler.domain.plan import Action, Row
+from reconciler.domain.units import Bytes
+from reconciler.integrations.http import ByteStream, Http, MockTransport, Request, Response
+from reconciler.integrations.runtimes.llama_server import LlamaServer
+from reconciler.integrations.runtimes.llama_server_preset import Preset
+from tests.doubles.ollama_rig import QuickClock, install_row
+
+URL = "http://router:8080"
+REPO = "acme/alpha-GGUF"
+FILE = "alpha-Q8_0.gguf"
+NAME = f"{REPO}:Q8_0"
+CONTENT = b"GGUF" + b"a" * 2000
+COMMIT = "c" * 40
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def artifact(content: bytes = CONTENT, path: str = FILE) -> HubArtifact:
+    file = ArtifactFile(path=path, bytes=Bytes(len(content)), sha256=sha(content))
+    return HubArtifact(endpoint="http://hub", repo=REPO, commit=COMMIT, files=(file,))
+
+
+def row(action: Action = Action.INSTALL, content: bytes = CONTENT, **more: Any) -> Row:
+    return install_row(NAME, artifact(content), action, **more)
+
+
+def put(cache: Path, path: str = FILE, content: bytes = CONTENT, *, repo: str = REPO, named: str | None = None) -> Path:
+    """A file as a download leaves it; ``named`` is the digest that the Hub stated."""
+    folder = cache / f"models--{repo.replace('/', '--')}"
+    blob, link = folder / "blobs" / (named or sha(content)), folder / "snapshots" / COMMIT / path
+    for parent in (blob.parent, link.parent, folder / "refs"):
+        parent.mkdir(parents=True, exist_ok=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    blob.write_bytes(content)
+    if not link.is_symlink():
+        link.symlink_to(blob)
+    return blob
+
+
+class RouterDouble:
+    """What the router answers; every part can be replaced by a test.
+
+    Args:
+        cache: where it keeps its downloads.
+        brings: what a download leaves, given the name; the default is the planned content.
+    """
+
+    def __init__(self, cache: Path, brings: Callable[[str], None] | None = None) -> None:
+        self.cache = cache
+        self.models: dict[str, dict[str, Any]] = {}
+        self.brings = brings or self.arrive
+        self.busy: set[str] = set()
+        self.answers: dict[tuple[str, str], Response] = {}
+        """(method, path) → an answer given instead, every time."""
+        self.asked: list[str] = []
+        self.looks_while_downloading = 2
+        """How often a list is asked until a download has ended."""
+        self.events: bytes | None = None
+        self.role = "router"
+        self.preset: Path | None = None
+        self.command_line: dict[str, str] = {}
+        """Flags that win over the preset."""
+        self._pending: dict[str, int] = {}
+
+    def arrive(self, name: str = NAME, path: str = FILE, content: bytes = CONTENT, named: str | None = None) -> None:
+        put(self.cache, path, content, named=named)
+        self.add(name)
+
+    def add(self, name: str, status: str = "unloaded", source: str = "cache", **more: Any) -> None:
+        self.models[name] = {"status": status, "source": source, **more}
+
+    def __call__(self, request: Request) -> Response:
+        path, model = request.url.path, request.url.params.get("model", "")
+        if request.content:
+            model = json.loads(request.content)["model"]
+        self.asked.append(f"{request.method} {path} {model}".strip())
+        if path == "/models" and "reload" in request.url.params:
+            self._read_preset()
+        given = self.answers.get((request.method, path))
+        if given is not None:
+            return Response(given.status_code, content=given.content)
+        if model and request.method == "GET":
+            assert request.url.params["autoload"] == "false", "it would load the model"
+        return getattr(self, f"_{request.method.lower()}{path.replace('/', '_')}")(model)
+
+    def _get_props(self, _: str) -> Response:
+        return Response(200, json={"role": self.role, "build_info": "b1-test"})
+
+    def _get_models(self, _: str) -> Response:
+        for name in list(self._pending):
+            self._pending[name] -= 1
+            if self._pending[name] <= 0:
+                del self._pending[name], self.models[name]
+                self.brings(name)
+        return Response(200, json={"data": [self._item(name) for name in sorted(self.models)], "object": "list"})
+
+    def _read_preset(self) -> None:
+        """Sections are settings of what is there, and ghosts of what is not."""
+        sections = Preset(self.preset.read_text()).sections if self.preset and self.preset.exists() else {}
+        for name, model in list(self.models.items()):
+            if model["source"] == "preset" and "model" not in model.get("settings", {}):
+                del self.models[name]
+            elif model["source"] == "cache":
+                model["settings"] = {"hf-repo": name, **self.command_line}
+        for name, section in sections.items():
+            if name == "*":
+                continue
+            if name not in self.models:
+                self.add(name, source="preset")
+            self.models[name]["settings"] = {"hf-repo": name, **section.settings, **self.command_line}
+
+    def _item(self, name: str) -> dict[str, Any]:
+        model = self.models[name]
+        preset = "\n".join(f"{key} = {value}" for key, value in model.get("settings", {}).items())
+        status = {"value": model["status"], "args": [], "preset": f"[{name}]\n{preset}\n"}
+        removable = model["source"] == "cache"
+        return {"id": name, "status": status, "source": model["source"], "can_remove": removable}
+
+    def _get_models_sse(self, _: str) -> Response:
+        if self.events is None:
+            return Response(404)
+        return Response(200, stream=ByteStream(self.events))
+
+    def _get_slots(self, name: str) -> Response:
+        if self.models[name]["status"] != "loaded":
+            return _error(400, "model is not loaded")
+        return Response(200, json=[{"id": 0, "is_processing": False}, {"id": 1, "is_processing": name in self.busy}])
+
+    def _post_models(self, name: str) -> Response:
+        if name in self.models:
+            return _error(400, f"model '{name}' already exists")
+        self.add(name, "downloading")
+        self._pending[name] = self.looks_while_downloading
+        return Response(200, json={"success": True})
+
+    def _post_models_unload(self, name: str) -> Response:
+        if name in self._pending:
+            del self._pending[name], self.models[name]
+        elif name in self.models:
+            self.models[name]["status"] = "unloaded"
+        else:
+            return _error(400, "model is not running")
+        return Response(200, json={"success": True})
+
+    def _delete_models(self, name: str) -> Response:
+        model = self.models.get(name)
+        if model is None:
+            return _error(500, f"model name={name} is not found")
+        if model["source"] != "cache":
+            return _error(500, f"model name={name} is not removable (not from cache)")
+        del self.models[name]
+        folder = self.cache / f"models--{name.partition(':')[0].replace('/', '--')}"
+        for link in folder.glob("snapshots/*/*.gguf"):
+            blob = link.resolve()
+            link.unlink()
+            blob.unlink(missing_ok=True)
+        return Response(200, json={"success": True})
+
+
+def _error(status: int, message: str) -> Response:
+    return Response(status, json={"error": {"code": status, "message": message, "type": "server_error"}})
+
+
+def runtime_on(double: Callable[[Request], Response], *, local: bool = True, **more: Any) -> LlamaServer:
+    clock = QuickClock()
+    cache = str(double.cache) if local and isinstance(double, RouterDouble) else None
+    named = {"cache": cache, "is_local": local, **more.pop("target", {})}
+    target = Target(name="router", runtime="llama-server", endpoint=URL, **named)
+    return LlamaServer(
+        target, http=lambda: Http(clock=clock, transport=MockTransport(double)), clock=clock, poll_seconds=0.001,
+        environ={"HOME": "/nowhere"}, **more,
+    )  # fmt: skip
+
+
+def told(*events: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+
+def progress(done: int, total: int, path: str = FILE) -> dict[str, Any]:
+    url = f"http://hub/{REPO}/resolve/{COMMIT}/{path}"
+    return {"model": NAME, "event": "download_progress", "data": {"progress": {url: {"done": done, "total": total}}}}

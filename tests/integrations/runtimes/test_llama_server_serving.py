@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.domain.observation import Serving
+from reconciler.errors import Refused
+from reconciler.integrations.runtimes.llama_server_preset import OURS, UNREAD, Preset
+from reconciler.ports import Serves
+from tests.doubles.ollama_rig import Heard
+from tests.integrations.runtimes.router_double import CONTENT, NAME, RouterDouble, row, runtime_on, sha
+
+WANTED = Serving(context=4096, parallel=2)
+THEIRS = "version = 1\n\n[*]\nthreads = 2\n"
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> RouterDouble:
+    double = RouterDouble(tmp_path / "cache")
+    double.arrive()
+    double.preset = tmp_path / "presets.ini"
+    double.preset.write_text(THEIRS)
+    return double
+
+
+def runtime(double: RouterDouble):
+    return runtime_on(double, target={"preset": str(double.preset)})
+
+
+async def look(double: RouterDouble):
+    return next(model for model in (await runtime(double).observe()).installed if model.name == NAME)
+
+
+async def test_it_is_written_once_and_seen(double):
+    assert isinstance(runtime(double), Serves)
+    assert ((await look(double)).serving, (await look(double)).serving_is_ours) == (None, True)
+    await runtime(double).serve(NAME, WANTED)
+    found = await look(double)
+    assert (found.serving, found.serving_is_ours, found.model_context) == (WANTED, True, 4096)
+    written, asked = double.preset.stat().st_mtime_ns, len(double.asked)
+    await runtime(double).serve(NAME, WANTED)
+    assert (double.preset.stat().st_mtime_ns, len(double.asked)) == (written, asked)
+
+
+async def test_nobody_is_cut_off_for_it(double):
+    double.models[NAME]["status"], double.busy = "loaded", {NAME}
+    with pytest.raises(Refused) as raised:
+        await runtime(double).serve(NAME, WANTED)
+    assert (raised.value.code, double.preset.read_text()) == ("in-use", THEIRS)
+    double.busy = set()
+    await runtime(double).serve(NAME, WANTED)
+    assert double.models[NAME]["status"] == "unloaded"
+
+
+async def test_a_command_line_that_wins_leaves_nothing_behind(double):
+    double.command_line = {"ctx-size": "512"}
+    with pytest.raises(Refused) as raised:
+        await runtime(double).serve(NAME, WANTED)
+    assert "ctx-size is 512" in raised.value.message
+    assert "parallel" not in raised.value.message
+    assert double.preset.read_text() == THEIRS
+
+
+async def test_a_file_the_router_does_not_read_leaves_nothing_behind(double):
+    ours, double.preset = double.preset, None
+    told = runtime_on(double, target={"preset": str(ours)})
+    with pytest.raises(Refused) as raised:
+        await told.serve(NAME, WANTED)
+    assert f"--models-preset {ours}" in raised.value.hint
+    assert ours.read_text() == THEIRS
+
+
+async def test_a_section_of_somebody_else_stays(double):
+    double.preset.write_text(f"{THEIRS}\n[{NAME}]\nctx-size = 512\n")
+    found = await look(double)
+    assert (found.serving, found.serving_is_ours) == (Serving(context=512), False)
+    with pytest.raises(Refused) as raised:
+        await runtime(double).serve(NAME, WANTED)
+    assert raised.value.code == "unmanaged-conflict"
+
+
+async def test_what_a_crash_left_unread_is_done_again(double):
+    double.preset.write_text(Preset(THEIRS).with_section(NAME, WANTED, is_read=False).text)
+    assert (await look(double)).serving is None
+    await runtime(double).serve(NAME, WANTED)
+    text = double.preset.read_text()
+    assert OURS in text
+    assert UNREAD not in text
+
+
+async def test_a_ghost_of_ours_does_not_stand_in_for_the_model(double):
+    await runtime(double).serve(NAME, WANTED)
+    double._delete_models(NAME)
+    installed = await runtime(double).install(row(), Heard())
+    assert installed.digest == sha(CONTENT)
+    assert double.preset.read_text() == THEIRS
+
+
+async def test_a_ghost_of_somebody_else_is_no_model(double):
+    double._delete_models(NAME)
+    double.preset.write_text(f"{THEIRS}\n[{NAME}]\nctx-size = 512\n")
+    with pytest.raises(Refused) as raised:
+        await runtime(double).install(row(), Heard())
+    assert raised.value.code == "unmanaged-conflict"
+
+
+async def test_removing_takes_the_section_along(double):
+    await runtime(double).serve(NAME, WANTED)
+    assert await runtime(double).remove(NAME) == len(CONTENT)
+    assert (double.models, double.preset.read_text()) == ({}, THEIRS)
+
+
+async def test_a_preset_that_cannot_be_read_is_nothing_to_tell(double):
+    double.preset.write_bytes(b"\xff")
+    found = await look(double)
+    assert (found.serving, found.serving_is_ours) == (None, False)
