@@ -15,7 +15,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:/-]+")
 def quoted(word: str) -> str:
     r"""One shell word: unchanged where every character is harmless, else in single quotes.
 
-    Source: ``spec/lifecycle.md`` section 14.3 (the origin's quoting rule, kept as it is).
+    Source: the origin's quoting rule at 0.2.0, kept as it is.
 
     >>> print(quoted("org/repo:Q4_K_M"), quoted("foo bar"), quoted("it's"), quoted(""))
     org/repo:Q4_K_M 'foo bar' 'it'\''s' ''
@@ -45,8 +45,9 @@ def command_for(
         parallel: conversations at once; llama-server divides its ``-c`` among them.
 
     Source:
-        ``spec/runtimes.md`` sections 2.1 (``-hf ORG/REPO[:QUANT]``), 3 (``lms get NAME[@quant]``) and 4
-        (``vllm serve``); ``spec/lifecycle.md`` section 14.3; ``-np``, ``-ctk`` and ``-ctv``: llama-server's own help.
+        llama-server b10434 (``-hf ORG/REPO[:QUANT]``; ``-np``, ``-ctk`` and ``-ctv`` by its own help); LM Studio as of
+        April 2026 (``lms get NAME[@quant]``); vLLM's documentation of 2026 (``vllm serve``); the origin's advisory
+        commands at 0.2.0.
 
     >>> command_for("llama-server", "ggml-org/Qwen3-8B-GGUF", "Q4_K_M", 32768)
     'llama-server -hf ggml-org/Qwen3-8B-GGUF:Q4_K_M -c 32768'
@@ -75,7 +76,7 @@ def ollama_default_context(vram_bytes: int) -> int:
     Args:
         vram_bytes: of all devices together; 0 without one.
 
-    Source: ``spec/runtimes.md`` section 1.8 (Ollama 0.33).
+    Source: Ollama 0.33.0-rc2.
 
     >>> [ollama_default_context(gib * 2**30) for gib in (0, 22, 23, 46, 47)]
     [4096, 4096, 32768, 32768, 262144]

@@ -26,7 +26,7 @@ class OllamaName:
     """``[host/][namespace/]model[:tag]`` with its defaults filled in; every part as it was spelled.
 
     Source:
-        ``spec/runtimes.md`` section 1.10.
+        model names as Ollama 0.33.0-rc2 reads and prints them.
 
     >>> OllamaName.parse("llama3.2").canonical
     'llama3.2:latest'

@@ -1,4 +1,4 @@
-"""What a report or a plan comes to, as an exit code: the stable API of ``design.md`` section 6."""
+"""What a report or a plan comes to, as an exit code: the stable API of ``docs/exit-codes.md``."""
 
 from __future__ import annotations
 

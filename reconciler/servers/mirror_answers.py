@@ -1,7 +1,7 @@
 """What a mirror says: the JSON of the Hub's model API, and which bytes of a file a request means. No sockets here.
 
 Source:
-    ``spec/runtimes.md`` section 5: list, detail, refs, tree, resolve; error codes in ``X-Error-Code``.
+    huggingface.co as of August 2026: list, detail, refs, tree, resolve; error codes in ``X-Error-Code``.
 """
 
 from __future__ import annotations

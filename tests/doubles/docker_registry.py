@@ -1,6 +1,6 @@
 """A real Debian ``docker-registry`` on loopback, in a folder of its own, and how a model gets into it.
 
-Facts: ``spec/runtimes.md`` 6 (d). Install it with ``apt-get install docker-registry``.
+Run with 2.8.2. Install it with ``apt-get install docker-registry``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ loopback server (with a second one as the CDN that file bytes are redirected to)
 ``requests``; ``fail`` makes it answer with errors. Like the real CDN it refuses a request that carries a token.
 
 Source:
-    ``spec/runtimes.md`` section 5; headers as ``huggingface_hub`` 2.4.0 reads them.
+    huggingface.co as of August 2026; headers as ``huggingface_hub`` 2.4.0 reads them.
 """
 
 from __future__ import annotations

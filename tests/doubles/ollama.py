@@ -1,6 +1,6 @@
 """A double of Ollama for tests: its HTTP interface over its real directory layout, pulling from real registries.
 
-Faithful to ``spec/runtimes.md`` sections 1 and 7, cited at each route. Fields beyond the documented ones are not sent,
+Faithful to the source of Ollama 0.33.0-rc2. Fields beyond the documented ones are not sent,
 unknown routes are 404. Never seen beside a running server yet: the contract suite is there to check that.
 """
 

@@ -1,4 +1,4 @@
-"""``/api/create``, as far as tests need it: ``spec/runtimes.md`` 1.9."""
+"""``/api/create``, as far as tests need it, by Ollama 0.33.0-rc2."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Blobs on their way into the double's directory: shared between pulls, in parts, resumed, verified, breakable.
 
-Source: ``spec/runtimes.md`` 1.6 (parts, partial files, reference count, disk full), 1.11 (a redirect is needed).
+Source: Ollama 0.33.0-rc2 (parts, partial files, reference count, disk full; a redirect is needed).
 Simplified: parts are fetched one after another, and the server's own six tries per part are one.
 """
 

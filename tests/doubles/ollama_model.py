@@ -1,6 +1,6 @@
 """A model as a registry holds it for Ollama: config, weights, template, parameters, and the manifest naming them.
 
-Layout and media types: ``spec/runtimes.md`` 1.12. Also a tiny GGUF of any size, for tests that load nothing.
+Layout and media types of Ollama 0.33.0-rc2. Also a tiny GGUF of any size, for tests that load nothing.
 """
 
 from __future__ import annotations

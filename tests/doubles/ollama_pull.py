@@ -1,4 +1,4 @@
-"""The lines of a pull, in the order and words of ``spec/runtimes.md`` 1.4 and 1.5."""
+"""The lines of a pull, in the order and words of Ollama 0.33.0-rc2."""
 
 from __future__ import annotations
 

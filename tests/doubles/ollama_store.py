@@ -1,6 +1,6 @@
 """Ollama's directory as the double keeps it: real manifests and blobs, names folded, layers counted.
 
-Source: ``spec/runtimes.md`` 1.2, 1.7, 1.10, 1.12.
+Source: Ollama 0.33.0-rc2.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The small front an ordinary registry needs before Ollama can pull from it.
 
-Ollama asks for a blob and wants a redirect (``spec/runtimes.md`` 1.11); an ordinary registry answers 200. This front
+Ollama asks for a blob and wants a redirect (0.33.0-rc2); an ordinary registry answers 200. This front
 answers 307 with the registry's own URL for blobs and passes everything else on.
 """
 

@@ -1,6 +1,6 @@
 """A registry in memory that Ollama can pull from: for tests that must not depend on an installed one.
 
-Docker v2 routes of ``spec/runtimes.md`` 1.11: manifests, and blobs behind a 307 with ``Location``. With
+Docker v2 routes as Ollama 0.33.0-rc2 asks them: manifests, and blobs behind a 307 with ``Location``. With
 ``redirects=False`` blobs come as a plain 200, which Ollama refuses.
 """
 

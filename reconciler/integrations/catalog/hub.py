@@ -57,7 +57,7 @@ class FileHead:
 class HubClient:
     """Asks one Hub, or a mirror of it, about models.
 
-    API: huggingface.co as of August 2026 (``spec/runtimes.md`` section 5). The token goes to the endpoint's own host
+    API: huggingface.co as of August 2026. The token goes to the endpoint's own host
     only: a redirect to a CDN is followed without it, a next page on another host is not followed at all.
 
     Args:
@@ -284,7 +284,7 @@ def error_of(reply: Reply, what: str, *, endpoint: str, token: str = "") -> Outs
     HF_PARSE ``bad-answer``.
 
     Source:
-        ``X-Error-Code`` and ``X-Error-Message`` of the Hub: ``spec/runtimes.md`` section 5.
+        ``X-Error-Code`` and ``X-Error-Message`` of huggingface.co as of August 2026.
     """
     code = reply.headers.get("x-error-code", "")
     said = reply.headers.get("x-error-message") or reply.body[:200].decode("utf-8", "replace")

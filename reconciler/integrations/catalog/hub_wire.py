@@ -1,6 +1,6 @@
 """What a Hub sends, as values of our own; what does not have the promised shape is ``Corrupt``.
 
-Read against huggingface.co as of August 2026 and its mirrors (``spec/runtimes.md`` section 5).
+Read against huggingface.co as of August 2026 and its mirrors.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ _AUTHORITY = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)(?::\d{1,5})?|\[[0-9A-F
 class RegistryClient:
     """Reads manifests, anonymously.
 
-    API: OCI distribution 1.1 as registry.ollama.ai, hf.co and Debian's docker-registry 2.8.2 speak it
-    (``spec/runtimes.md`` sections 1.11 and 1.12). No token is ever sent: a registry that asks for one is refused.
+    API: OCI distribution 1.1 as registry.ollama.ai, hf.co and Debian's docker-registry 2.8.2 speak it.
+    No token is ever sent: a registry that asks for one is refused.
 
     Args:
         http: the door.

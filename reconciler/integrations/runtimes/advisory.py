@@ -17,7 +17,7 @@ NOTE = "what is installed here is not known: this target takes commands from a p
 class Advisory:
     """Tells the command instead of running it. Observes nothing, so nothing is ever pruned on its word.
 
-    Source: ``spec/lifecycle.md`` section 14.3.
+    Source: the origin's advisory adapter, at 0.2.0.
     """
 
     def __init__(self, target: Target) -> None:

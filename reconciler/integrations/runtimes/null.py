@@ -15,7 +15,7 @@ from reconciler.ports import Progress
 class Null:
     """Every question is answered with "unreachable".
 
-    Source: ``spec/lifecycle.md`` section 14.4.
+    Source: the origin's null adapter, at 0.2.0.
     """
 
     def __init__(self, target: Target) -> None:

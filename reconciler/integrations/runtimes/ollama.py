@@ -1,6 +1,6 @@
 """Ollama behind the ``Runtime`` port.
 
-What its server cannot promise (``design.md`` section 5): it downloads by itself, so the budget is checked before and
+What its server cannot promise (``docs/reliability.md``): it downloads by itself, so the budget is checked before and
 after, not during; an update replaces the old content as soon as the server has verified the new one by its own
 digests; unfinished downloads have no API, so they stay until the server prunes them.
 """
@@ -39,7 +39,7 @@ _SHOWN_AT_MOST = 64
 class Ollama:
     """One Ollama server, local or not.
 
-    Read against Ollama 0.33.0-rc2 (``spec/runtimes.md`` section 1). Mutations are serialised by the engine, because a
+    Read against Ollama 0.33.0-rc2. Mutations are serialised by the engine, because a
     delete can take a blob that a pull counts on.
 
     Args:
@@ -308,7 +308,7 @@ class Ollama:
         return freed
 
     async def _refuse_if_loaded(self, found: Listed) -> None:
-        """A model that ``/api/ps`` lists stays. When it expires tells what it is doing (``spec/runtimes.md`` 1.8)."""
+        """A model that ``/api/ps`` lists stays. When it expires tells what it is doing (Ollama 0.33.0-rc2)."""
         for item in await self._api.loaded():
             if _key(item.name) == _key(found.name):
                 busy = item.expires_at is not None and item.expires_at <= self._clock.now()

@@ -24,7 +24,7 @@ _CONTEXT = re.compile(r"^num_ctx\s+(\d+)\s*$", re.MULTILINE)
 _LINE_LIMIT = 1 << 20
 """Bytes of one NDJSON line: a status line has some hundred; more is not a status line."""
 _CLOUD_STUB_LIMIT = 1 << 20
-"""Bytes: a cloud stub holds a manifest and a config, never weights (``spec/runtimes.md`` 1.2)."""
+"""Bytes: a cloud stub holds a manifest and a config, never weights (Ollama 0.33.0-rc2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class PullLine:
 class OllamaApi:
     """The calls of one Ollama server.
 
-    Read against Ollama 0.33.0-rc2; the digest of what was read is ``spec/runtimes.md`` section 1.
+    Read against Ollama 0.33.0-rc2, its source of 2026-08-21.
     """
 
     def __init__(self, endpoint: str, http: Http) -> None:

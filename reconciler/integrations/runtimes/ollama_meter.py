@@ -1,6 +1,6 @@
 """Times the models of an Ollama server by what it says of its own answers.
 
-Read against Ollama 0.33.0-rc2 (``spec/runtimes.md`` 1.1 and 1.8). Durations are nanoseconds of the server's own clock.
+Read against Ollama 0.33.0-rc2. Durations are nanoseconds of the server's own clock.
 """
 
 from __future__ import annotations

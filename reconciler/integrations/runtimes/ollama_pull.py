@@ -1,6 +1,6 @@
 """One pull by an Ollama server: its lines added up, its silences timed, its failures understood and gone on from.
 
-``spec/runtimes.md`` sections 1.4 to 1.6 say what the server sends.
+What the server sends was read in the source of Ollama 0.33.0-rc2 (2026-08-21).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.integrations.runtimes.ollama_api import OllamaApi, PullLine
 from reconciler.ports import Clock, Progress
 
 WHOLE_MODEL = "sha256:model"
-"""Pseudo digest of the safetensors path, whose totals are the model's own (``spec/runtimes.md`` 1.4)."""
+"""Pseudo digest of the safetensors path, whose totals are the model's own (Ollama 0.33.0-rc2)."""
 
 _VERIFYING = ("verifying sha256 digest", "writing manifest", "removing unused layers")
 _VERIFIED_BYTES_A_SECOND = 25_000_000
@@ -190,7 +190,7 @@ def pull_failure(text: str, name: str) -> OutsideError:
     What is not known to be final is taken as transient: a name server that fails says "no such host", a registry that
     stumbles says "manifest", and neither means that the model is gone.
 
-    Source: ``spec/runtimes.md`` 1.5; ``spec/lifecycle.md`` 18.4, point 43.
+    Source: the error texts of Ollama 0.33.0-rc2. The origin takes such texts for final.
     """
     message, lower = f"Ollama cannot pull {name}: {text[:300]}", text.lower()
     details = {"name": name, "text": text[:300]}

@@ -1,6 +1,6 @@
 """Ollama's own directory, looked at and never written: what its API does not tell.
 
-The API hides layers, unfinished downloads and blobs that nothing refers to (``spec/runtimes.md`` 1.2, 1.6, 1.12).
+The API hides layers, unfinished downloads and blobs that nothing refers to (Ollama 0.33.0-rc2).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class StoreView:
 def store_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Where a server of this host may keep its models, most explicit first.
 
-    Source: ``spec/runtimes.md`` 1.12.
+    Source: Ollama 0.33.0-rc2; the last one is where its Linux service keeps them.
     """
     explicit = (Path(environ["OLLAMA_MODELS"]),) if environ.get("OLLAMA_MODELS") else ()
     home = (Path(environ["HOME"]) / ".ollama" / "models",) if environ.get("HOME") else ()
