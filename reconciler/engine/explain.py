@@ -260,8 +260,7 @@ class _Asked:
 
     def _places(self) -> list[str]:
         """Every model that has an eligible candidate, best first."""
-        options = consider(self.scene, self.slot, self.target).options
-        return list(dict.fromkeys(option.candidate.model.id for option in options))
+        return consider(self.scene, self.slot, self.target).options.model_ids()
 
     def _ladder(self, candidate: Candidate, context: int) -> Iterable[Rung]:
         longest = candidate.model.context_length or LADDER[-1]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from reconciler.domain.catalog import CatalogModel, Catalogue
@@ -193,11 +194,9 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
     """One line per model: its best eligible candidate; with ``everything`` also those that have none."""
     slot = Slot(name="suggest", profile=question.profile, context=question.context)
     considered = consider(scene, slot, target)
-    best: dict[str, Option] = {}
-    for option in considered.options:
-        best.setdefault(option.candidate.model.id, option)
-    rows = [suggestion_of(option.assessment, option.context) for option in list(best.values())[: question.top]]
-    rejected = _not_eligible(scene, slot, target, considered.rejected, best) if question.everything else []
+    best, models = islice(considered.options.best_of_models(), question.top), considered.options.models
+    rows = [suggestion_of(option.assessment, option.context) for option in best]
+    rejected = _not_eligible(scene, slot, target, considered.rejected, models) if question.everything else []
     observation = scene.observation
     return Suggestions(
         profile=question.profile,
@@ -208,7 +207,7 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
         ranked_at=scene.today.isoformat(),
         catalogue_date=observation.catalogue.generated_at.isoformat(),
         catalogue_origin=observation.catalogue.origin,
-        eligible=len(best),
+        eligible=len(models),
         rows=tuple(rows),
         rejected=tuple(rejected),
         packagers=packager_openings(observation, scene.desired.pool, question.profile),
@@ -217,13 +216,13 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
 
 
 def _not_eligible(
-    scene: Scene, slot: Slot, target: Target, rejected: Iterable[Rejected], best: dict[str, Option]
+    scene: Scene, slot: Slot, target: Target, rejected: Iterable[Rejected], eligible: Collection[str]
 ) -> list[Suggestion]:
     """For each model without an eligible candidate, the one that came nearest; best of them first."""
     groups: dict[str, list[_Refused]] = defaultdict(list)
     for verdict in rejected:
         model = verdict.candidate.model
-        if model.id not in best and model_serves(model, slot.profile):
+        if model.id not in eligible and model_serves(model, slot.profile):
             groups[model.id].append((*numbers(scene, slot, target, verdict), verdict))
     nearest = [min(group, key=lambda one: nearness(*one[1:])) for group in groups.values()]
     nearest.sort(key=lambda one: order_key(one[1]))

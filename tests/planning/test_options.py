@@ -172,6 +172,7 @@ def test_what_is_made_when_looked_at_is_what_judging_everything_makes(
         index = data.draw(st.integers(0, len(options) - 1))
         assert found.options[index] == options[index]
     _compare(found.options, Options(options), data)
+    assert found.options.models == {one.candidate.model.id for one in options}
     assert list(found.options) == options
     assert list(found.rejected) == rejected
     for one in rejected[:3]:
