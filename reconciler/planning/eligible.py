@@ -84,7 +84,7 @@ def consider(scene: Scene, slot: Slot, target: Target) -> Considered:
             rejected.append(candidate)
     options = LazyOptions(target, looked_at, eligible, key=sieve.key, build=sieve.option)
     why = partial(_why_rejected, scene, slot)
-    return Considered(options, Rejections([(target, candidate, why) for candidate in rejected]))
+    return Considered(options, Rejections(((target, why, rejected),)))
 
 
 def _why_rejected(scene: Scene, slot: Slot, target: Target, candidate: Candidate) -> Rejected:
@@ -100,6 +100,8 @@ class _Sieve:
     def __init__(self, scene: Scene, slot: Slot, target: Target) -> None:
         self.scene, self.slot, self.target = scene, slot, target
         self._mentions = scene.mentions(target)
+        self._readable = _readable(target)
+        self._asks_for_files = target.runtime in ("ollama", "llama-server")
         self._repository: Repository | None = None
         self._is_mentioned = False
         self._is_readable = False
@@ -121,7 +123,7 @@ class _Sieve:
             return None
         if slot.max_size is not None and build.bytes > slot.max_size:
             return None
-        if not numbers.fits(build) or _not_installable(self.target, candidate) is not None:
+        if not numbers.fits(build) or (self._asks_for_files and _not_installable(self.target, candidate) is not None):
             return None
         return numbers if slot.min_tokens_per_second is None or self._is_fast_enough(candidate, numbers) else None
 
@@ -145,7 +147,7 @@ class _Sieve:
         if repository is not self._repository:
             self._repository = repository
             self._is_mentioned = tail_of(candidate) in self._mentions
-            self._is_readable = repository.format in _readable(self.target)
+            self._is_readable = repository.format in self._readable
 
     def _numbers_of_model(self, candidate: Candidate) -> ModelNumbers | None:
         if _wrong_model(self.slot, candidate.model) is not None:

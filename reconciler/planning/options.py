@@ -284,15 +284,15 @@ def tail_of(candidate: Candidate) -> str:
     return candidate.repository.id.rpartition("/")[2].partition(":")[0].casefold()
 
 
-Refused = tuple[Target, Candidate, Callable[[Target, Candidate], Rejected]]
-"""What may not fill a slot where, and who tells why."""
+Refused = tuple[Target, Callable[[Target, Candidate], Rejected], Sequence[Candidate]]
+"""What may not fill a slot on a target, and who tells why."""
 
 
 class Rejections(Sequence[Rejected]):
     """Candidates that may not fill a slot; why is found out when somebody looks."""
 
-    def __init__(self, refused: Sequence[Refused]) -> None:
-        self.refused = refused
+    def __init__(self, refused: Sequence[Refused] = ()) -> None:
+        self.refused = tuple(refused)
 
     @classmethod
     def joined(cls, parts: Iterable[Rejections]) -> Rejections:
@@ -300,21 +300,24 @@ class Rejections(Sequence[Rejected]):
         return cls([one for part in parts for one in part.refused])
 
     def __len__(self) -> int:
-        return len(self.refused)
+        return sum(len(candidates) for _, _, candidates in self.refused)
+
+    def __iter__(self) -> Iterator[Rejected]:
+        for target, why, candidates in self.refused:
+            for candidate in candidates:
+                yield why(target, candidate)
 
     @overload
     def __getitem__(self, index: int) -> Rejected: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Rejected]: ...
     def __getitem__(self, index: int | slice) -> Rejected | Sequence[Rejected]:
-        if isinstance(index, slice):
-            return tuple(why(target, candidate) for target, candidate, why in self.refused[index])
-        target, candidate, why = self.refused[index]
-        return why(target, candidate)
+        return tuple(self)[index]
 
     def of_build(self, target: Target, repo: str | None, quant: str | None) -> Rejected | None:
         """The first of a build on a target."""
-        for where, candidate, why in self.refused:
-            if candidate.repository.id == repo and candidate.quant == quant and where == target:
-                return why(where, candidate)
+        for where, why, candidates in self.refused:
+            for candidate in candidates if where == target else ():
+                if candidate.repository.id == repo and candidate.quant == quant:
+                    return why(where, candidate)
         return None
