@@ -9,7 +9,7 @@ import pytest
 from reconciler.formats.measured_file import MeasuredPoint, parse_points
 from tests.scripts.loading import load
 
-fit_speed = load("estimates_figures", "fit_speed")
+fit_speed = load("score_peers_llmfit", "estimates_figures", "fit_speed")
 POINTS = Path(__file__).parents[1] / "ranking" / "measured_points.json"
 
 
