@@ -24,6 +24,7 @@ from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.estimate import Candidate, Requirement, SpeedEstimate
 from reconciler.domain.hardware import Confidence, Hardware
 from reconciler.domain.measurement import Measurement, machine_key, missed_accelerator, newest, was_disturbed
+from reconciler.ranking.decode import weights_read
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.speed import SMALL_WEIGHTS, estimate_speed
@@ -184,7 +185,7 @@ def _ratios(
 def _kind(model: CatalogModel, speed: SpeedEstimate, hardware: Hardware | None) -> Kind:
     weights = model.params or model.gguf_weights or 0
     spills = hardware is not None and bool(hardware.devices) and speed.offloaded > 0
-    return Kind(speed.backend, model.is_moe, 0 < weights < SMALL_WEIGHTS, spills)
+    return Kind(speed.backend, weights_read(model).is_mixture, 0 < weights < SMALL_WEIGHTS, spills)
 
 
 def _relevance(measured: Kind, asked: Kind) -> float:

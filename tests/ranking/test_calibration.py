@@ -153,6 +153,18 @@ def test_small_models_and_mixtures_say_little_about_large_dense_ones() -> None:
     assert ratios[-1] > 0.8 * estimated(candidate(OTHER)).tokens_per_second
 
 
+def test_a_model_with_embeddings_per_layer_is_as_dense_to_calibration_as_to_the_estimate() -> None:
+    dense = candidate(replace(model("acme/e4b", params=8_000_000_000), active_params=4_000_000_000))
+    named = replace(dense.model.architecture, name="gemma3n", experts=None, active_experts=None)
+    looked_up = replace(dense, model=replace(dense.model, architecture=named))
+    models = MODELS | {looked_up.model.id: looked_up.model}
+
+    found = Calibration.of([measured(looked_up, 0.5)], models, GPU)
+    corrected = found.apply(candidate(OTHER), estimated(candidate(OTHER))).tokens_per_second
+    of_a_dense_one = applied([measured(candidate(DENSE), 0.5)], candidate(OTHER)).tokens_per_second
+    assert math.isclose(corrected, of_a_dense_one)
+
+
 def test_many_quants_of_one_model_weigh_as_one_model() -> None:
     one = [measured(candidate(), 0.5)]
     many = [*one, measured(candidate(), 0.5, context=8192), measured(candidate(quant="Q8_0"), 0.5)]
