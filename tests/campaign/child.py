@@ -10,7 +10,7 @@ flushed to the disk, as a machine does that is switched off; a number is an erro
 later one where ``for_good`` says so. The answer is ``{"code", "instants"}``, a code below zero being the signal's.
 """
 
-# ruff: noqa: PTH, T201 - it stands below pathlib, and talks over a pipe
+# ruff: noqa: PTH100, PTH113, PTH115, PTH202, T201 - it stands below pathlib, and talks over a pipe
 from __future__ import annotations
 
 import importlib

@@ -269,10 +269,10 @@ class Trial:
         at = lab.tap.bytes
         last = lab.apply()
         assert last.code == 0, (troubles, last.text)
-        assert lab.models() == self.end.models, troubles
+        assert lab.models() == self.end.models, (troubles, last.text)
         assert lab.owned() == self.end.owned, troubles
         assert not (lab.record() or Record(name="")).intents, troubles
-        assert lab.leftovers() == [], troubles
+        assert lab.leftovers() == [], (troubles, lab.leftovers(), last.text)
         assert lab.tap.bytes - at <= missing * SIZE + self.end.asking + 50_000, (troubles, "fetched again")
         assert lab.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
         self.check_second_apply()
