@@ -69,7 +69,7 @@ def main() -> None:
     options.add_argument("models", type=int)
     options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
-    gc.set_threshold(100_000, 20, 100)  # as the command line starts
+    gc.set_threshold(300_000, 20, 100)  # as the command line starts
     catalogue = generated_catalogue(given.models)
     gc.collect()
     gc.freeze()
