@@ -273,13 +273,13 @@ class _Probe:
     clock: Clock
 
     def probe(self, override: HardwareOverride | None = None) -> HardwareReading:
+        if override is None and self.machine is None:
+            return self.detector().probe()
         from reconciler.integrations.hardware.simulate import from_override, parse_machine
 
         if override is not None:
             return from_override(override, self.clock.now())
-        if self.machine is not None:
-            return parse_machine(self.machine, now=self.clock.now())
-        return self.detector().probe()
+        return parse_machine(self.machine or "", now=self.clock.now())
 
 
 def checked_machine(machine: str | None, clock: Clock) -> str | None:
