@@ -75,6 +75,8 @@ class Slot(Frozen):
     target: str | None = None
     min_tokens_per_second: float | None = None
     max_size: Bytes | None = None
+    load: bool = False
+    """The target loads it once it is there, where the target can be told."""
     update: Literal["hold", "follow"] = "hold"
     """What happens when the source offers other content under the same name."""
     line: int | None = None

@@ -142,6 +142,8 @@ class Slot(Written):
     """The least decode speed."""
     max_size: Given[PositiveSize] = None
     """The most disk the model may take, such as 20GB."""
+    load: bool = False
+    """Have a llama-server with a preset file load it once it is installed, and whenever that starts."""
     update: Literal["hold", "follow"] = "hold"
     """When the source offers other content under the same name: keep what we have, or follow it."""
 

@@ -128,6 +128,7 @@ def _slot(slot: written.Slot, line: int | None) -> read.Slot:
         target=slot.target,
         min_tokens_per_second=slot.min_tokens_per_second,
         max_size=_size(slot.max_size),
+        load=slot.load,
         update=slot.update,
         line=line,
     )

@@ -24,6 +24,8 @@ class Serving(Frozen):
     parallel: int = 1
     """Conversations at once, each of ``context`` tokens."""
     kv_cache: KvCache = "f16"
+    load: bool = False
+    """It is loaded as soon as it is told so, and whenever the server starts."""
 
 
 class InstalledFile(Frozen):

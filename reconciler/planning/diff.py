@@ -132,6 +132,7 @@ def serving_of(picks: tuple[Pick, ...]) -> Serving | None:
         context=max(option.context for option in options),
         parallel=max(option.parallel for option in options),
         kv_cache=options[0].kv_cache,
+        load=any(pick.slot.load for pick in picks),
     )
 
 
@@ -217,7 +218,7 @@ def _served(scene: Scene, rows: Diff, picks: tuple[Pick, ...], installed: Instal
 def _in_words(wanted: Serving) -> str:
     conversations = f" for each of {wanted.parallel} conversations" if wanted.parallel > 1 else ""
     cache = f", a {wanted.kv_cache} cache" if wanted.kv_cache != "f16" else ""
-    return f"{wanted.context} tokens{conversations}{cache}"
+    return f"{wanted.context} tokens{conversations}{cache}{', loaded at once' if wanted.load else ''}"
 
 
 def _is_not_the_pin(scene: Scene, rows: Diff, option: Option, installed: Installed) -> bool:

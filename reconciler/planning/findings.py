@@ -114,6 +114,10 @@ def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:
     found = []
     for pick in picks:
         observed, option = scene.observed.get(pick.option.target.name), pick.option
+        if pick.slot.load and option.target.preset is None:
+            found.append(
+                f"{pick.address}: {option.target.name} cannot be told to load a model, so `load` changes nothing"
+            )
         own = option.installed.model_context if option.installed else None
         served = own or (observed.served_context if observed else None)
         if served is None and option.target.runtime == "ollama":

@@ -182,6 +182,14 @@ def test_context_and_conversations_are_told_to_the_router_and_drift_is_repaired(
         lab.apply()
         lab.in_sync()
 
+        router.kill()
+        router.start()
+        lab.in_sync()
+        lab.write(slot | {"load": True}, targets=[told])
+        lab.apply()
+        assert router.models() == {ALPHA: "loaded"}
+        lab.in_sync()
+
         lab.write(targets=[told], fuses={"allowEmpty": True})
         lab.apply()
         assert (router.models(), preset.read_text()) == ({}, theirs)

@@ -1,4 +1,4 @@
-"""A Hub cache directory, looked at and never written: ``models--ORG--NAME/{refs,snapshots,blobs}``.
+"""A Hub cache directory, looked at: ``models--ORG--NAME/{refs,snapshots,blobs}``. One model may be taken out of it.
 
 llama-server keeps what it downloads there, beside what other programs do. A file of a snapshot is a link to a blob
 whose name is the SHA-256 that the Hub stated; nobody has checked that it is the content's.
@@ -107,9 +107,34 @@ def look(directory: Path) -> CacheView | None:
         return None
 
 
+def unlink_model(directory: Path, name: RouterName, model: CachedModel) -> None:
+    """Take the model's own files out of every snapshot: the router lists it no more. Blobs stay. Blocks.
+
+    Raises:
+        OSError: not permitted, or the disk fails.
+    """
+    for file in model.files:
+        for link in _folder(directory, name.repo).glob("snapshots/*"):
+            (link / file.path).unlink(missing_ok=True)
+
+
+def unlink_blobs(directory: Path, name: RouterName, model: CachedModel) -> None:
+    """Remove what the model's files led to, where no file of any snapshot leads there still. Blocks.
+
+    Raises:
+        OSError: not permitted, or the disk fails.
+    """
+    folder = _folder(directory, name.repo)
+    needed = {path.resolve() for path in folder.glob("snapshots/**/*") if path.is_file()}
+    own = (folder / "blobs").resolve()
+    for file in model.files:
+        if file.blob not in needed and file.blob.parent == own:
+            file.blob.unlink(missing_ok=True)
+
+
 def blob_bytes(directory: Path, repo: str) -> Mapping[str, int]:
     """Bytes by blob of one repository: what is compared before and after a removal. Blocks."""
-    folder = directory / f"models--{repo.replace('/', '--')}" / "blobs"
+    folder = _folder(directory, repo) / "blobs"
     found: dict[str, int] = {}
     try:
         for path in folder.iterdir():
@@ -118,6 +143,10 @@ def blob_bytes(directory: Path, repo: str) -> Mapping[str, int]:
     except OSError:
         return found
     return found
+
+
+def _folder(directory: Path, repo: str) -> Path:
+    return directory / f"models--{repo.replace('/', '--')}"
 
 
 def _repositories(directory: Path) -> Iterator[tuple[Path, str]]:

@@ -39,6 +39,8 @@ from reconciler.integrations.runtimes.hub_layout import (
     blob_bytes,
     cache_directories,
     look,
+    unlink_blobs,
+    unlink_model,
 )
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience
@@ -54,6 +56,7 @@ _UNREAD = "listed"
 """The stamp of a model whose files cannot be seen: it is there, and that is all a look can tell."""
 _STOP_SECONDS = 30.0
 """Longest wait until a model is unloaded; the router cuts it off after its own ten."""
+_LOAD_SECONDS = 600.0
 _POLL_SECONDS = 0.1
 
 
@@ -144,9 +147,16 @@ class LlamaServer:
     async def _look(self, listed: Sequence[Listed]) -> tuple[Path | None, CacheView | None]:
         """The router's cache directory, where it can be read here and holds what the router lists of it."""
         cached = {item.name for item in listed if item.source == "cache" and item.is_there}
+        named = {
+            item.name for item in listed if item.source != "models_dir"
+        }  # after a restart a section hides the cache
         for directory in self._directories:
             view = await asyncio.to_thread(look, directory)
-            if view is not None and cached <= set(view.models) and (cached or self._target.cache or not view.models):
+            if (
+                view is not None
+                and cached <= set(view.models)
+                and (self._target.cache or not view.models or named & set(view.models))
+            ):
                 return directory, view
         return None, None
 
@@ -314,15 +324,20 @@ class LlamaServer:
             return Bytes(0)
         model = view.models.get(name) if view else None
         if item.is_there and model is not None and await self._preset.is_ours(name):
-            item = replace(item, source="cache", can_remove=True)
+            item = replace(item, source="cache", can_remove=True)  # it will be, once our section is out
         self._refuse_what_is_not_removable(item, model)
         await self._stopped(item)
         await self._preset.forget(name)
         repo = name.partition(":")[0]
         before = await asyncio.to_thread(blob_bytes, directory, repo) if directory else {}
-        await self._delete(name)
-        left = await self._find(name)
-        if left is not None and left.source == "cache":
+        now = await self._find(name)
+        if now is not None and now.source == "preset" and directory is not None and model is not None:
+            await self._take_out(directory, name, model)
+        else:
+            await self._delete(name)
+        listed = await self._api.models(reload=True)
+        _, view_after = await self._look(listed)
+        if any(left.name == name for left in _standing(listed, view_after)):
             raise Unreachable(f"{name} was deleted, and {self._target.name} lists it still")
         if directory is None or view is None:
             return Bytes(item.weights_bytes or 0)
@@ -367,6 +382,26 @@ class LlamaServer:
             await self._clock.sleep(_POLL_SECONDS)
         raise Unreachable(f"{item.name} does not unload on {self._target.name}")
 
+    async def _take_out(self, directory: Path, name: str, model: CachedModel) -> None:
+        """Remove the files ourselves: a router that was started with our section never deletes the model again.
+
+        It is unloaded, and no longer listed before its blobs go, so that nobody can begin to load it meanwhile.
+
+        Raises:
+            Refused: the files are not ours to write.
+        """
+        parsed = RouterName.parse(name)
+        try:
+            await asyncio.to_thread(unlink_model, directory, parsed, model)
+            await self._api.models(reload=True)
+            await asyncio.to_thread(unlink_blobs, directory, parsed, model)
+        except OSError as error:
+            raise Refused(
+                f"{name} cannot be removed from {directory}: {error.strerror or type(error).__name__}",
+                code="not-writable",
+                hint="restart the router: without our section, which is out now, it removes the model itself",
+            ) from error
+
     async def _delete(self, name: str) -> None:
         """Delete; a router that did not know the model has looked again then. The list decides, not the answer."""
         try:
@@ -386,6 +421,25 @@ class LlamaServer:
         if item is not None:
             await self._stopped(item)
         await self._preset.tell(name, wanted)
+        if wanted.load:
+            await self._load(name)
+
+    async def _load(self, name: str) -> None:
+        """Load it, so that the first who asks need not wait.
+
+        Raises:
+            Refused: it does not run. Unreachable: it takes too long. It stays installed either way.
+        """
+        await self._api.load(name)
+        for _ in range(int(_LOAD_SECONDS / _POLL_SECONDS)):
+            item = await self._find(name, reload=False)
+            if item is not None and item.status in ("loaded", "sleeping"):
+                return
+            if item is None or item.failed:
+                code = f" (exit code {item.exit_code})" if item else ""
+                raise Refused(f"{name} does not load on {self._target.name}{code}", hint="the router's log says why")
+            await self._clock.sleep(_POLL_SECONDS)
+        raise Unreachable(f"{name} is still not loaded on {self._target.name}", code="timed-out")
 
     async def _before(self, name: str) -> Listed | None:
         """What stands under a name. A section without files is taken for the model by the router, so ours goes first.

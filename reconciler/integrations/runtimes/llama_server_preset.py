@@ -90,6 +90,7 @@ def settings_of(serving: Serving) -> dict[str, str]:
         "parallel": str(serving.parallel),
         "cache-type-k": serving.kv_cache,
         "cache-type-v": serving.kv_cache,
+        **({"load-on-startup": "true"} if serving.load else {}),
     }
 
 
@@ -97,7 +98,7 @@ def serving_of(settings: Mapping[str, str]) -> Serving | None:
     """The same backwards; None where they are not such as we write.
 
     >>> serving_of({"ctx-size": "8192", "parallel": "2"})
-    Serving(context=4096, parallel=2, kv_cache='f16')
+    Serving(context=4096, parallel=2, kv_cache='f16', load=False)
     """
     size, parallel = settings.get("ctx-size", ""), settings.get("parallel", "1")
     keys, values = settings.get("cache-type-k", "f16"), settings.get("cache-type-v", "f16")
@@ -105,7 +106,12 @@ def serving_of(settings: Mapping[str, str]) -> Serving | None:
         return None
     if int(size) % int(parallel) or keys != values or keys not in get_args(KvCache):
         return None
-    return Serving(context=int(size) // int(parallel), parallel=int(parallel), kv_cache=cast("KvCache", keys))
+    return Serving(
+        context=int(size) // int(parallel),
+        parallel=int(parallel),
+        kv_cache=cast("KvCache", keys),
+        load=settings.get("load-on-startup") == "true",
+    )
 
 
 def read_preset(path: Path) -> Preset:

@@ -13,6 +13,7 @@ from reconciler.domain.desired import Target
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
 from reconciler.integrations.http import ByteStream, Http, MockTransport, Request, Response
+from reconciler.integrations.runtimes.hub_layout import look
 from reconciler.integrations.runtimes.llama_server import LlamaServer
 from reconciler.integrations.runtimes.llama_server_preset import Preset
 from tests.doubles.ollama_rig import QuickClock, install_row
@@ -64,6 +65,7 @@ class RouterDouble:
         self.models: dict[str, dict[str, Any]] = {}
         self.brings = brings or self.arrive
         self.busy: set[str] = set()
+        self.broken: set[str] = set()
         self.answers: dict[tuple[str, str], Response] = {}
         """(method, path) → an answer given instead, every time."""
         self.asked: list[str] = []
@@ -112,8 +114,11 @@ class RouterDouble:
         """Sections are settings of what is there, and ghosts of what is not."""
         sections = Preset(self.preset.read_text()).sections if self.preset and self.preset.exists() else {}
         for name, model in list(self.models.items()):
-            if model["source"] == "preset" and "model" not in model.get("settings", {}):
-                del self.models[name]
+            if model["source"] == "preset" and name not in sections and "model" not in model.get("settings", {}):
+                if name in look(self.cache).models:
+                    model.update(settings={"hf-repo": name, **self.command_line})  # what it was first, it stays
+                else:
+                    del self.models[name]
             elif model["source"] == "cache":
                 model["settings"] = {"hf-repo": name, **self.command_line}
         for name, section in sections.items():
@@ -127,6 +132,8 @@ class RouterDouble:
         model = self.models[name]
         preset = "\n".join(f"{key} = {value}" for key, value in model.get("settings", {}).items())
         status = {"value": model["status"], "args": [], "preset": f"[{name}]\n{preset}\n"}
+        if model.get("failed"):
+            status |= {"failed": True, "exit_code": 1}
         removable = model["source"] == "cache"
         return {"id": name, "status": status, "source": model["source"], "can_remove": removable}
 
@@ -154,6 +161,14 @@ class RouterDouble:
             self.models[name]["status"] = "unloaded"
         else:
             return _error(400, "model is not running")
+        return Response(200, json={"success": True})
+
+    def _post_models_load(self, name: str) -> Response:
+        model = self.models[name]
+        if name in self.broken:
+            model.update(failed=True)
+        else:
+            model["status"] = "loaded"
         return Response(200, json={"success": True})
 
     def _delete_models(self, name: str) -> Response:

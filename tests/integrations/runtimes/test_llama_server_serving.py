@@ -9,7 +9,7 @@ from reconciler.errors import Refused
 from reconciler.integrations.runtimes.llama_server_preset import OURS, UNREAD, Preset
 from reconciler.ports import Serves
 from tests.doubles.ollama_rig import Heard
-from tests.integrations.runtimes.router_double import CONTENT, NAME, RouterDouble, row, runtime_on, sha
+from tests.integrations.runtimes.router_double import CONTENT, NAME, RouterDouble, put, row, runtime_on, sha
 
 WANTED = Serving(context=4096, parallel=2)
 THEIRS = "version = 1\n\n[*]\nthreads = 2\n"
@@ -69,6 +69,35 @@ async def test_a_file_the_router_does_not_read_leaves_nothing_behind(double):
         await told.serve(NAME, WANTED)
     assert f"--models-preset {ours}" in raised.value.hint
     assert ours.read_text() == THEIRS
+
+
+async def test_it_is_loaded_at_once_and_only_once(double):
+    loaded = WANTED.model_copy(update={"load": True})
+    await runtime(double).serve(NAME, loaded)
+    assert double.models[NAME]["status"] == "loaded"
+    assert "load-on-startup = true" in double.preset.read_text()
+    assert (await look(double)).serving == loaded
+    double.models[NAME]["status"] = "unloaded"
+    await runtime(double).serve(NAME, loaded)
+    assert double.asked.count(f"POST /models/load {NAME}") == 1, "idle models may go"
+
+
+async def test_what_does_not_load_is_told_and_stays(double):
+    double.broken = {NAME}
+    with pytest.raises(Refused) as raised:
+        await runtime(double).serve(NAME, WANTED.model_copy(update={"load": True}))
+    assert "exit code 1" in raised.value.message
+    assert NAME in double.models
+
+
+async def test_after_a_restart_a_section_hides_where_the_model_comes_from(double):
+    await runtime(double).serve(NAME, WANTED)
+    double.models[NAME]["source"] = "preset"
+    assert ((await look(double)).repo, (await look(double)).serving) == ("acme/alpha-GGUF", WANTED)
+    put(double.cache, "alpha-F16.gguf", b"another quant")
+    assert await runtime(double).remove(NAME) == len(CONTENT)
+    assert (double.models, double.preset.read_text()) == ({}, THEIRS)
+    assert [path.read_bytes() for path in double.cache.glob("models--*/blobs/*")] == [b"another quant"]
 
 
 async def test_a_section_of_somebody_else_stays(double):
