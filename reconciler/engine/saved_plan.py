@@ -68,9 +68,17 @@ def refuse_if_tampered(document: SavedPlan) -> None:
     """Plan again from what the document says it was made from.
 
     Raises:
-        TamperedPlan: another plan comes out; names the parts that differ.
+        TamperedPlan: another plan comes out; names the parts that differ. Or none at all: what this program saves is
+            consistent in itself, so a document that cannot even be planned from was edited.
     """
-    again = make_plan(document.desired, document.observation, document.record, overrides=document.plan.overrides)
+    try:
+        again = make_plan(document.desired, document.observation, document.record, overrides=document.plan.overrides)
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise TamperedPlan(
+            "the plan in the file contradicts itself: no plan can be made from its own observation",
+            hint="make it again with `localmodels plan --out FILE`; a plan cannot be edited",
+            details={"different": [], "why": f"{type(error).__name__}: {error}"[:200]},
+        ) from error
     if again == document.plan:
         return
     different = [name for name in Plan.model_fields if getattr(again, name) != getattr(document.plan, name)]

@@ -12,7 +12,6 @@ import httpx
 
 from tests.doubles.hub import HubDouble
 
-
 SOCKET_SECONDS = 0.2
 
 

@@ -174,3 +174,12 @@ async def test_a_target_that_left_the_file_is_named() -> None:
     plan = await document(here)
     here.edit(pin("a", ALPHA), targets=two[:1])
     await _stale(here, plan, "what is installed on other changed")
+
+
+async def test_a_plan_that_contradicts_itself_is_refused() -> None:
+    here = fakes(pin("a", ALPHA))
+    raw = json.loads(text_of(await document(here)))
+    raw["desired"]["slots"][0]["target"] = "nowhere"
+    with pytest.raises(TamperedPlan):
+        await apply_saved(here.world, parse(json.dumps(raw)), OPTIONS)
+    assert here.runtime().mutations == []

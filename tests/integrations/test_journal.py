@@ -40,3 +40,9 @@ def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     Journal(path).append({"event": "one"})
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_line_that_no_program_of_ours_wrote_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text("[" * 100_000 + '\n{"event": "one"}\n', encoding="utf-8")
+    assert [line["event"] for line in Journal(path).lines()] == ["one"]

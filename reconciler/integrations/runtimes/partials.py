@@ -104,7 +104,7 @@ class PartialState:
             raw: Any = json.loads(path.read_bytes())
             spans = [(int(start), int(end)) for start, end in raw["ranges"]]
             state = cls(str(raw["name"]), str(raw["sha256"]), int(raw["size"]), Ranges(spans))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
         inside = all(0 <= start <= end <= state.size for start, end in state.ranges.spans)
         return state if inside and state.sha256 == path.name.removesuffix(STATE_SUFFIX) else None

@@ -518,3 +518,13 @@ async def test_removing_again_takes_the_rest_of_a_set_that_was_half_removed(tmp_
     assert (await look(w)).installed == ()
     assert await w.store.remove(name) == 100_000
     assert list(w.root.rglob("*.gguf")) == []
+
+
+async def test_a_partial_downloads_state_with_a_number_that_is_none_does_not_exist(tmp_path: Path) -> None:
+    w = world(tmp_path)
+    folder = w.root / ".localmodels" / "partial"
+    put(folder, f"{'d' * 64}.partial", bytes(5_000))
+    put(
+        folder, f"{'d' * 64}.json", b'{"name": "a", "sha256": "%s", "size": 9, "ranges": [[0, Infinity]]}' % (b"d" * 64)
+    )
+    assert (await look(w)).partial_names == ()
