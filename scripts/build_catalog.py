@@ -1,9 +1,10 @@
 """Build the catalogue that ships in the package from collected facts.
 
-    python scripts/build_catalog.py [--facts DIR] [--out FILE] [--check]
+    python scripts/build_catalog.py [--facts DIR] [--additions FILE] [--out FILE] [--check]
 
-Reads models.json and benchmarks.json of the facts, writes one file in our own shape (``formats.catalog_json``), the
-same bytes for the same facts. What is left out, and why, stands in docs/data-sources.md.
+Reads models.json and benchmarks.json of the facts, fills their gaps from catalog_additions.json, writes one file in our
+own shape (``formats.catalog_json``), the same bytes for the same facts. What is left out, and why, stands in
+docs/data-sources.md.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COLLECTED = date(2026, 11, 22)
 OUT = ROOT / "reconciler" / "integrations" / "catalog" / "snapshot.json"
 FACTS = ROOT.parent / "shared" / "data"
+ADDITIONS = Path(__file__).with_name("catalog_additions.json")
+"""Facts found after the collection, each with what was read for it and when."""
 
 NOT_OURS = ("artificialanalysis", "artificial-analysis", "aa_")
 """Observations whose source or benchmark holds one of these are never shipped: their terms are not ours to grant."""
@@ -71,8 +74,58 @@ SOURCES = tuple(
         ("github.com/Aider-AI/aider", "aider polyglot and edit leaderboards", "Apache-2.0", date(2025, 10, 4), "https://aider.chat/docs/leaderboards/"),
         ("computed from github.com/embeddings-benchmark/results", "MTEB(eng, v2), computed from embeddings-benchmark/results", "CC0-1.0", date(2026, 8, 10), "https://github.com/embeddings-benchmark/results"),
         ("github.com/vectara/hallucination-leaderboard", "Vectara hallucination leaderboard", "Apache-2.0", date(2026, 3, 10), "https://github.com/vectara/hallucination-leaderboard"),
+        ("github.com/ollama/ollama", "Metadata of a GGUF file, in a log that an issue quotes", "facts only", date(2026, 11, 22), "https://github.com/ollama/ollama/issues/18123"),
+        ("github.com/ggml-org/llama.cpp", "Metadata of GGUF files in logs that pull requests quote; models its loader knows", "MIT", date(2026, 11, 22), "https://github.com/ggml-org/llama.cpp"),
+        ("github.com/embeddings-benchmark/mteb", "mteb, metadata of embedding models", "Apache-2.0", date(2026, 11, 22), "https://github.com/embeddings-benchmark/mteb"),
+        ("https://www.nomic.ai", "Nomic's announcement of nomic-embed-text-v2-moe, as quoted in public", "facts only", date(2026, 11, 22), "https://www.nomic.ai/blog/posts/nomic-embed-text-v2"),
+        ("github.com/huggingface/transformers", "transformers, configuration classes and conversion scripts", "Apache-2.0", date(2026, 11, 22), "https://github.com/huggingface/transformers"),
+        ("github.com/NVIDIA-NeMo/Megatron-Bridge", "Megatron-Bridge, configurations of Ministral 3", "Apache-2.0", date(2026, 11, 22), "https://github.com/NVIDIA-NeMo/Megatron-Bridge"),
+        ("github.com/IMvision12/KerasFormers", "KerasFormers, configurations of Cohere's models", "Apache-2.0", date(2026, 11, 22), "https://github.com/IMvision12/KerasFormers"),
+        ("github.com/NVIDIA/RULER", "Context length of the 08-2024 Command R models, stated in an issue", "facts only", date(2026, 11, 22), "https://github.com/NVIDIA/RULER/issues/60"),
+        ("github.com/mistralai/platform-docs-public", "Mistral's documentation, sizes of its open-weight models", "facts only", date(2026, 11, 22), "https://github.com/mistralai/platform-docs-public"),
+        ("github.com/EuroEval/EuroEval", "Properties of EuroLLM in a posted result", "facts only", date(2026, 11, 22), "https://github.com/EuroEval/EuroEval/issues/615"),
+        ("github.com/vikhyat/moondream", "moondream, its configuration class", "Apache-2.0", date(2026, 11, 22), "https://github.com/vikhyat/moondream"),
+        ("github.com/buddy-compiler/buddy-mlir", "Dimensions of bge-reranker-v2-m3 in a pull request", "facts only", date(2026, 11, 22), "https://github.com/buddy-compiler/buddy-mlir/pull/854"),
+        ("model card", "Publishers' model cards, as copied in public", "facts only", date(2026, 11, 22), "https://huggingface.co"),
+        ("hub-pins", "sizes of Hub files at revisions that public deployments pin", "facts only", date(2026, 11, 22), ""),
     )
 )  # fmt: skip
+
+
+def with_additions(models: list[dict[str, Any]], additions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``models`` with their gaps filled, and what filled them among their sources; the arguments stay as they are.
+
+    Raises:
+        ValueError: an addition is of a model that is not there, or states again what is stated: it fills gaps only.
+    """
+    filled = {model["id"]: model for model in models}
+    for addition in additions:
+        name, source, facts = addition["model"], addition["source"], addition.get("facts", {})
+        if name not in filled:
+            raise ValueError(f"{name}: no such model to add facts to")
+        model = filled[name]
+        stated = sorted(key for key in facts if not is_gap(model[key]))
+        if stated:
+            raise ValueError(f"{name}: {', '.join(stated)} already stated")
+        filled[name] = {
+            **model,
+            **{key: {**value, "source": source} if key == "attention" else value for key, value in facts.items()},
+            "gguf": model["gguf"] + added_repositories(addition, {each["repo"] for each in model["gguf"]}),
+            "sources": [*model["sources"], source],
+        }
+    return [filled[model["id"]] for model in models]
+
+
+def is_gap(value: Any) -> bool:
+    """Nothing stated, or a layout that is only the default of its class."""
+    return value is None or (isinstance(value, dict) and value.get("unverified") is True)
+
+
+def added_repositories(addition: dict[str, Any], known: set[str]) -> list[dict[str, Any]]:
+    repository = addition.get("repository")
+    if repository is not None and repository["repo"] in known:
+        raise ValueError(f"{addition['model']}: {repository['repo']} already stated")
+    return [] if repository is None else [{**repository, "source": addition["source"]}]
 
 
 def build(models: list[dict[str, Any]], benchmarks: list[dict[str, Any]]) -> Catalogue:
@@ -270,11 +323,13 @@ def order_of(it: BenchmarkObservation) -> tuple[Any, ...]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", type=Path, default=FACTS, help="folder with models.json and benchmarks.json")
+    parser.add_argument("--additions", type=Path, default=ADDITIONS, help="facts that fill gaps of the others")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 where the file would change")
     options = parser.parse_args(arguments)
-    facts = [json.loads((options.facts / name).read_text("utf-8")) for name in ("models.json", "benchmarks.json")]
-    catalogue = build(*facts)
+    inputs = (options.facts / "models.json", options.additions, options.facts / "benchmarks.json")
+    models, additions, benchmarks = (json.loads(path.read_text("utf-8")) for path in inputs)
+    catalogue = build(with_additions(models, additions), benchmarks)
     text = catalogue_to_json(catalogue)
     if options.check:
         same = options.out.is_file() and options.out.read_text("utf-8") == text

@@ -2,6 +2,7 @@ import copy
 import importlib.util
 import json
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -142,17 +143,74 @@ def test_observations():
 
 def test_same_facts_same_bytes(tmp_path):
     (tmp_path / "benchmarks.json").write_text(json.dumps([ROW]))
+    (tmp_path / "additions.json").write_text(json.dumps([{"model": "a/b", "source": "x", "facts": {"moe": None}}]))
+    out = tmp_path / "out.json"
+    call = ["--facts", str(tmp_path), "--additions", str(tmp_path / "additions.json"), "--out", str(out)]
     texts = []
     for models in ([MODEL, {**MODEL, "id": "a/b"}], [{**MODEL, "id": "a/b"}, MODEL]):
         (tmp_path / "models.json").write_text(json.dumps(models))
-        out = tmp_path / "out.json"
-        assert build_catalog.main(["--facts", str(tmp_path), "--out", str(out)]) == 0
-        assert build_catalog.main(["--facts", str(tmp_path), "--out", str(out), "--check"]) == 0
+        assert build_catalog.main(call) == 0
+        assert build_catalog.main([*call, "--check"]) == 0
         texts.append(out.read_text())
     assert texts[0] == texts[1]
     assert len(catalogue_from_json(texts[0]).models) == 2
-    (tmp_path / "out.json").write_text("{}")
-    assert build_catalog.main(["--facts", str(tmp_path), "--out", str(tmp_path / "out.json"), "--check"]) == 1
+    out.write_text("{}")
+    assert build_catalog.main([*call, "--check"]) == 1
+
+
+def added(*additions, **changes):
+    given = [{**copy.deepcopy(MODEL), **changes}]
+    untouched = copy.deepcopy(given)
+    filled = build_catalog.with_additions(given, [{"model": MODEL["id"], **each} for each in additions])
+    assert given == untouched
+    return build_catalog.build(filled, []).models[0]
+
+
+def test_an_addition_fills_gaps_and_is_named_as_a_source():
+    model = added(
+        {"source": "page", "facts": {"n_layers": 36, "params_b": 8.2}},
+        {"source": "hub", "repository": {"repo": "Qwen/Qwen3-8B-GGUF", "bytes": {"Q8_0": 9}}},
+        n_layers=None,
+        params_b=None,
+    )
+    assert (model.params, model.architecture.layers, model.architecture.hidden) == (8_200_000_000, 36, 4096)
+    assert model.sources == ("llmfit-1.1.17", "page", "hub")
+    assert [(each.id, each.source, each.builds[0].exact) for each in model.repositories] == [
+        ("unsloth/Qwen3-8B-GGUF", "atomic", False),
+        ("Qwen/Qwen3-8B-GGUF", "hub", True),
+    ]
+
+
+def test_an_added_layout_takes_the_place_of_a_class_default_only():
+    default = {"kind": "swa", "window": 512, "global_every": 5, "source": "class", "unverified": True}
+    seen = {"kind": "swa", "window": 512, "layers": {"sliding_attention": 30, "full_attention": 6}}
+    addition = {"source": "page", "facts": {"attention": seen}}
+    assert added(addition, attention=default).architecture.attention == Attention(
+        "swa", full_layers=6, window_layers=30, window=512, source="page"
+    )
+    with pytest.raises(ValueError, match="attention already stated"):
+        added(addition, attention={**default, "unverified": False})
+
+
+@pytest.mark.parametrize(
+    ("addition", "message"),
+    [
+        ({"model": "a/b", "source": "x"}, "a/b: no such model"),
+        ({"source": "x", "facts": {"vocab_size": 151936, "n_heads": 1}}, "Qwen/Qwen3-8B: n_heads, vocab_size already"),
+        ({"source": "x", "repository": {"repo": "unsloth/Qwen3-8B-GGUF"}}, "unsloth/Qwen3-8B-GGUF already stated"),
+        ({"source": "x", "facts": {"vocabulary": 1}}, "vocabulary"),
+    ],
+)
+def test_an_addition_that_fills_no_gap_stops_the_build(addition, message):
+    with pytest.raises((ValueError, KeyError), match=message):
+        added(addition)
+
+
+def test_every_addition_names_a_dated_source_that_the_catalogue_lists():
+    known = tuple(source.id for source in build_catalog.SOURCES)
+    for addition in json.loads(build_catalog.ADDITIONS.read_text("utf-8")):
+        assert addition["source"].startswith(known), addition["source"]
+        assert date.fromisoformat(addition["read"]) <= build_catalog.COLLECTED, addition
 
 
 def test_the_shipped_file_is_what_the_facts_give():
