@@ -142,6 +142,18 @@ def test_two_builds_that_share_a_tag_are_not_asked_for(tmp_path: Path, lab: Mach
     assert "which is another build's name" in row["message"]
 
 
+def test_when_the_router_takes_the_other_of_two_files_it_is_not_kept(
+    tmp_path: Path, lab: Machine, router: Router
+) -> None:
+    folder = tmp_path / "hub/acme/delta-GGUF"
+    loadable_gguf(folder / "a-delta-it-UD-Q4_K_M.gguf", vocab=600)
+    loadable_gguf(folder / "delta-it-Q4_K_M.gguf", vocab=640)
+    lab.write({"name": "delta", "model": "acme/delta-GGUF", "quant": "Q4_K_M"}, targets=[target(router)])
+    ran = lab.apply(expect=1)
+    assert "not what was planned" in ran.out + ran.err
+    assert (router.models(), router.blobs(), lab.owned()) == ({}, [], set())
+
+
 def test_a_server_of_one_model_is_no_target(tmp_path: Path, lab: Machine) -> None:
     file = loadable_gguf(tmp_path / "one.gguf")
     with Router(tmp_path / "single", "http://127.0.0.1:9", "-m", str(file)) as single:
