@@ -14,7 +14,7 @@ PROGRAM = """
 import json, sys
 from reconciler.__main__ import main
 code = main(sys.argv[1:])
-print(json.dumps({"code": code, "loaded": sorted({name.partition(".")[0] for name in sys.modules})}), file=sys.stderr)
+print(json.dumps({"code": code, "loaded": sorted(sys.modules)}), file=sys.stderr)
 """
 FILE = """
 localModels:
@@ -26,7 +26,7 @@ localModels:
 
 
 def loaded(folder: Path, *words: str) -> set[str]:
-    """The packages that a run had loaded at its end."""
+    """The packages and modules that a run had loaded at its end."""
     environment = {f"LOCALMODELS_{kind}_DIR": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "DATA")}
     environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
     command = [sys.executable, "-c", PROGRAM, *words]
@@ -50,6 +50,15 @@ def test_help_loads_no_document(tmp_path: Path) -> None:
 def test_a_plan_that_asks_nobody_loads_only_what_it_is_made_of(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "localmodels.yaml").write_text(FILE)
     assert not loaded(tmp_path, *words) & (set(HEAVY) - {"pydantic", "typer"})
+
+
+def test_a_plan_loads_neither_what_measures_nor_what_scores_nor_another_machine(tmp_path: Path) -> None:
+    (tmp_path / "localmodels.yaml").write_text("\n".join(line for line in FILE.splitlines() if "hardware" not in line))
+    needless = (
+        "cli.commands.measure", "cli.commands.score", "cli.views.chart", "engine.measure",
+        "integrations.hardware.simulate", "integrations.http", "ranking.scoring",
+    )  # fmt: skip
+    assert not loaded(tmp_path, "plan", "--offline") & {f"reconciler.{name}" for name in needless}
 
 
 def test_nothing_is_loaded_that_watches_or_compares_before_it_is_needed(tmp_path: Path) -> None:
