@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,48 +17,20 @@ from typing import Any, Self
 import gguf
 
 from tests.e2e.llama_memory import dense
-from tests.e2e.rig import fetch, free_port, llama_server_command, wait_for
+from tests.e2e.rig import Tap, fetch, free_port, llama_server_command, wait_for
 
 
-class Line:
-    """A TCP proxy on loopback: as fast as ``rate`` says, and able to change what a server sends.
-
-    Args:
-        url: of the server behind it.
-    """
+class Line(Tap):
+    """A way to a server that is as fast as ``rate`` says, and can change what the server sends."""
 
     def __init__(self, url: str) -> None:
-        host, _, port = url.removeprefix("http://").partition(":")
+        super().__init__(url)
         self.straight = url
         """The same server, by a way of its own."""
-        self._upstream = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self.rate: float | None = None
         """Bytes a second; None: as fast as it goes."""
         self.lie: tuple[bytes, bytes] | None = None
         """What is sent for what, of the same length."""
-        self.bytes = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._upstream)
-                for source, sink, counted in ((client, server, False), (server, client, True)):
-                    threading.Thread(target=self._pump, args=(source, sink, counted), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
         with closing(sink), suppress(OSError):

@@ -29,20 +29,18 @@ from reconciler.domain.observation import (
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
-from reconciler.formats.gguf_names import parse
 from reconciler.formats.router_names import RouterName, tag_of
-from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed
+from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.hub_layout import (
     CachedFile,
     CachedModel,
     CacheView,
     blob_bytes,
-    cache_directories,
-    look,
     unlink_blobs,
     unlink_model,
 )
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
+from reconciler.integrations.runtimes.llama_server_content import Content, standing, wanted_weights
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience
 from reconciler.integrations.runtimes.llama_server_serving import RouterPreset, as_told
 from reconciler.ports import Clock, Progress
@@ -90,10 +88,8 @@ class LlamaServer:
         self._http: Http | None = None
         self._clock = clock
         self._patience = Patience(idle_seconds=idle_timeout_seconds, poll_seconds=poll_seconds)
-        named = (Path(target.cache),) if target.cache else ()
-        local = cache_directories(os.environ if environ is None else environ) if target.is_local else ()
-        self._directories: tuple[Path, ...] = named or local
-        self._digests = DigestCache(cache_directory)
+        environ = os.environ if environ is None else environ
+        self._content = Content(target, environ, DigestCache(cache_directory))
         self._preset = RouterPreset(Path(target.preset) if target.preset else None, lambda: self._api, target.name)
 
     @property
@@ -118,7 +114,7 @@ class LlamaServer:
         try:
             version = await self._api.version()
             listed = await self._api.models()
-            _, view = await self._look(listed)
+            _, view = await self._content.look(listed)
             busy = await self._busy(listed)
             sections = await self._preset.sections()
         except OutsideError as error:
@@ -130,9 +126,7 @@ class LlamaServer:
                 hint=error.hint or f"is the router running? See `endpoint` of target {self._target.name}",
             )
         models = view.models if view else {}
-        installed = [
-            self._installed(item, models.get(item.name), item.name in busy) for item in _standing(listed, view)
-        ]
+        installed = [self._installed(item, models.get(item.name), item.name in busy) for item in standing(listed, view)]
         return ObservedTarget(
             name=self._target.name,
             key=self._target.key,
@@ -143,22 +137,6 @@ class LlamaServer:
             version=version,
             notes=tuple(self._notes(view)),
         )
-
-    async def _look(self, listed: Sequence[Listed]) -> tuple[Path | None, CacheView | None]:
-        """The router's cache directory, where it can be read here and holds what the router lists of it."""
-        cached = {item.name for item in listed if item.source == "cache" and item.is_there}
-        named = {
-            item.name for item in listed if item.source != "models_dir"
-        }  # after a restart a section hides the cache
-        for directory in self._directories:
-            view = await asyncio.to_thread(look, directory)
-            if (
-                view is not None
-                and cached <= set(view.models)
-                and (self._target.cache or not view.models or named & set(view.models))
-            ):
-                return directory, view
-        return None, None
 
     async def _busy(self, listed: Sequence[Listed]) -> frozenset[str]:
         """Names of models that answer somebody now, or are just being loaded for somebody."""
@@ -182,7 +160,7 @@ class LlamaServer:
         return Installed(
             name=item.name,
             bytes=model.bytes if model else Bytes(item.weights_bytes or 0),
-            digest=self._known_digest(model) if model else None,
+            digest=self._content.known_digest(model) if model else None,
             stamp=model.stamp if model else _UNREAD,
             files=tuple(_installed_file(file) for file in model.all_files) if model else (),
             repo=name.repo if name and (from_cache or item.source == "cache") else None,
@@ -190,10 +168,6 @@ class LlamaServer:
             loaded=busy,
             model_context=_context(item),
         )
-
-    def _known_digest(self, model: CachedModel) -> str | None:
-        known = [self._digests.get(file.blob, file.stamp) for file in model.all_files]
-        return "+".join(digest for digest in known if digest) if all(known) else None
 
     def _notes(self, view: CacheView | None) -> list[str]:
         if view is None:
@@ -204,7 +178,7 @@ class LlamaServer:
 
     async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
         """(digest, stamp) of a model, by reading its files whole unless they are known as they stand now."""
-        _, view = await self._look(await self._api.models())
+        _, view = await self._content.look(await self._api.models())
         model = view.models.get(name) if view else None
         if model is None:
             raise Refused(
@@ -212,30 +186,7 @@ class LlamaServer:
                 code="not-found" if view else "not-readable",
                 hint="localmodels status lists what is there" if view else "`cache:` says where the router keeps files",
             )
-        return await self._read(model, progress), model.stamp
-
-    async def _read(self, model: CachedModel, progress: Progress) -> str:
-        done, digests = 0, []
-        for file in model.all_files:
-            digests.append(await self._read_file(file, done, model.bytes, progress))
-            done += file.bytes
-        return "+".join(digests)
-
-    async def _read_file(self, file: CachedFile, before: int, total: int, progress: Progress) -> str:
-        known = self._digests.get(file.blob, file.stamp)
-        if known is not None:
-            return known
-        loop, stopped = asyncio.get_running_loop(), False
-
-        def moved(count: int) -> None:
-            loop.call_soon_threadsafe(progress, Bytes(before + count), Bytes(total), "verifying")
-
-        try:
-            digest, stamp = await asyncio.to_thread(hashed, file.blob, moved=moved, stop=lambda: stopped)
-        finally:
-            stopped = True
-        self._digests.put(file.blob, stamp, digest)
-        return digest
+        return await self._content.read(model, progress), model.stamp
 
     # installing
 
@@ -274,12 +225,12 @@ class LlamaServer:
 
     async def _verify(self, item: Listed, artifact: HubArtifact) -> None:
         """Read what arrived, where it can be read; other content is taken away again. Sizes were watched on the way."""
-        _, view = await self._look((item,))
+        _, view = await self._content.look((item,))
         model = view.models.get(item.name) if view else None
         if model is None:
             return
-        found = await self._weights(model)
-        if found == _wanted_weights(artifact):
+        found = await self._content.weights(model)
+        if found == wanted_weights(artifact):
             return
         with suppress(OutsideError):
             await self._api.delete(item.name)
@@ -289,16 +240,11 @@ class LlamaServer:
             details={"wanted": artifact.digest, "found": found},
         )
 
-    async def _weights(self, model: CachedModel) -> str:
-        """The digests of the model's own files, by reading them. A projector is the repository's, and any will do."""
-        progress = _unheard
-        return "+".join([await self._read_file(file, 0, model.bytes, progress) for file in model.files])
-
     async def _holds(self, item: Listed, artifact: HubArtifact) -> bool:
         """Whether an installed model is the artifact; where nothing can be read, its name has to do."""
-        _, view = await self._look((item,))
+        _, view = await self._content.look((item,))
         model = view.models.get(item.name) if view else None
-        return model is None or await self._weights(model) == _wanted_weights(artifact)
+        return model is None or await self._content.weights(model) == wanted_weights(artifact)
 
     async def _observed_model(self, name: str) -> Installed:
         observed = await self.observe()
@@ -319,8 +265,8 @@ class LlamaServer:
         """
         listed = await self._api.models(reload=True)
         item = next((item for item in listed if item.name == name), None)
-        directory, view = await self._look(listed)
-        if item is None or item not in _standing(listed, view):
+        directory, view = await self._content.look(listed)
+        if item is None or item not in standing(listed, view):
             return Bytes(0)
         model = view.models.get(name) if view else None
         if item.is_there and model is not None and await self._preset.is_ours(name):
@@ -336,8 +282,8 @@ class LlamaServer:
         else:
             await self._delete(name)
         listed = await self._api.models(reload=True)
-        _, view_after = await self._look(listed)
-        if any(left.name == name for left in _standing(listed, view_after)):
+        _, view_after = await self._content.look(listed)
+        if any(left.name == name for left in standing(listed, view_after)):
             raise Unreachable(f"{name} was deleted, and {self._target.name} lists it still")
         if directory is None or view is None:
             return Bytes(item.weights_bytes or 0)
@@ -448,9 +394,9 @@ class LlamaServer:
             Refused: such a section is somebody else's.
         """
         listed = await self._api.models(reload=True)
-        _, view = await self._look(listed)
+        _, view = await self._content.look(listed)
         item = next((item for item in listed if item.name == name), None)
-        if item is None or not item.is_there or item in _standing(listed, view):
+        if item is None or not item.is_there or item in standing(listed, view):
             return item
         if not await self._preset.is_ours(name):
             raise Refused(
@@ -468,28 +414,18 @@ class LlamaServer:
         """
         listed = await self._api.models()
         stale = [item.name for item in listed if not item.is_there and item.name not in names]
-        _, before = await self._look(listed)
+        _, before = await self._content.look(listed)
         for name in stale:
             await self._api.unload(name)
         if not stale or before is None:
             return Bytes(0)
-        _, after = await self._look(await self._api.models())
+        _, after = await self._content.look(await self._api.models())
         return Bytes(max(0, before.partial_bytes - after.partial_bytes)) if after else Bytes(0)
 
     async def _find(self, name: str, *, reload: bool = True) -> Listed | None:
         """A listed name; ghosts of a preset whose files are gone are none."""
         listed = await self._api.models(reload=reload)
         return next((item for item in listed if item.name == name), None)
-
-
-def _standing(listed: Sequence[Listed], view: CacheView | None) -> list[Listed]:
-    """What is really there: no running downloads, and no section of a preset whose files are elsewhere or gone."""
-    files = view.models if view else {}
-    return [
-        item
-        for item in listed
-        if item.is_there and (item.source != "preset" or item.name in files or "hf-repo" not in item.settings)
-    ]
 
 
 def _wanted(row: Row) -> tuple[RouterName, HubArtifact]:
@@ -509,17 +445,6 @@ def _wanted(row: Row) -> tuple[RouterName, HubArtifact]:
     return name, row.artifact
 
 
-def _wanted_weights(artifact: HubArtifact) -> str:
-    """The digests of an artifact's model files: all that end in the tag the model is listed under."""
-    tag = tag_of(artifact.files[0].path)
-    first, *others = artifact.files
-    return "+".join([first.sha256, *(file.sha256 for file in others if _belongs(file.path, first.path, tag))])
-
-
-def _belongs(path: str, first: str, tag: str | None) -> bool:
-    return parse(path).role == "model" and tag_of(path) == tag and parse(path).stem == parse(first).stem
-
-
 def _parsed(name: str) -> RouterName | None:
     with suppress(ValueError):
         return RouterName.parse(name)
@@ -536,7 +461,3 @@ def _context(item: Listed) -> int | None:
 
 def _installed_file(file: CachedFile) -> InstalledFile:
     return InstalledFile(path=file.path, bytes=file.bytes, stamp=file.stamp)
-
-
-def _unheard(done: Bytes, total: Bytes, note: str = "") -> None:
-    """Reading back what was just written is not told of."""
