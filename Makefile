@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check lint types contracts slow bench estimates catalog clean system-packages
+.PHONY: quickstart test check lint types contracts slow campaign fuzz bench estimates catalog clean system-packages
 
 quickstart: .quickstart/venv/installed
 	.quickstart/venv/bin/python scripts/quickstart.py
@@ -40,6 +40,15 @@ contracts: $(VENV)/installed
 	$(BIN)/lint-imports
 
 check: lint types contracts test
+
+# Faults by the thousand, and the figures into docs/reliability.md; the seed is printed, and SEED=… repeats a run.
+SECONDS ?= 600
+
+campaign: $(VENV)/installed
+	$(BIN)/python scripts/campaign.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --write
+
+fuzz: $(VENV)/installed
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # The peers, each in an environment of its own: whichllm needs an older typer and click than ours.
 $(VENV)/peers/installed:

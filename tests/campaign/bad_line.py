@@ -144,6 +144,8 @@ class BadLine:
         return httpx.MockTransport(self._respond)
 
     async def _respond(self, request: httpx.Request) -> httpx.Response:
+        if request.url.scheme not in ("http", "https"):  # as a real transport has it
+            raise httpx.UnsupportedProtocol(f"no such protocol: {request.url.scheme}")
         if request.url.host == "evil.example":
             self.evil += 1
             return httpx.Response(200, stream=Body(b"evil" * 1000), request=request)

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from reconciler.domain.desired import Target
 from reconciler.domain.units import Bytes
@@ -169,11 +176,14 @@ class Life(RuleBasedStateMachine):
         assert not owned or (machine.root / "state" / "default" / "record.json").read_bytes() == state
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=12,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    derandomize=bool(os.environ.get("CI")),
-)
+def test_whatever_happens_to_a_machine_the_books_balance_and_nothing_foreign_is_lost() -> None:
+    run_state_machine_as_test(
+        Life,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=bool(os.environ.get("CI")),
+        ),
+    )
