@@ -316,8 +316,14 @@ def _not_installable(target: Target, candidate: Candidate) -> Rejected | None:
 
 
 def unlisted_by_router(candidate: Candidate) -> str | None:
-    """Why a llama-server could not be asked for exactly this build; None where it can, or its files are not known."""
-    return unlisted_reason(candidate.build.files, candidate.quant) if candidate.build.files else None
+    """Why a llama-server could not be asked for exactly this build; None where it can.
+
+    While its files are not known, a quant that no tag can state tells already: a tag ends at a dash.
+    """
+    if candidate.build.files:
+        return unlisted_reason(candidate.build.files, candidate.quant)
+    dashed = "-" in candidate.quant
+    return f"llama-server lists no file as {candidate.quant}: that would be another build's name" if dashed else None
 
 
 def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected | None:

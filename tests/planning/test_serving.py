@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.observation import Installed, Serving
 from reconciler.domain.plan import Action, Plan, Reason
@@ -84,10 +86,11 @@ def test_a_target_that_cannot_be_told_has_nothing_of_it() -> None:
     assert row.serving is None
 
 
-def test_a_build_that_goes_by_anothers_name_is_not_asked_for() -> None:
+@pytest.mark.parametrize("files", [("coyote-UD-Q4_K_M.gguf",), ()])
+def test_a_build_that_goes_by_anothers_name_is_not_asked_for(files: tuple[str, ...]) -> None:
     known = model(SMALL)
     repo = known.repositories[0]
-    builds = tuple(replace(build, files=("coyote-UD-Q4_K_M.gguf",), quant="UD-Q4_K_M") for build in repo.builds[:1])
+    builds = tuple(replace(build, files=files, quant="UD-Q4_K_M") for build in repo.builds[:1])
     only = replace(known, repositories=(replace(repo, builds=builds),))
     seen = observation(catalogue(only), observed(name="router", key=ROUTER.key))
     plan = make_plan(desired(Slot(name="chat"), targets=(ROUTER,)), seen, record())
