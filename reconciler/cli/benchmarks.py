@@ -25,7 +25,7 @@ def added_observations(data: Path) -> tuple[BenchmarkObservation, ...]:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     parsed = parse_observations(document)
     if isinstance(parsed, Flawed):

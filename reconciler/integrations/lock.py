@@ -101,6 +101,6 @@ def _locked(path: Path, clock: Clock) -> RecordLocked:
 def _owner(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -6,13 +6,15 @@ A few of what ``make campaign`` does by the hundred.
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.campaign.lab import Forks, Lab, Trial, Trouble, kinds_of_trouble, tapped_hub
-from tests.e2e.rig import Tap
+from tests.e2e.rig import Machine, Tap, tiny_slot
 
 pytestmark = pytest.mark.e2e
 
@@ -47,3 +49,20 @@ def test_what_the_disk_refuses_is_an_outcome_and_the_next_run_makes_it_good(
     trial = Trial(Lab(tmp_path, forks, tap), name)
     dice = random.Random(name)
     trial.survive(kinds_of_trouble(trial.end.instants, dice), kinds_of_trouble(trial.end.instants, dice))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_written_ends_the_run_in_words_and_loses_nothing(tap: Tap, tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "here", tap.url)
+    machine.write(tiny_slot("alpha"), tiny_slot("beta"))
+    command = [sys.executable, "-m", "reconciler", "apply", "--yes"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=machine.repository, env=machine.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "the output cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    machine.apply()
+    assert machine.partials() == []
+    machine.in_sync()

@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from reconciler.errors import ReconcilerError
 from tests.fuzz.doors import DOORS
 
 SECONDS = 10
@@ -30,3 +34,12 @@ def test_no_input_gives_a_traceback_or_hangs_and_memory_stays_bounded() -> None:
     assert set(found["tried"]) == set(DOORS)
     assert min(found["tried"].values()) > 0
     assert found["peakBytes"] < MOST_BYTES
+
+
+@pytest.mark.parametrize("name", DOORS)
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"a":' * 100_000, b"", b"\x00" * 1000], ids=["[", "{", "none", "nul"]
+)
+def test_what_is_nested_too_deep_or_nothing_at_all_is_refused_in_words(name: str, content: bytes) -> None:
+    with suppress(ReconcilerError):
+        DOORS[name].read(content)

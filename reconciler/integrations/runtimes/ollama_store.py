@@ -144,7 +144,7 @@ def _layer(item: Any) -> tuple[str, str, int]:
 def _context(params: Path) -> int | None:
     try:
         context = json.loads(_read(params, _PARAMS_LIMIT)).get("num_ctx")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return context if isinstance(context, int) and context > 0 else None
 
