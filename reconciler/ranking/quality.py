@@ -14,7 +14,7 @@ from reconciler.domain.estimate import EvidencePart, Profile, QualityEstimate
 from reconciler.domain.hardware import Confidence
 from reconciler.ranking.evidence import LADDER, family_root, grade_observation, plain_id, weakest
 from reconciler.ranking.merge import Merged, combined_weight, merge, source_weight
-from reconciler.ranking.profiles import benchmark_weight
+from reconciler.ranking.profiles import benchmark_weight, is_listed
 from reconciler.ranking.quants import REFERENCE_QUANT, Quant, normalise
 from reconciler.ranking.recency import LINEAGE_STEP, recency
 from reconciler.ranking.scales import (
@@ -27,7 +27,7 @@ from reconciler.ranking.scales import (
     group_of,
     scales,
 )
-from reconciler.ranking.shares import RAW, UNCHECKED, at_most, bounds
+from reconciler.ranking.shares import RAW, UNCHECKED, UNLISTED, at_most, bounds
 
 _Z80 = 1.2816
 """Half of an 80 % interval of a normal distribution, in standard deviations."""
@@ -177,13 +177,27 @@ class EvidenceIndex:
         return plain_id(model.id) in self._quanted
 
     def _judge(self, model: CatalogModel, profile: Profile, quant: str | None) -> ModelQuality:
-        """From the model's own observations as far as they cover the profile, the rest from its lineage."""
+        """From the model's own observations as far as they cover the profile, the rest from its lineage.
+
+        What benchmarks outside our table say shifts the score and never makes it surer: a model must not gain by
+        having taken a test, whatever came of it.
+        """
         if plain_id(model.id) not in self._by_model:
             return self.inherited(model, profile)
-        parts, shares = self._parts(model, profile, quant)
+        whole = self._measured_and_inherited(model, profile, quant)
+        if not self._bounds or all(is_listed(part.benchmark) for part in whole.parts):
+            return whole
+        sure = self._measured_and_inherited(model, profile, quant, listed_only=True)
+        return replace(whole, multiplier=min(whole.multiplier, sure.multiplier), confidence=sure.confidence)
+
+    def _measured_and_inherited(
+        self, model: CatalogModel, profile: Profile, quant: str | None, *, listed_only: bool = False
+    ) -> ModelQuality:
+        """By the model's own observations, its general ones where they leave room, and its lineage for the rest."""
+        parts, shares = _listed(*self._parts(model, profile, quant), listed_only=listed_only)
         own = math.fsum(shares)
         if own < 1.0 and profile not in ("general", "embedding"):
-            general = self._general_parts(model, profile, quant, 1.0 - own)
+            general = self._general_parts(model, profile, quant, 1.0 - own, listed_only=listed_only)
             parts, shares = parts + general[0], shares + general[1]
         covered = min(1.0, math.fsum(shares))
         merged = merge(parts, shares)
@@ -193,13 +207,13 @@ class EvidenceIndex:
         return measured if covered >= 1.0 - 1e-9 else _completed(measured, covered, self.inherited(model, profile))
 
     def _general_parts(
-        self, model: CatalogModel, profile: Profile, quant: str | None, room: float
+        self, model: CatalogModel, profile: Profile, quant: str | None, room: float, *, listed_only: bool
     ) -> tuple[list[EvidencePart], list[float]]:
         """What the model's own general benchmarks say where those of the profile leave ``room``.
 
         General ability goes with every other, and knowing the model itself is worth more than knowing its sisters.
         """
-        found = zip(*self._parts(model, "general", quant), strict=True)
+        found = zip(*_listed(*self._parts(model, "general", quant), listed_only=listed_only), strict=True)
         others = [(part, share) for part, share in found if benchmark_weight(part.benchmark, profile) == 0]
         total = math.fsum(share for _, share in others)
         scale = min(1.0, room / total) if total > 0 else 0.0
@@ -210,8 +224,8 @@ class EvidenceIndex:
     ) -> tuple[list[EvidencePart], list[float]]:
         """The observations that say something about the profile, and how much each does.
 
-        What is ``lent`` leaves out raw percentages: how far those stand above what size and date let one expect says
-        nothing.
+        What is ``lent`` leaves out raw percentages, since how far those stand above what size and date let one expect
+        says nothing, and whatever our table does not name: a sister's own quiz makes nobody surer.
 
         A model that ran one benchmark in several modes has it once: the modes share its weight.
         """
@@ -221,7 +235,7 @@ class EvidenceIndex:
             if (share := benchmark_weight(observation.benchmark, profile)) > 0
             and (scale := self.scales.get(group_of(observation))) is not None
             and scale.unit == observation.scale
-            and not (lent and self._bounds.get(group_of(observation), 1.0) <= RAW)
+            and not (lent and self._bounds.get(group_of(observation), 1.0) <= UNLISTED)
             and math.isfinite(observation.value)
         ]
         modes: dict[Group, int] = {}
@@ -320,6 +334,16 @@ class EvidenceIndex:
             _INHERITED + _PASSED_ON * nearest * (confidence - _INHERITED), tuple(shown[:_SHOWN_PARTS]), 0.0, None,
             score, tuple(name for _, name, _ in lenders),
         )  # fmt: skip
+
+
+def _listed(
+    parts: list[EvidencePart], shares: list[float], *, listed_only: bool
+) -> tuple[list[EvidencePart], list[float]]:
+    """All of them, or those of benchmarks in our table."""
+    if not listed_only:
+        return parts, shares
+    kept = [(part, share) for part, share in zip(parts, shares, strict=True) if is_listed(part.benchmark)]
+    return [part for part, _ in kept], [share for _, share in kept]
 
 
 def _place_in_order(o: BenchmarkObservation) -> tuple[str | float | date, ...]:

@@ -137,3 +137,18 @@ def test_a_raw_percentage_makes_no_aged_evidence_fresh_again(source):
         after = imported(replace(own(of, before.score), source=source)).quality(of, "general")
         assert after.multiplier <= max(before.multiplier, 0.85)
         assert after.confidence != "high" or before.confidence == "high"
+
+
+@FEW
+@given(
+    st.lists(st.sampled_from([of.id for of in SMALL]), unique=True, min_size=8, max_size=12), st.sampled_from(RANKED)
+)
+def test_the_last_of_a_test_gains_nothing_by_having_taken_it(ids, profile):
+    takers = [named(id_) for id_ in ids]
+    marks = [10.0, *(60.0 + number for number in range(len(takers) - 1))]
+    index = imported(*(own(of, mark, "our-code-quiz") for of, mark in zip(takers, marks, strict=True)))
+    of = takers[0]
+    before, after = BEFORE.quality(of, profile), index.quality(of, profile)
+    assert after.multiplier <= before.multiplier + 1e-9
+    if after.score <= before.score:
+        assert kept(index, of, profile) <= kept(BEFORE, of, profile) + 1e-9
