@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from reconciler.cli.places import BENCHMARKS_FILE
-from reconciler.domain.catalog import BenchmarkObservation
+from reconciler.domain.catalog import BenchmarkObservation, CatalogModel
+from reconciler.domain.names import nearest
 from reconciler.errors import Refused
 from reconciler.formats.flaws import Flawed
 from reconciler.formats.observation_file import parse_observations
+from reconciler.ranking.evidence import plain_id
 
 
 def added_observations(data: Path) -> tuple[BenchmarkObservation, ...]:
@@ -47,6 +50,29 @@ def keep_observations(data: Path, before: Iterable[BenchmarkObservation], new: I
     text = json.dumps({"formatVersion": 1, "observations": rows}, ensure_ascii=False, indent=1) + "\n"
     write_text(data / BENCHMARKS_FILE, text, what="the observations", option="data directory (LOCALMODELS_DATA_DIR)")
     return len(kept)
+
+
+def refuse_future(new: Iterable[BenchmarkObservation], today: date) -> None:
+    """Refuse what was observed after tomorrow: it would never age.
+
+    Raises:
+        Refused: code ``benchmarks-invalid``.
+    """
+    late = next((one for one in new if (one.observed_at - today).days > 1), None)
+    if late is not None:
+        raise Refused(
+            f"{late.benchmark} of {late.model} was observed on {late.observed_at}, and today is {today}",
+            code="benchmarks-invalid",
+            hint="observedAt is the day on which it was measured",
+        )
+
+
+def strangers(new: Iterable[BenchmarkObservation], models: Iterable[CatalogModel]) -> tuple[str, ...]:
+    """Models that the catalogue does not know, each with what may be meant: what was observed counts nothing."""
+    known = {plain_id(model.id): model.id for model in models}
+    names = sorted({one.model for one in new if plain_id(one.model) not in known})
+    meant = {name: nearest(name, known.values(), limit=1) for name in names}
+    return tuple(f"{name} (did you mean {meant[name][0]}?)" if meant[name] else name for name in names)
 
 
 def _identity(one: BenchmarkObservation) -> tuple[str, ...]:

@@ -212,6 +212,21 @@ def test_observations_that_are_wrong_are_refused_whole(line: Line) -> None:
     assert missing.error["code"] == "file-unreadable"
 
 
+def test_observations_of_models_nobody_knows_are_told_and_those_of_the_future_refused(line: Line) -> None:
+    def document(model: str, day: str) -> str:
+        row = {"model": model, "benchmark": "our-quiz", "value": 50.0}
+        return json.dumps({"formatVersion": 1, "source": "ours", "observedAt": day, "observations": [row]})
+
+    line.write(document("Qwen/Qwen3-0.66B", "2026-11-20"), "stranger.json")
+    told = line("catalog", "refresh", "--benchmarks", "stranger.json").err
+    assert "1 observation read" in told
+    assert "the catalogue does not know Qwen/Qwen3-0.66B (did you mean Qwen/Qwen3-0.6B?)" in told
+    line.write(document("Qwen/Qwen3-0.6B", "2099-11-01"), "future.json")
+    refused = line("catalog", "refresh", "--benchmarks", "future.json", "--json")
+    assert refused.error["code"] == "benchmarks-invalid"
+    assert "2099-11-01" in refused.error["message"]
+
+
 def test_added_observations_that_somebody_damaged_are_a_note(line: Line) -> None:
     data = line.folder.parent / "data"
     data.mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reconciler.cli.benchmarks import added_observations, keep_observations
+from reconciler.cli.benchmarks import added_observations, keep_observations, refuse_future, strangers
 from reconciler.cli.outcome import print_json
 from reconciler.cli.running import run_to_end
 from reconciler.cli.views.catalog import catalogue_text, refresh_text
@@ -31,13 +31,13 @@ def refresh_catalogue(file: Path | None, *, benchmarks: str | None, offline: boo
         raise UsageError("a refresh asks the Hub, and --offline forbids it", hint="leave out one of them")
     before = run_to_end(_catalogue(Wiring(file=file), "offline"))
     if benchmarks is not None:
-        run_to_end(_add(wiring, benchmarks, offline=offline))
+        run_to_end(_add(wiring, benchmarks, before, offline=offline))
         offline = True
     after = run_to_end(_catalogue(wiring, "offline" if offline else "refresh"))
     return _show(wiring, after, as_json=as_json, before=before)
 
 
-async def _add(wiring: Wiring, source: str, *, offline: bool) -> None:
+async def _add(wiring: Wiring, source: str, catalogue: Catalogue, *, offline: bool) -> None:
     from reconciler.integrations.catalog.benchmarks_file import read_benchmarks
 
     if offline and source.startswith(("http://", "https://")):
@@ -47,9 +47,16 @@ async def _add(wiring: Wiring, source: str, *, offline: bool) -> None:
         new = await read_benchmarks(source, http=http)
     finally:
         await http.close()
+    refuse_future(new, wiring.clock.now().date())
     before = added_observations(wiring.places.data)
     total = keep_observations(wiring.places.data, before, new)
-    sys.stderr.write(f"{len(new)} observations read, {total - len(before)} of them new; {total} of yours are kept\n")
+    read = "1 observation" if len(new) == 1 else f"{len(new)} observations"
+    sys.stderr.write(f"{read} read, {total - len(before)} of them new; {total} of yours are kept\n")
+    if unknown := strangers(new, catalogue.models):
+        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        sys.stderr.write(
+            f"warning: the catalogue does not know {shown}: what was observed of that counts nothing yet\n"
+        )
 
 
 async def _catalogue(wiring: Wiring, freshness: Freshness) -> Catalogue:
