@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from estimates_figures import PEERS, WHICHLLM
-from estimates_fit import Fitted, constants_part, excluded_part, fit_part, fitted
+from estimates_fit import Fitted, constants_part, excluded_part, fit_part, fitted, prompts_part
 from estimates_memory import (
     Peak,
+    context_part,
     golden_facts,
     interval_part,
     kv_part,
@@ -85,9 +86,11 @@ def parts(of: Run) -> dict[str, str]:
         "speed": speed_part(of.timed),
         "constants": constants_part(CONSTANTS),
         "fit": fit_part(of.fit),
+        "prompts": prompts_part(of.fit),
         "excluded": excluded_part(of.fit),
         "kv": kv_part(of.catalogue, of.golden),
         "memory": memory_part(of.peaks),
+        "context": context_part(of.points, of.peaks),
         "overhead": overhead_part(of.peaks),
         "interval": interval_part(of.peaks),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +15,21 @@ from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.units import GIB, KIB
 from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.ranking.kv_cache import kv_bytes
-from reconciler.ranking.measured import Subject, subjects
+from reconciler.ranking.measured import Subject, runner_of, subjects
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.scoring import Accuracy, Groups, ScoredRow
 from reconciler.ranking.scoring_memory import (
     INTERVAL,
     LONG_CONTEXT,
     MEMORY_GROUPS,
+    SERVER_CONTEXT,
+    VLLM_SHARE,
+    ContextBasis,
     MemoryInterval,
+    allocated,
     device_gib,
     is_counted_for_memory,
+    needed_gib,
     scored_memory,
 )
 
@@ -45,9 +51,18 @@ layers of 64, the latent row of 576 values × 61 layers, 10 of 62 layers beyond 
 NOTES = {"Qwen/Qwen3.6-27B": ", 16 full layers of 64", "deepseek-ai/DeepSeek-V3": ", latent attention"}
 GROUPS: Groups = (
     ("all", lambda _: True),
-    ("up to 32k", lambda point: (point.ctx_alloc or 0) <= LONG_CONTEXT),
+    ("up to 32k", lambda point: 0 < (point.ctx_alloc or 0) <= LONG_CONTEXT),
     ("over 32k", lambda point: (point.ctx_alloc or 0) > LONG_CONTEXT),
+    ("allocated context not stated", lambda point: not point.ctx_alloc),
+    ("all but vLLM", lambda point: runner_of(point) != "vllm"),
 )
+BASES: dict[ContextBasis, str] = {
+    "submitted": "not stated: the context that was submitted, which a llama.cpp server or hipfire allocates at its start",
+    "ollama": "not stated: Ollama's default by the device's memory (4,096 below 23 GiB, 32,768 from there)",
+    "run": "not stated: the tokens of the run, since MLX lets its cache grow and llama-bench allocates what it tests",
+    "usual": f"neither stated nor submitted: {SERVER_CONTEXT:,}",
+    "vllm": f"does not matter: vLLM takes {VLLM_SHARE:g} of the device at its start",
+}
 
 
 # The cache, by architecture.
@@ -159,10 +174,12 @@ def peaks(points: Sequence[MeasuredPoint], catalogue: Catalogue, peers: dict[str
     found = []
     for subject in subjects(points, catalogue):
         if is_counted_for_memory(subject.point):
-            ours = estimate_memory(subject.model, subject.build, subject.requirement, subject.hardware)
+            overhead = estimate_memory(
+                subject.model, subject.build, subject.requirement, subject.hardware
+            ).overhead_bytes
             asked = [peers[name]["rows"][subject.point.id]["memory"] / GIB for name in peers if "whichllm" in name]
             fit = peers["llmfit"]["rows"][subject.point.id]["memory"]
-            found.append(Peak(subject, ours.total_bytes / GIB, ours.overhead_bytes / GIB, tuple(asked), fit))
+            found.append(Peak(subject, needed_gib(subject), overhead / GIB, tuple(asked), fit))
     return found
 
 
@@ -177,6 +194,23 @@ def memory_part(rows: Sequence[Peak]) -> str:
             group = [row for row in rows if belongs(row.point)]
             if group:
                 lines.append(_memory_line(f"{name}{title}", group, on_device=on_device))
+    return "\n".join(lines) + "\n"
+
+
+def context_part(points: Sequence[MeasuredPoint], rows: Sequence[Peak]) -> str:
+    """Every row whose allocated context is taken, not stated, and every row with a peak that does not count; by id."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        basis = allocated(row.subject)[1]
+        if basis != "stated":
+            found["counted", BASES[basis]].append(row.point.id)
+    for point in points:
+        if point.peak_mem_gb is not None and not is_counted_for_memory(point):
+            why = "spilled: part of it outside the device" if point.likely_spill else "no bandwidth"
+            found["not counted", why].append(point.id)
+    lines = ["| | allocated context, or reason | rows | ids |", "|---|---|--:|---|"]
+    for (what, why), ids in sorted(found.items()):
+        lines.append(f"| {what} | {why} | {len(ids)} | {', '.join(f'`{id_}`' for id_ in sorted(ids))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -209,7 +243,8 @@ def overhead_part(rows: Sequence[Peak]) -> str:
     )  # fmt: skip
     lines = [f"| {' | '.join(titles)} |", "|---|--:|--:|--:|---|--:|--:|"]
     for platform in ("nvidia", "amd", "macos"):
-        group = [row for row in rows if row.subject.hardware.platform == platform and row.subject.known]
+        group = [row for row in rows if row.subject.hardware.platform == platform and row.subject.known
+                 and row.subject.runner != "vllm"]  # fmt: skip
         if len(group) >= FEW:
             lines.append(_overhead_line(platform, group))
         else:

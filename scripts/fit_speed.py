@@ -5,14 +5,15 @@ Usage: ``python scripts/fit_speed.py MEASURED.json [--json] [--worst N] [--seed 
 Every number comes from the product: a point is asked as ``ranking.scoring.SpeedQuestion``, which calls the ranking's
 own ``estimate_speed``. The script only searches the constants.
 
-Counted: every row that did not spill and whose device's bandwidth is known, suspect ones too. Fitted on: those that
-are not suspect, and the CPU rows of one known machine, whose bandwidth is computed and which are not counted. Each row
-that is left out of either is printed with its reason.
+Counted: every row that did not spill and whose device's bandwidth is stated, suspect ones too. Fitted on: those that are
+not suspect. The CPU rows of one known machine, whose bandwidth is computed, are neither; they show what the assumed
+constants of CPUs are worth. Each row that is left out of either is printed with its reason.
 
 Held out, never fitted on: five folds by (device, model), with a fixed seed and with further ones to show how much the
 folds themselves decide; every device in turn; every family in turn. The loss is a mean absolute log error, rounded at
 the bottom, flat beyond a factor of 1.8, with a weak pull to round numbers (``GUESSED``), so that a backend of few
-rows stays where physics puts it.
+rows stays where physics puts it. What would rest on one device alone is not fitted but assumed (``ASSUMED``); the report
+counts the devices and models that every fitted constant rests on.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ import dataclasses
 import json
 import math
 import random
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from estimates_figures import FEW
+from fit_constants import ASSUMED, GUESSED, SAME_LAYERS, pull
+from fit_prefill import first_token, prefill
 
 from reconciler.cli.commands.score import read_points
 from reconciler.formats.measured_file import MeasuredPoint
@@ -49,25 +51,6 @@ CPU_BANDWIDTH = {"AMD Ryzen 7 7840HS": 89.6}
 """10⁹ bytes a second: dual-channel DDR5-5600, computed."""
 SEED = 1
 FURTHER_SEEDS = (2, 3, 4, 5)
-SHORT_PROMPT = 256
-"""Tokens below which a prompt's time is mostly fixed cost."""
-
-# Where the search starts and what it is pulled to: round numbers, not blind to these rows, since an earlier fit had seen
-# them. A tenth of the pull gives the same: 11.0 % with each device left out, 7.7 to 7.9 % in five folds.
-GUESSED: Mapping[str, float] = MappingProxyType(
-    {
-        "efficiency.cuda": 0.80, "efficiency.old_cuda": 0.40, "efficiency.vllm": 0.70, "efficiency.rocm": 0.75,
-        "efficiency.vulkan": 0.70, "efficiency.hipfire": 0.65, "efficiency.metal": 0.80, "efficiency.mlx": 0.80,
-        "efficiency.sycl": 0.30, "efficiency.cpu": 0.65,
-        "per_layer.cuda": 50e-6, "per_layer.old_cuda": 60e-6, "per_layer.rocm": 50e-6, "per_layer.metal": 80e-6,
-        "per_layer.mlx": 80e-6, "per_layer.sycl": 100e-6, "per_layer.cpu": 70e-6,
-        "moe_bytes": 1.2, "moe_layers": 1.5, "cache_bytes": 1.0, "shared_memory": 0.9, "apple_width": 0.05,
-        "wide_weights": 1.05, "prompt_worth": 5.0,
-    }
-)  # fmt: skip
-SAME_LAYERS: Mapping[str, str] = MappingProxyType({"vllm": "cuda", "vulkan": "rocm", "hipfire": "rocm"})
-"""Backends of too few rows for a fixed time of their own, and whose they take."""
-_WEAK = ("vllm", "vulkan", "hipfire", "sycl", "cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +77,17 @@ class Row:
         return self.subject.model.lineage
 
     @property
+    def backend(self) -> str:
+        """The set of constants the row uses."""
+        hardware = self.question.hardware
+        return backend_key(hardware.platform, self.subject.runner, hardware.devices[0] if hardware.devices else None)
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the row's bandwidth is its file's: only those are counted, and fitted on."""
+        return self.device not in CPU_BANDWIDTH
+
+    @property
     def pair(self) -> str:
         return f"{self.device}|{self.subject.model.id}"
 
@@ -104,21 +98,15 @@ class Row:
         return min(bent, 0.6) + 0.1 * max(0.0, bent - 0.6)
 
 
-def with_values(values: Mapping[str, float]) -> SpeedConstants:
-    """The product's constants with these in place of its own."""
+def with_values(fitted_: Mapping[str, float]) -> SpeedConstants:
+    """The product's constants with these, and those that are assumed, in place of its own."""
+    values = {**{name: one.value for name, one in ASSUMED.items()}, **fitted_}
     backends = {}
     for name, backend in CONSTANTS.backends.items():
         layers = values[f"per_layer.{SAME_LAYERS.get(name, name)}"]
         backends[name] = dataclasses.replace(backend, efficiency=values[f"efficiency.{name}"], per_layer=layers)
     single: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
     return dataclasses.replace(CONSTANTS, backends=MappingProxyType(backends), **single)
-
-
-def pull(name: str) -> float:
-    """How strongly a constant is held at its guess."""
-    if "." not in name:
-        return 4.0 if name in ("shared_memory", "wide_weights") else 0.3 if name == "apple_width" else 1.0
-    return 8.0 if name.partition(".")[2] in _WEAK else 3.0
 
 
 class Search:
@@ -164,8 +152,25 @@ class Search:
 
 
 def fit(rows: Sequence[Row]) -> SpeedConstants:
-    """The constants that fit the rows that are not suspect."""
-    return Search([row for row in rows if not row.point.suspect]).run()
+    """The constants that fit the rows that are of a stated bandwidth and not suspect."""
+    return Search(fitted_on(rows)).run()
+
+
+def fitted_on(rows: Sequence[Row]) -> list[Row]:
+    """Of these rows."""
+    return [row for row in rows if row.is_stated and not row.point.suspect]
+
+
+def rests_on(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """How many rows, devices and models each fitted constant rests on: those whose estimate moves with it."""
+    search = Search(fitted_on(rows))
+    found = {}
+    for name, which in search.touched.items():
+        of = [search.rows[index] for index in which]
+        found[name] = {
+            "rows": len(of), "devices": len({row.device for row in of}), "models": len({row.subject.model.id for row in of})
+        }  # fmt: skip
+    return found
 
 
 Held = list[tuple[Row, SpeedConstants]]
@@ -196,7 +201,13 @@ def exclusions(points: Iterable[MeasuredPoint]) -> list[tuple[str, str, str]]:
         if point.likely_spill:
             found.append((point.id, "counted and fitted", "spilled: part of it outside the device"))
         elif point.hardware in CPU_BANDWIDTH and point.bw_gbps is None:
-            found.append((point.id, "counted", "its bandwidth is computed, not stated"))
+            found.append(
+                (
+                    point.id,
+                    "counted and fitted",
+                    "its bandwidth is computed, not stated: a check of the assumed constants of CPUs",
+                )
+            )
         elif point.bw_gbps is None or point.decode_tps is None:
             found.append((point.id, "counted and fitted", "no bandwidth"))
         elif point.suspect:
@@ -217,6 +228,12 @@ def rows_of(points: Sequence[MeasuredPoint]) -> list[Row]:
     ]
 
 
+def computed_cpu(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the assumed constants of CPUs are worth on the one machine there is."""
+    of = [scored(row.subject, row.question.estimate()) for row in rows if not row.is_stated]
+    return {**dataclasses.asdict(GroupScore.of(of)), "judged": False}
+
+
 def spilled(points: Sequence[MeasuredPoint]) -> dict[str, Any]:
     """Rows partly outside their device, which are neither counted nor fitted on: the RAM's bandwidth is assumed, and
     what lies where is the memory estimate's.
@@ -226,24 +243,13 @@ def spilled(points: Sequence[MeasuredPoint]) -> dict[str, Any]:
     return {**dataclasses.asdict(GroupScore.of(rows)), "judged": False}
 
 
-def is_stated(row: Row) -> bool:
-    """Whether the row's bandwidth is its file's: only those are counted."""
-    return row.device not in CPU_BANDWIDTH
-
-
-def backend_of(row: Row) -> str:
-    """The set of constants the row uses."""
-    hardware = row.question.hardware
-    return backend_key(hardware.platform, row.subject.runner, hardware.devices[0] if hardware.devices else None)
-
-
 def summary(held: Held) -> dict[str, dict[str, float | int | bool | None]]:
     """The groups of ``localmodels score``, and one for every backend."""
-    counted = [(row, constants) for row, constants in held if is_stated(row)]
+    counted = [(row, constants) for row, constants in held if row.is_stated]
     estimated = [(row.subject, row.question.estimate(constants)) for row, constants in counted]
     groups = dict(speed_score(estimated).groups)
-    for name in sorted({backend_of(row) for row, _ in counted}):
-        of_it = [scored(*pair) for (row, _), pair in zip(counted, estimated, strict=True) if backend_of(row) == name]
+    for name in sorted({row.backend for row, _ in counted}):
+        of_it = [scored(*pair) for (row, _), pair in zip(counted, estimated, strict=True) if row.backend == name]
         groups[name] = GroupScore.of(of_it)
     return {name: {**dataclasses.asdict(group), "judged": group.n >= FEW} for name, group in groups.items()}
 
@@ -261,9 +267,9 @@ def needed_widths(held: Held) -> dict[str, dict[str, float]]:
     """By kind and backend: upper end over estimate that covers 75, 80 and 85 % of the held-out rows."""
     found: dict[str, list[float]] = {}
     for row, constants in held:
-        if is_stated(row):
+        if row.is_stated:
             log = abs(math.log(row.question.estimate(constants).tokens_per_second / row.measured))
-            for name in (kind(row), f"on {backend_of(row)}"):
+            for name in (kind(row), f"on {row.backend}"):
                 found.setdefault(name, []).append(log)
     return {
         name: {"n": len(logs), **{f"{share:.0%}": math.exp(_quantile(logs, share)) for share in (0.75, 0.8, 0.85)}}
@@ -274,25 +280,6 @@ def needed_widths(held: Held) -> dict[str, dict[str, float]]:
 def _quantile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
-
-
-def prefill(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
-    """How the prefill figures, which are read off and not fitted, hold: by backend and kind of model."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        told, measured = row.question.prefill(), row.point.prefill_tps
-        if told and measured and not row.point.suspect and (row.point.prompt_tokens or SHORT_PROMPT) >= SHORT_PROMPT:
-            kind = "moe" if weights_read(row.subject.model).is_mixture else "dense"
-            found.setdefault(f"{backend_of(row)} {kind}", []).append(told / measured)
-    return {
-        name: {
-            "n": len(ratios),
-            "mdape": statistics.median(abs(ratio - 1) for ratio in ratios),
-            "bias": statistics.median(ratios),
-            "withinTwo": sum(0.5 <= ratio <= 2 for ratio in ratios) / len(ratios),
-        }
-        for name, ratios in sorted(found.items())
-    }
 
 
 def constants_of(constants: SpeedConstants) -> dict[str, float]:
@@ -312,17 +299,21 @@ def report(points: Sequence[MeasuredPoint], seed: int, *, quick: bool) -> tuple[
     result: dict[str, Any] = {
         "rows": {
             "given": len(points),
-            "counted": sum(is_stated(row) for row in rows),
-            "fitted": sum(not row.point.suspect for row in rows),
+            "counted": sum(row.is_stated for row in rows),
+            "fitted": len(fitted_on(rows)),
         },
         "excluded": [{"id": id_, "from": what, "reason": why} for id_, what, why in exclusions(points)],
         "constants": constants_of(fitted),
-        "constantCount": len(GUESSED),
+        "constantCount": {"fitted": len(GUESSED), "assumed": len(ASSUMED)},
+        "assumed": {name: {"value": one.value, "why": one.why} for name, one in ASSUMED.items()},
+        "restsOn": rests_on(rows),
         "committed": summary([(row, CONSTANTS) for row in rows]),
         "fitted": summary([(row, fitted) for row in rows]),
         "fiveFolds": summary(folds),
         "widths": needed_widths(folds),
         "prefill": prefill(rows),
+        "firstToken": first_token(rows),
+        "computedCpu": computed_cpu(rows),
         "spilled": spilled(points),
     }
     if not quick:
@@ -341,9 +332,13 @@ def show(result: Mapping[str, Any]) -> None:
     for one in result["excluded"]:
         print(f"{one['id']}: not {one['from']}: {one['reason']}")
     print("\nrows:", ", ".join(f"{count} {name}" for name, count in result["rows"].items()))
-    print(f"{result['constantCount']} constants, none of them of a device or a model")
+    print(
+        f"{len(GUESSED)} constants fitted, {len(ASSUMED)} assumed; of a device or a model alone: {_of_one(result) or 'none'}"
+    )
     for name, value in result["constants"].items():
-        print(f"  {name:22s} {value:.4g}")
+        print(f"  {name:22s} {value:.4g}  {result['restsOn'][name]}")
+    for name, one in result["assumed"].items():
+        print(f"  {name:22s} {one['value']:.4g}  assumed: {one['why']}")
     titles = {
         "committed": "with the constants of the code", "fitted": "fitted on the same rows",
         "fiveFolds": "five folds by (device, model)", "leaveOneDeviceOut": "each device left out",
@@ -352,17 +347,28 @@ def show(result: Mapping[str, Any]) -> None:
     for key, title in titles.items():
         if key in result:
             show_groups(title, result[key])
+    show_groups("a CPU whose bandwidth is computed, with the constants of the code", {"cpu": result["computedCpu"]})
     show_groups("partly outside the device, with the constants of the code", {"spilled": result["spilled"]})
     print("\nupper end over estimate that covers so many of the rows not fitted on")
     for name, widths in result["widths"].items():
         print(f"  {name:9s}", "  ".join(f"{share} {value:.3g}" for share, value in widths.items()))
-    print("\nprefill, estimate over measured")
-    for name, it in result["prefill"].items():
+    show_prompts("prefill", result["prefill"])
+    show_prompts("time to the first token", result["firstToken"])
+    for name, values in result.get("furtherSeeds", {}).items():
+        print(f"  other seeds, {name}:", ", ".join(f"{value:.1%}" for value in values["mdape"]))
+
+
+def _of_one(result: Mapping[str, Any]) -> list[str]:
+    return [name for name, on in result["restsOn"].items() if on["devices"] < 2 or on["models"] < 2]
+
+
+def show_prompts(title: str, found: Mapping[str, Mapping[str, float]]) -> None:
+    """One table of ``fit_prefill``."""
+    print(f"\n{title}, estimate over measured")
+    for name, it in found.items():
         print(
             f"  {name:14s} n {it['n']:2d}  MdAPE {it['mdape']:.0%}  bias {it['bias']:.2f}  within x2 {it['withinTwo']:.0%}"
         )
-    for name, values in result.get("furtherSeeds", {}).items():
-        print(f"  other seeds, {name}:", ", ".join(f"{value:.1%}" for value in values["mdape"]))
 
 
 def show_groups(title: str, groups: Mapping[str, Mapping[str, float]]) -> None:

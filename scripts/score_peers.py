@@ -23,7 +23,10 @@ from score_peers_llmfit import VERSION, Catalogue, estimate
 from reconciler.cli.commands.score import read_points
 from reconciler.domain.units import GIB
 from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.integrations.catalog.bundled import load_bundled
+from reconciler.ranking.measured import subjects
 from reconciler.ranking.quants import normalise
+from reconciler.ranking.scoring_memory import allocated, is_counted_for_memory
 
 HERE = Path(__file__).resolve().parent
 ALIASES = {"Q4_K_XL": "UD-Q4_K_XL", "Q8_K_XL": "UD-Q8_K_XL", "MLX": "MLX-4bit", "FP16": "F16", "4bit": "MLX-4bit",
@@ -108,9 +111,11 @@ def llmfit_estimates(
 
 
 def peer_estimates(points: tuple[MeasuredPoint, ...], whichllm: str, llmfit: str) -> dict[str, Any]:
-    """Both peers on the points that have a bandwidth."""
+    """Both peers on the points that have a bandwidth; where a peak counts, with the allocated context that ours takes."""
     counted = {point.id: point for point in points if point.bw_gbps is not None}
-    rows = [facts(point) for point in counted.values()]
+    known = subjects(counted.values(), load_bundled())
+    contexts = {it.point.id: allocated(it)[0] for it in known if is_counted_for_memory(it.point)}
+    rows = [facts(point) | ({"context": contexts[id_]} if id_ in contexts else {}) for id_, point in counted.items()]
     listed = [row | {"file_bytes": row["listed_bytes"]} for row in rows]
     return {
         "whichllm": whichllm_estimates(rows, whichllm),

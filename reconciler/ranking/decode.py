@@ -7,18 +7,16 @@ tied embeddings the same table is read whole as the output head), of a mixture t
 only, and the cache at the depth of the conversation. Experts are read scattered and the cache by another kernel, so
 their bytes cost a little more each.
 
-The constants are fitted by ``scripts/fit_speed.py``, which calls the estimate itself: 24 constants, none named after a
-device or a model, to 240 rows (12 of them on a CPU whose bandwidth is computed). Of 302 rows given 250 are counted: not
-spilled, of stated bandwidth; 22 of them are suspect, never fitted on and counted nevertheless. On rows not fitted on
-(five folds by device and model, over five seeds) the median absolute error is 7 to 8 % over all, 7 % dense (190 rows),
-10 to 13 % mixtures (60), 8 to 11 % below 2 B (21), and the 80 % interval covers 84 to 85 % with 1.64 between its ends;
-11 % with each device left out in turn, 8 % with each family. The form was chosen with all rows in sight, so expect a
-little worse of others.
+17 constants are fitted by ``scripts/fit_speed.py``, which calls the estimate itself, each to rows of several devices
+and models: 228 rows in all. 7 would rest on one device or on none; they are assumed, with the reason of each in
+``scripts/fit_constants.py``. Of 302 rows given 250 are counted: not spilled, of stated bandwidth; 22 of them are
+suspect, never fitted on and counted nevertheless. On rows not fitted on (five folds by device and model) the median
+absolute error is 7 to 8 % over all; docs/estimates.md has it by group, with each device and each family left out in
+turn, and what the 80 % interval covers. The form was chosen with all rows in sight, so expect a little worse of others.
 
-Weak: classes whose rows are of one device (memory shared with the CPU: without that constant 8 to 9 % over all; Intel,
-CPUs, hipfire) or two (NVIDIA before compute capability 7, vLLM), AMD while left out (2 other devices remain: 21 %),
-Vulkan (no row of stated bandwidth), models partly outside the device (28 rows, not counted: 43 % with a bias of 0.98),
-several devices (none).
+Weak: classes of assumed constants (memory shared with the CPU, Intel, CPUs, hipfire, Vulkan) or of two devices (NVIDIA
+before compute capability 7, vLLM), AMD while left out (2 other devices remain), models partly outside the device (28
+rows, not counted: 43 % with a bias of 0.98), several devices (none).
 """
 
 from __future__ import annotations
@@ -95,28 +93,31 @@ class SpeedConstants:
 CONSTANTS = SpeedConstants(
     backends=MappingProxyType(
         {
-            "cuda": Backend("cuda", 0.867, 60e-6, 60.0, spread=0.9),
-            "old_cuda": Backend("cuda", 0.388, 96e-6),
-            "vllm": Backend("cuda", 0.71, 60e-6, spread=1.4),
-            "rocm": Backend("rocm", 0.871, 71e-6, 44.0),
-            "vulkan": Backend("vulkan", 0.70, 71e-6, spread=1.4),
-            "hipfire": Backend("rocm", 0.806, 71e-6),
-            "metal": Backend("metal", 0.854, 91e-6, 16.0),
-            "mlx": Backend("mlx", 0.824, 88e-6, 25.0, spread=1.4),
-            "sycl": Backend("sycl", 0.222, 99e-6),
-            "cpu": Backend("cpu", 0.66, 81e-6, 10.0),
+            "cuda": Backend("cuda", 0.854, 56e-6, 60.0, spread=0.9),
+            "old_cuda": Backend("cuda", 0.38, 69e-6),
+            "vllm": Backend("cuda", 0.711, 56e-6, spread=1.4),
+            "rocm": Backend("rocm", 0.812, 58e-6, 44.0),
+            "vulkan": Backend("vulkan", 0.70, 58e-6, spread=1.4),
+            "hipfire": Backend("rocm", 0.65, 58e-6),
+            "metal": Backend("metal", 0.854, 87e-6, 16.0),
+            "mlx": Backend("mlx", 0.824, 85e-6, 25.0, spread=1.4),
+            "sycl": Backend("sycl", 0.30, 100e-6),
+            "cpu": Backend("cpu", 0.65, 70e-6, 10.0),
         }
     ),
-    moe_bytes=1.15,
-    moe_layers=1.74,
-    cache_bytes=1.45,
-    shared_memory=0.86,
-    apple_width=0.102,
-    wide_weights=1.07,
-    prompt_worth=2.5,
+    moe_bytes=1.16,
+    moe_layers=1.9,
+    cache_bytes=1.44,
+    shared_memory=0.9,
+    apple_width=0.115,
+    wide_weights=1.09,
+    prompt_worth=2.7,
     widths=Widths(dense=1.28, moe=1.31, small=1.36, cpu=1.5, offload=2.5, several=1.5, unsure=1.9),
 )
-"""Fitted to 240 measured rows (``scripts/fit_speed.py``); 24 constants, beside the widths and the prefill figures."""
+"""17 of them fitted to 228 measured rows (``scripts/fit_speed.py``). Assumed, with the reason of each in
+``scripts/fit_constants.py``: the efficiencies of vulkan, hipfire, sycl and cpu, times per layer of the last two, and
+``shared_memory``; their rows are of one device, or there are none. Widths and spreads are derived from the residuals,
+prefill rates read off their rows."""
 
 _OF_PLATFORM: Mapping[Platform, str] = MappingProxyType(
     {"nvidia": "cuda", "amd": "rocm", "macos": "metal", "intel": "sycl", "cpu": "cpu"}

@@ -108,7 +108,7 @@ class Accuracy:
 SPEED_GROUPS: Groups = (
     ("all", lambda _: True),
     ("dense", lambda point: not point.moe),
-    ("moe", lambda point: point.moe),
+    ("moe", lambda point: bool(point.moe)),
     ("under_2b", lambda point: point.params_b < SMALL_BILLIONS),
 )
 
@@ -153,13 +153,24 @@ class SpeedQuestion:
 
     def prefill(self, constants: SpeedConstants = CONSTANTS) -> float | None:
         """Tokens of the point's prompt a second, 512 where it does not say how long that was; None as the ranking."""
+        return self._at_prompt(constants).prefill_tokens_per_second
+
+    def first_token(self, constants: SpeedConstants = CONSTANTS) -> float | None:
+        """Seconds until the first token of the point's own prompt, whatever stood in the cache before; None where the
+        point does not say how long that was, or as the ranking.
+        """
+        prompt, speed = self.subject.point.prompt_tokens, self._at_prompt(constants)
+        if not prompt or not speed.prefill_tokens_per_second:
+            return None
+        return prompt / speed.prefill_tokens_per_second + 1 / speed.tokens_per_second
+
+    def _at_prompt(self, constants: SpeedConstants) -> SpeedEstimate:
         it = self.subject
         prompt = it.depth - it.generated / 2
-        speed = estimate_speed(
+        return estimate_speed(
             it.model, it.build, self.memory, self.hardware, it.requirement,
             depth=prompt if prompt > 0 else USUAL_PROMPT, runner=it.runner, constants=constants,
         )  # fmt: skip
-        return speed.prefill_tokens_per_second
 
 
 def _with_room(hardware: Hardware, total: int) -> Hardware:

@@ -4,13 +4,18 @@ A submitted peak is usually all the memory in use on the device, other programs'
 MiB: its GB is taken as 2³⁰ bytes (where somebody meant 10⁹, the row reads 7 % too high). A device never shows more than
 it has, so neither does the estimate of what it shows: a model that does not fit fills the device, and the rest of it
 lies elsewhere.
+
+Where a point does not say which context was allocated, it is what the engine allocates when nobody tells it otherwise
+(``allocated``). vLLM fills the share of the device that it is given, whatever the model needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from reconciler.domain.advice import ollama_default_context
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.units import GIB
 from reconciler.formats.measured_file import MeasuredPoint
@@ -20,6 +25,12 @@ from reconciler.ranking.scoring import Accuracy, Groups, ScoredRow
 
 LONG_CONTEXT = 32_768
 """Tokens; above it the cache, not the weights, decides who estimates well."""
+SERVER_CONTEXT = 4096
+"""Tokens of an engine that allocates at its start, where neither the allocation nor a request is known."""
+VLLM_SHARE = 0.9
+"""Of the device's memory, taken at the start for weights and cache. Source: ``gpu_memory_utilization`` of vLLM."""
+_LLAMA_BENCH = 2
+"""``tps_def`` of a rate by llama-bench, which allocates what its test needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +63,33 @@ MEMORY_GROUPS: Groups = (
 )
 
 
+ContextBasis = Literal["stated", "submitted", "ollama", "run", "usual", "vllm"]
+"""Where the allocated context comes from: the point · the one that was asked for · Ollama's default by the device's
+memory · the tokens of the run, for programs whose cache grows with it · ``SERVER_CONTEXT`` · no matter, vLLM fills its
+share."""
+
+
 def is_counted_for_memory(point: MeasuredPoint) -> bool:
-    """Whether a point counts for memory: its peak and its allocated context are known, on its device alone, of known
-    bandwidth as for speed. Every engine counts, suspect rows too.
+    """Whether a point counts for memory: its peak is known, on its device alone, of known bandwidth as for speed. Every
+    engine counts, suspect rows too, and rows that do not say what was allocated.
     """
-    known = point.peak_mem_gb is not None and bool(point.ctx_alloc)
-    return known and point.bw_gbps is not None and not point.likely_spill
+    return point.peak_mem_gb is not None and point.bw_gbps is not None and not point.likely_spill
+
+
+def allocated(subject: Subject) -> tuple[int, ContextBasis]:
+    """Tokens of cache, at least those of the run, and what that rests on."""
+    point = subject.point
+    if point.ctx_alloc:
+        return point.ctx_alloc, "stated"
+    run = subject.requirement.context
+    if subject.runner == "vllm":
+        return max(run, point.context or 0), "vllm"
+    if subject.runner == "mlx" or point.tps_def == _LLAMA_BENCH:
+        return run, "run"
+    if subject.runner == "ollama":
+        own = subject.model.context_length or subject.requirement.context
+        return max(run, min(own, ollama_default_context(subject.hardware.vram_bytes))), "ollama"
+    return (max(run, point.context), "submitted") if point.context else (max(run, SERVER_CONTEXT), "usual")
 
 
 def score_memory(points: Iterable[MeasuredPoint], catalogue: Catalogue) -> Accuracy:
@@ -74,11 +106,18 @@ def score_memory(points: Iterable[MeasuredPoint], catalogue: Catalogue) -> Accur
 def scored_memory(subject: Subject, interval: MemoryInterval = INTERVAL) -> ScoredRow:
     """One subject with its estimate, in GiB. Its peak must be known."""
     point = subject.point
-    needed = estimate_memory(subject.model, subject.build, subject.requirement, subject.hardware).total_bytes / GIB
     device = device_gib(point)
-    shown = min(needed, device)
+    shown = min(needed_gib(subject), device)
     low, high = interval.around(shown, device)
     return ScoredRow(point.id, shown, low, high, point.peak_mem_gb or float("nan"))
+
+
+def needed_gib(subject: Subject) -> float:
+    """What the subject takes, by the ranking, on a device that is large enough."""
+    requirement = replace(subject.requirement, context=allocated(subject)[0])
+    needed = estimate_memory(subject.model, subject.build, requirement, subject.hardware).total_bytes / GIB
+    known = subject.point.mem_gb if subject.runner == "vllm" else None
+    return max(needed, VLLM_SHARE * known) if known else needed
 
 
 def device_gib(point: MeasuredPoint) -> float:

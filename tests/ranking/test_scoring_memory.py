@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from reconciler.domain.catalog import Catalogue
 from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.ranking.measured import subjects
 from reconciler.ranking.scoring import score_speed
-from reconciler.ranking.scoring_memory import INTERVAL, MemoryInterval, score_memory
+from reconciler.ranking.scoring_memory import INTERVAL, MemoryInterval, allocated, score_memory
 from tests.ranking.made import LLAMA_8B, model
 
 CATALOGUE = Catalogue((model("acme/alpha-8B", architecture=LLAMA_8B),), (), date(2026, 11, 22), "bundled")
@@ -50,9 +51,7 @@ def test_a_device_shows_no_more_than_it_has():
     assert shown(ctx_alloc=1_000_000, mem_gb=None) > 24
 
 
-@pytest.mark.parametrize(
-    "changes", [{"likely_spill": True}, {"bw_gbps": None}, {"ctx_alloc": None}, {"peak_mem_gb": None}, {"ctx_alloc": 0}]
-)
+@pytest.mark.parametrize("changes", [{"likely_spill": True}, {"bw_gbps": None}, {"peak_mem_gb": None}])
 def test_what_is_not_known_or_spilled_does_not_count(changes):
     found = scored(replace(POINT, **changes))
     assert found.rows == ()
@@ -60,12 +59,49 @@ def test_what_is_not_known_or_spilled_does_not_count(changes):
     assert found.group("all").mdape is None
 
 
-@pytest.mark.parametrize("changes", [{"suspect": "why not"}, {"engine": "vllm"}, {"decode_tps": None}, {"moe": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"suspect": "why not"}, {"engine": "vllm"}, {"decode_tps": None}, {"moe": True}, {"ctx_alloc": None},
+        {"ctx_alloc": 0}, {"ctx_alloc": None, "context": 65536},
+    ],
+)  # fmt: skip
 def test_everything_else_counts(changes):
     assert scored(replace(POINT, **changes)).group("all").n == 1
 
 
+UNKNOWN = {"ctx_alloc": None, "prompt_tokens": 100, "gen_tokens": 28}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens", "basis"),
+    [
+        ({"ctx_alloc": 8192, "context": 65536}, 8192, "stated"),
+        ({"context": 65536}, 65536, "submitted"),
+        ({"context": 64}, 128, "submitted"),
+        ({"engine": "hipfire", "context": 2048}, 2048, "submitted"),
+        ({}, 4096, "usual"),
+        ({"context": 65536, "tps_def": 2}, 128, "run"),
+        ({"engine": "mlx", "context": 65536}, 128, "run"),
+        ({"engine": "ollama", "context": 2048, "mem_gb": 12}, 4096, "ollama"),
+        ({"engine": "ollama", "mem_gb": 32}, 32768, "ollama"),
+        ({"engine": "ollama", "mem_gb": 32, "prompt_tokens": 40000}, 40028, "ollama"),
+        ({"engine": "vllm", "context": 65536}, 65536, "vllm"),
+    ],
+)
+def test_an_allocation_that_is_not_stated_is_the_engines_own(changes, tokens, basis):
+    (subject,) = subjects([replace(POINT, **(UNKNOWN | changes))], CATALOGUE)
+    assert allocated(subject) == (tokens, basis)
+
+
+def test_vllm_fills_its_share_of_the_device_whatever_the_model_needs():
+    assert shown(engine="vllm") == pytest.approx(0.9 * 24)
+    assert shown(engine="vllm", mem_gb=6.0) == 6.0
+    assert shown(engine="vllm", mem_gb=None) == pytest.approx(shown())
+
+
 def test_long_contexts_are_judged_apart():
+    assert scored(replace(POINT, ctx_alloc=None, context=65536)).group("over_32k").n == 0
     found = scored(replace(POINT, id="b", ctx_alloc=32768), replace(POINT, id="c", ctx_alloc=32769))
     assert (found.group("all").n, found.group("over_32k").n) == (2, 1)
 
