@@ -224,6 +224,7 @@ REMEDIES: Mapping[RejectionReason, Callable[[Scene, Slot, Rejected], Way]] = {
     "context-too-long": _context,
     "not-installable-here": _installable,
     "quant-below-floor": _quant,
+    "quant-not-known": _quant,
     "quant-not-accepted": _quant,
     "too-large": _size,
     "does-not-fit": _fit,

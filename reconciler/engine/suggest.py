@@ -25,8 +25,8 @@ from reconciler.planning.eligible import consider, numbers_of
 from reconciler.planning.option import Option, Rejected
 from reconciler.planning.scene import Scene
 from reconciler.planning.trust import distrust_of_repository
+from reconciler.ranking.candidates import build_quant
 from reconciler.ranking.profiles import model_serves
-from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import order_key
 
 
@@ -231,7 +231,8 @@ def _not_eligible(
 
 def nearness(assessment: Assessment, verdict: Option | Rejected) -> tuple[bool, bool, bool, object]:
     """What has numbers came nearest; then what would rank first; among the unfit the smallest."""
-    is_coarse = normalise(assessment.candidate.quant).bits_per_weight < MIN_BITS_PER_WEIGHT
+    of = build_quant(assessment.candidate.model, assessment.candidate.build)
+    is_coarse = of is None or of.bits_per_weight < MIN_BITS_PER_WEIGHT
     last = order_key(assessment) if assessment.fits else (assessment.memory.total_bytes, assessment.candidate.key)
     return verdict.assessment is None, is_coarse, not assessment.fits, last
 

@@ -21,6 +21,7 @@ from reconciler.planning.placing import name_on, need_for, refine
 from reconciler.planning.scene import Scene, Sifted, names_of
 from reconciler.planning.shortage import shortage
 from reconciler.planning.trust import Distrust, distrust_of_model, distrust_of_names, distrust_of_repository
+from reconciler.ranking.candidates import build_quant
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import ModelNumbers, OrderKey, order_key
@@ -158,7 +159,9 @@ class _Sieve:
         quant = candidate.build.quant
         found = self._quants.get(quant)
         if found is None:
-            found = self._quants[quant] = _wrong_quant(self.slot, quant) is None
+            found = _wrong_quant(self.slot, candidate) is None
+            if normalise(quant).known:
+                self._quants[quant] = found
         return found
 
     def _is_fast_enough(self, candidate: Candidate, numbers: ModelNumbers) -> bool:
@@ -328,7 +331,7 @@ def unlisted_by_router(candidate: Candidate) -> str | None:
 
 def _wrong_purpose(slot: Slot, target: Target, candidate: Candidate) -> Rejected | None:
     """Line, capabilities, context and quant: what the slot asks for, numbers of the machine apart."""
-    wrong = _wrong_model(slot, candidate.model) or _wrong_quant(slot, candidate.quant)
+    wrong = _wrong_model(slot, candidate.model) or _wrong_quant(slot, candidate)
     if wrong is None and slot.max_size is not None and candidate.bytes > slot.max_size:
         wrong = "too-large", f"{show_bytes(candidate.bytes)} is above maxSize {show_bytes(slot.max_size)}"
     return Rejected(candidate, target, *wrong) if wrong else None
@@ -348,14 +351,19 @@ def _wrong_model(slot: Slot, model: CatalogModel) -> _Wrong | None:
     return None
 
 
-def _wrong_quant(slot: Slot, quant: str) -> _Wrong | None:
-    """Why no build at the quant will do."""
+def _wrong_quant(slot: Slot, candidate: Candidate) -> _Wrong | None:
+    """Why the quant will not do: of a known one the same for every build."""
+    quant = candidate.quant
     accepted = (slot.quant,) if slot.quant else slot.quants
     if accepted and normalise(quant).canonical not in {normalise(one).canonical for one in accepted}:
         return "quant-not-accepted", f"{quant} is not in {', '.join(accepted)}"
-    bits = normalise(quant).bits_per_weight
-    if not accepted and bits < MIN_BITS_PER_WEIGHT:
-        return "quant-below-floor", f"{quant} has {bits} bits per weight, below 4.25"
+    if accepted:
+        return None
+    of = build_quant(candidate.model, candidate.build)
+    if of is None:
+        return "quant-not-known", f"nobody knows how many bits per weight {quant or 'files without a quant'} takes"
+    if of.bits_per_weight < MIN_BITS_PER_WEIGHT:
+        return "quant-below-floor", f"{quant} has {of.bits_per_weight:.4g} bits per weight, below 4.25"
     return None
 
 

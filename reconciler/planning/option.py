@@ -20,6 +20,7 @@ RejectionReason = Literal[
     "context-too-long",
     "not-installable-here",
     "quant-below-floor",
+    "quant-not-known",
     "quant-not-accepted",
     "too-large",
     "does-not-fit",

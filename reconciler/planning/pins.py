@@ -31,6 +31,7 @@ from reconciler.planning.trust import (
     distrust_of_repository,
     registry_organisation,
 )
+from reconciler.ranking.candidates import build_quant
 from reconciler.ranking.quants import normalise
 from reconciler.ranking.rank import order_key
 
@@ -114,7 +115,8 @@ def _preference(slot: Slot, option: Option) -> tuple[object, ...]:
     listed = [normalise(quant).canonical for quant in slot.quants]
     quant = normalise(option.candidate.quant)
     position = listed.index(quant.canonical) if quant.canonical in listed else len(listed)
-    below_floor = quant.bits_per_weight < MIN_BITS_PER_WEIGHT
+    of = build_quant(option.candidate.model, option.candidate.build)
+    below_floor = of is None or of.bits_per_weight < MIN_BITS_PER_WEIGHT
     return (
         position,
         not option.assessment.fits,

@@ -7,22 +7,34 @@ from collections.abc import Iterator
 from reconciler.domain.catalog import Build, CatalogModel, Catalogue, Repository
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.units import Bytes
-from reconciler.ranking.quants import bits_per_weight
+from reconciler.ranking.quants import Quant, at_bits, normalise
 
 Installable = tuple[Repository, Build]
 """A build with the repository that holds it."""
 
 
 def estimated_bytes(model: CatalogModel, quant: str) -> Bytes | None:
-    """File size from bits per weight times the weights that load; None where nobody counted the weights."""
-    weights = model.gguf_weights or model.params
-    if weights is None or weights <= 0:
+    """File size from bits per weight times the weights that load; None where nobody counted the weights or the bits."""
+    weights, of = model.gguf_weights or model.params, normalise(quant)
+    if weights is None or weights <= 0 or not of.known:
         return None
-    return Bytes(round(weights * bits_per_weight(quant) / 8))
+    return Bytes(round(weights * of.bits_per_weight / 8))
+
+
+def build_quant(model: CatalogModel, build: Build) -> Quant | None:
+    """The quant of a build by its name; one of no known name by its bytes over the weights that load.
+
+    None where the name says nothing, and nobody knows both the file's size and the weights: no bits are assumed.
+    """
+    named = normalise(build.quant)
+    if named.known:
+        return named
+    weights = model.gguf_weights or model.params or 0
+    return at_bits(named.canonical, 8 * build.bytes / weights) if build.bytes > 0 and weights > 0 else None
 
 
 def _sized(model: CatalogModel, build: Build) -> Build | None:
-    """The build with a computed size, flagged inexact; None where nobody counted the weights."""
+    """The build with a computed size, flagged inexact; None where nobody can compute it."""
     size = estimated_bytes(model, build.quant)
     if size is None:
         return None
@@ -45,7 +57,8 @@ def candidates(catalogue: Catalogue) -> tuple[Candidate, ...]:
 
     A repository that is listed without builds gives none: which files it has is a question for the Hub, and a
     candidate must be an artifact that exists. A build without a size gets one from bits per weight, flagged inexact;
-    where the weights are not counted either, nobody can say whether it fits, and it is left out.
+    where the weights are not counted either, or the quant is not known, nobody can say whether it fits, and it is left
+    out.
     """
     found: list[Candidate] = []
     for model in sorted(catalogue.models, key=lambda one: one.id):

@@ -29,7 +29,10 @@ _OTHER_BITS = {
     "INT8": 8.0,
 }  # fmt: skip
 
-_BITS = REAL_BITS | _OTHER_BITS | _ORIGIN_BITS
+# Of the table of perplexities below, by the sizes of its own files: no repository that was looked at has them.
+_SCOREBOARD_BITS = {"Q2_K_S": 3.164}
+
+_BITS = _SCOREBOARD_BITS | REAL_BITS | _OTHER_BITS | _ORIGIN_BITS
 
 _ALIASES = {
     "mlx-q4": "MLX-4bit", "mlx-4-bit": "MLX-4bit", "mlx-q8": "MLX-8bit", "mlx-8-bit": "MLX-8bit",
@@ -93,7 +96,7 @@ class Quant:
     """The name as the table spells it; the text as given where it is not known."""
     known: bool
     bits_per_weight: float
-    """Over a whole file, wider tensors included; 8 where the quant is not known."""
+    """Over a whole file, wider tensors included; 8 where nobody knows the quant: ``at_bits`` takes a file's own."""
     quality_factor: float
     """What is left of a model's quality, 1 is everything: perplexity at 16 bits over perplexity at this quant."""
 
@@ -137,6 +140,15 @@ def normalise(text: str) -> Quant:
         return Quant(trimmed or text, known=False, bits_per_weight=UNKNOWN_BITS, quality_factor=UNKNOWN_QUALITY)
     bits = _BITS[canonical]
     return Quant(canonical, known=True, bits_per_weight=bits, quality_factor=_quality(canonical, bits))
+
+
+def at_bits(name: str, bits: float) -> Quant:
+    """A quant that no table has, at the bits a weight takes in a file of it: on the curve of those that were measured.
+
+    >>> at_bits("Q2_NEW", 2.7).quality_factor < at_bits("Q5_NEW", 5.5).quality_factor
+    True
+    """
+    return Quant(name, known=False, bits_per_weight=round(bits, 3), quality_factor=_quality("", bits))
 
 
 def bits_per_weight(quant: str) -> float:

@@ -19,7 +19,7 @@ from reconciler.domain.catalog import Build, CatalogModel, Catalogue, Repository
 from reconciler.domain.estimate import Assessment, Candidate, MemoryEstimate, Requirement
 from reconciler.domain.hardware import Confidence, Hardware
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
-from reconciler.ranking.candidates import Installable, installables
+from reconciler.ranking.candidates import Installable, build_quant, installables
 from reconciler.ranking.memory import MemoryModel, memory_model
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quality import EvidenceIndex, ModelQuality
@@ -166,7 +166,9 @@ class ModelNumbers:
             return known
         quant = normalise(name)
         quality = self.quality or self.quality_at(quant)
-        most = quality.score_at(quant) * score_factor(self.shared.surest, READING_SPEED, quality.multiplier)
+        most = quality.score_at(quant if quant.known else replace(quant, quality_factor=1.0)) * score_factor(
+            self.shared.surest, READING_SPEED, quality.multiplier
+        )
         found = self._ceilings[name] = round(most, _SCORE_DIGITS)
         return found
 
@@ -183,7 +185,7 @@ class ModelNumbers:
         pace = -float(f"{speed:.1e}")
         if not self.fits(build):
             return True, -0.0, pace
-        quant = normalise(build.quant)
+        quant = build_quant(self.model, build) or normalise(build.quant)
         quality = self.quality or self.quality_at(quant)
         score = quality.score_at(quant) * score_factor(confidence, speed, quality.multiplier)
         return False, -round(score, _SCORE_DIGITS), pace
@@ -239,7 +241,7 @@ class Numbers:
     def numbers(self, candidate: Candidate, of: ModelNumbers) -> Assessment:
         """One build of a model."""
         build = candidate.build
-        quant = normalise(build.quant)
+        quant = build_quant(candidate.model, build) or normalise(build.quant)
         memory = of.memory.estimate(build)
         speed = self.calibration.apply(candidate, of.speed.estimate(build, memory))
         quality = of.quality_at(quant).at(quant)

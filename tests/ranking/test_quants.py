@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.ranking.quants import KNOWN_QUANTS, bits_per_weight, normalise
+from reconciler.ranking.quants import _PERPLEXITY, KNOWN_QUANTS, bits_per_weight, normalise
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,8 @@ def test_more_bits_of_the_same_making_never_keep_less():
 
 def test_no_quant_is_known_to_keep_nothing_or_more_than_everything():
     assert all(0 < normalise(name).quality_factor <= 1 for name in KNOWN_QUANTS)
+
+
+def test_every_quant_of_the_published_perplexities_has_its_bits():
+    assert [name for name in _PERPLEXITY if not normalise(name).known] == []
+    assert bits_per_weight("Q2_K_S") == pytest.approx(16 * 2.96 / 14.97, abs=0.001)

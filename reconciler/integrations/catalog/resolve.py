@@ -11,7 +11,7 @@ from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.observation import HubNeed, RegistryNeed, Resolved, Unavailable
 from reconciler.errors import Corrupt, OutsideError, Refused
-from reconciler.formats.gguf_names import UNKNOWN_QUANT, builds, projectors, quant_of
+from reconciler.formats.gguf_names import builds, projectors, quant_of
 from reconciler.integrations.catalog.discovery import (
     Find,
     HeaderFacts,
@@ -86,9 +86,9 @@ def unavailable(need: HubNeed | RegistryNeed, error: OutsideError) -> Unavailabl
 
 
 def best_build(made: Iterable[Build]) -> Build:
-    """The build of most bits up to ``HIGHEST_BITS``, else the smallest; a name that states no quant comes last."""
-    ordered = sorted(made, key=lambda build: (build.quant == UNKNOWN_QUANT, build.bytes, build.quant))
-    fine = [build for build in ordered if build.quant != UNKNOWN_QUANT and bits_per_weight(build.quant) <= HIGHEST_BITS]
+    """The build of most bits up to ``HIGHEST_BITS``, else the smallest; what states no known quant comes last."""
+    ordered = sorted(made, key=lambda build: (not normalise(build.quant).known, build.bytes, build.quant))
+    fine = [build for build in ordered if normalise(build.quant).known and bits_per_weight(build.quant) <= HIGHEST_BITS]
     return max(fine, key=lambda build: (bits_per_weight(build.quant), build.bytes)) if fine else ordered[0]
 
 
