@@ -15,7 +15,9 @@ from reconciler.ranking.scoring import ScoredRow, score_speed
 from reconciler.ranking.scoring_memory import INTERVAL, score_memory
 from tests.scripts.loading import ROOT, load
 
-estimates_fit = load("score_peers_llmfit", "estimates_figures", "fit_speed", "estimates_fit")
+estimates_fit = load(
+    "score_peers_llmfit", "estimates_figures", "fit_constants", "fit_prefill", "fit_speed", "estimates_fit"
+)
 estimates_speed = load("estimates_speed")
 estimates_memory = load("estimates_memory")
 
@@ -46,6 +48,36 @@ def test_the_page_quotes_the_interval_of_the_code():
     assert f"As it ships: {INTERVAL.lower:g} × to {INTERVAL.upper:g} × and {INTERVAL.other_gib:g} GiB." in part(
         "interval"
     )
+
+
+def test_every_fitted_constant_rests_on_several_devices_and_models():
+    rows = [row for row in cells("fit") if row[0].startswith("`")]
+    assert {row[0].strip("`") for row in rows} == set(estimates_fit.GUESSED)
+    assert all(int(row[3]) > 1 and int(row[4]) > 1 for row in rows)
+    assert "one model alone: none." in part("fit")
+    assert f"{len(estimates_fit.GUESSED)} constants fitted, {len(estimates_fit.ASSUMED)} assumed" in part("fit")
+
+
+def test_the_page_says_of_every_judged_group_what_a_device_left_out_costs():
+    ratios = re.findall(r"^\* (\S+): ([\d.]+) × \((.*)\)$", part("fit"), re.MULTILINE)
+    assert {"all", "dense", "moe", "under_2b"} <= {name for name, *_ in ratios}
+    for name, ratio, verdict in ratios:
+        if "not judged" not in verdict:
+            assert verdict == ("met" if float(ratio) <= 1.5 else "**not met**"), name
+    assert next(verdict for name, _, verdict in ratios if name == "all") == "met"
+
+
+def test_the_page_shows_prompts_and_who_is_unsure():
+    rows = {row[0]: row for row in cells("prompts")}
+    assert {"prompt tokens a second, cuda dense", "time to the first token, all"} <= set(rows)
+    assert [row[-1] for row in rows.values()].count("medium") == 1
+
+
+def test_the_page_lists_every_row_whose_context_is_taken():
+    rows = [row for row in cells("context") if row[0] == "counted"]
+    assert sum(int(row[2]) for row in rows) == sum(row[3].count("`") // 2 for row in rows)
+    stated = next(row for row in cells("memory") if row[0] == "allocated context not stated")
+    assert int(stated[1]) == sum(int(row[2]) for row in rows)
 
 
 @pytest.mark.parametrize(("name", "context", "kib"), estimates_memory.GOLDEN)
