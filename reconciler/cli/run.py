@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.now import CLOCK
 from reconciler.cli.outcome import EXIT_FAILED, exit_code_of, is_set, print_failure_line, show_error, unexpected
-from reconciler.cli.streams import OutputLost, safe_streams, silence_output
+from reconciler.cli.streams import OutputLost, ReaderGone, safe_streams, silence_output
 from reconciler.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str], *, clock: Clock | None = None) -> int:
 def _answered(arguments: list[str]) -> int:
     try:
         return _outcome(arguments)
-    except BrokenPipeError:
+    except ReaderGone:
         silence_output()
         return EXIT_PIPE_CLOSED
     except OutputLost as error:
@@ -58,7 +58,7 @@ def _outcome(arguments: list[str]) -> int:
         _show(error, arguments)
         sys.stdout.flush()
         return exit_code_of(error)
-    except (BrokenPipeError, KeyboardInterrupt, OutputLost):
+    except (KeyboardInterrupt, OutputLost, ReaderGone):
         raise
     except Exception as error:  # noqa: BLE001 - a defect of ours: a person gets a sentence, the traceback on request
         defect = unexpected(error)

@@ -13,6 +13,10 @@ class OutputLost(Exception):
     """Standard output takes nothing more. No OSError: those that do the work have answers of their own to these."""
 
 
+class ReaderGone(Exception):
+    """Nobody reads standard output any more. No OSError: the parser of options would answer to one itself."""
+
+
 class GuardedStream:
     """A text stream whose failures to write are ours to tell; everything else is the stream's own."""
 
@@ -34,7 +38,7 @@ class GuardedStream:
 
         Raises:
             OutputLost: it cannot be written, and it is vital.
-            BrokenPipeError: nobody reads any more.
+            ReaderGone: nobody reads any more, and it is vital.
         """
         with self._told():
             self._stream.write(text)
@@ -49,9 +53,9 @@ class GuardedStream:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
+        except BrokenPipeError as error:
             if self._vital:
-                raise
+                raise ReaderGone from error
         except OSError as error:
             if self._vital:
                 raise OutputLost(error.strerror or str(error)) from error

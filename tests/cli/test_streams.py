@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,14 +32,16 @@ class Shell:
 
     folder: Path
 
-    def __call__(self, words: str, redirected: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, words: str, redirected: str, *, stdout: int = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[str]:
         (self.folder / "localmodels.yaml").write_text(FILE)
         environment = {f"LOCALMODELS_{kind}_DIR": str(self.folder / kind) for kind in ("STATE", "CACHE", "DATA")}
         environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
         script = f'exec "$0" -m reconciler {words} {redirected}'
         return subprocess.run(
             ["/bin/sh", "-c", script, sys.executable],
-            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+            cwd=self.folder, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
 
 
@@ -74,6 +77,17 @@ def test_what_cannot_be_said_on_the_side_changes_no_answer(shell: Shell) -> None
     assert shell("validate", "<&- >&- 2>&-").returncode == 0
 
 
-def test_a_reader_who_leaves_ends_the_run_in_silence(shell: Shell) -> None:
+@pytest.mark.parametrize("words", ["schema", "plan --offline", "apply --yes --offline", "apply --yes --json --offline"])
+def test_a_reader_who_leaves_ends_the_run_in_silence(shell: Shell, words: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = shell(words, "2>&-", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_reader_who_leaves_is_told_of_nothing(shell: Shell) -> None:
     done = shell("schema", "| true")
     assert (done.returncode, done.stderr) == (0, "")
