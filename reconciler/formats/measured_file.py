@@ -3,18 +3,34 @@
 A table: ``columns`` names them, each of ``rows`` has one value per column. Only ``id``, ``hardware``, ``model`` and
 ``params_b`` must be there; other columns that a file lacks are unknown for its rows, columns nobody here knows are
 left alone.
+
+People submit such tables, so a value that cannot be read in a column that may be unknown *is* unknown, and is counted;
+a row is refused only where nothing could be said about it, or where what was measured is no measurement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.errors import Problem
 from reconciler.formats.flaws import Flawed, problems_of
+from reconciler.formats.measured_values import (
+    Reader,
+    Unread,
+    capacity,
+    flag,
+    measurement,
+    name,
+    parameters,
+    remark,
+    text,
+    whole,
+)
 
 ROW_LIMIT = 500_000
 _WITH_PROMPT = 3
@@ -39,7 +55,8 @@ class MeasuredPoint:
     engine: str | None = None
     backend: str | None = None
     active_params_b: float | None = None
-    moe: bool = False
+    moe: bool | None = None
+    """Whether it is a mixture of experts."""
     quant: str | None = None
     bytes_per_weight_nominal: float | None = None
     kv_dtype: str | None = None
@@ -68,75 +85,48 @@ class MeasuredPoint:
     """``decode_tps`` is output tokens over wall time, the prompt's time included."""
 
 
-def _number(value: object) -> object:
-    """Texts and truth values are no numbers, however they read."""
-    if isinstance(value, str | bool):
-        msg = "must be a number"
-        raise ValueError(msg)  # noqa: TRY004 - pydantic collects ValueError
-    return value
+@dataclass(frozen=True, slots=True)
+class PointsRead:
+    """What a file held."""
 
-
-def _no(value: object) -> object:
-    return False if value is None else value
-
-
-_Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-_Amount = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
-_Whole = Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**53)]
-_Flag = Annotated[bool, Field(strict=True), BeforeValidator(_no)]
-_Text = Annotated[str, Field(max_length=2000)]
-_Name = Annotated[str, Field(min_length=1, max_length=500)]
-
-
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    id: _Name
-    hardware: _Name
-    model: _Name
-    params_b: _Positive
-    hw_class: _Text | None = None
-    mem_gb: _Positive | None = None
-    bw_gbps: _Positive | None = None
-    engine: _Text | None = None
-    backend: _Text | None = None
-    active_params_b: _Positive | None = None
-    moe: _Flag = False
-    quant: _Text | None = None
-    bytes_per_weight_nominal: _Positive | None = None
-    kv_dtype: _Text | None = None
-    flash_attn: Annotated[bool, Field(strict=True)] | None = None
-    gpu_layers: _Whole | None = None
-    offload: _Text | None = None
-    prompt_tokens: _Whole | None = None
-    gen_tokens: _Whole | None = None
-    context: _Whole | None = None
-    ctx_alloc: _Whole | None = None
-    decode_tps: _Positive | None = None
-    prefill_tps: _Positive | None = None
-    ttft_ms: _Amount | None = None
-    peak_mem_gb: _Positive | None = None
-    likely_spill: _Flag = False
-    tps_def: _Whole | None = None
-    date: _Text | None = None
-    params_src: _Text | None = None
-    suspect: _Text | None = None
+    points: tuple[MeasuredPoint, ...]
+    """In its order."""
+    warnings: tuple[str, ...] = ()
+    """At most one: how many values could not be read, with an example."""
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    columns: Annotated[list[_Name], Field(min_length=1, max_length=1000)]
+    columns: Annotated[list[Annotated[str, Field(min_length=1, max_length=500)]], Field(min_length=1, max_length=1000)]
     rows: Annotated[list[list[Any]], Field(max_length=ROW_LIMIT)]
-    tps_defs: list[_Text] | None = None
+    tps_defs: Any = None
 
 
-_REQUIRED = tuple(name for name, field in _Row.model_fields.items() if field.is_required())
-_COPIED = tuple(field.name for field in fields(MeasuredPoint) if field.name in _Row.model_fields)
+_REQUIRED: Mapping[str, Reader] = MappingProxyType(
+    {"id": name, "hardware": name, "model": name, "params_b": parameters}
+)
+_MEASURED: Mapping[str, Reader] = MappingProxyType({"decode_tps": measurement, "peak_mem_gb": measurement})
+"""May be unknown, must be a measurement where they are not."""
+_OPTIONAL: Mapping[str, Reader] = MappingProxyType(
+    dict.fromkeys(("hw_class", "engine", "backend", "quant", "kv_dtype", "offload", "date", "params_src"), text)
+    | dict.fromkeys(("gpu_layers", "prompt_tokens", "gen_tokens", "context", "ctx_alloc", "tps_def"), whole)
+    | dict.fromkeys(("mem_gb", "bw_gbps", "active_params_b"), capacity)
+    | dict.fromkeys(("bytes_per_weight_nominal", "prefill_tps", "ttft_ms"), measurement)
+    | dict.fromkeys(("moe", "flash_attn", "likely_spill"), flag)
+    | {"suspect": remark}
+)
+_COLUMNS = frozenset(field.name for field in fields(MeasuredPoint)) - {"with_prompt"}
 
 
 def parse_points(document: object) -> tuple[MeasuredPoint, ...] | Flawed:
     """The points of one document, in its order; or its flaws."""
+    found = read_points(document)
+    return found if isinstance(found, Flawed) else found.points
+
+
+def read_points(document: object) -> PointsRead | Flawed:
+    """The points of one document, in its order, with what could not be read of them; or its flaws."""
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as error:
@@ -145,36 +135,68 @@ def parse_points(document: object) -> tuple[MeasuredPoint, ...] | Flawed:
     if wrong:
         return Flawed.of(wrong)
     points: list[MeasuredPoint] = []
+    unread: list[Problem] = []
     for number, row in enumerate(parsed.rows):
-        found = _point(number, row, parsed)
+        found = _point(f"rows[{number}]", row, parsed, unread)
         if isinstance(found, MeasuredPoint):
             points.append(found)
         else:
             wrong += found
-    return Flawed.of(wrong) if wrong else tuple(points)
+    return Flawed.of(wrong) if wrong else PointsRead(tuple(points), _warnings(unread))
+
+
+def _warnings(unread: list[Problem]) -> tuple[str, ...]:
+    if not unread:
+        return ()
+    first, many = unread[0], len(unread)
+    values = "1 value could not be read and counts" if many == 1 else f"{many} values could not be read and count"
+    return (f"{values} as unknown, such as {first.path}: {first.message}",)
 
 
 def _column_problems(columns: list[str]) -> Iterable[Problem]:
-    for name in _REQUIRED:
-        if name not in columns:
-            yield Problem("columns", f"{name} is missing")
-    for name in sorted({name for name in columns if columns.count(name) > 1}):
-        yield Problem("columns", f"{name} stands there more than once")
+    for required in _REQUIRED:
+        if required not in columns:
+            yield Problem("columns", f"{required} is missing")
+    for twice in sorted({column for column in columns if columns.count(column) > 1}):
+        yield Problem("columns", f"{twice} stands there more than once")
 
 
-def _point(number: int, row: list[Any], document: _Document) -> MeasuredPoint | list[Problem]:
-    place = f"rows[{number}]"
+def _point(place: str, row: list[Any], document: _Document, unread: list[Problem]) -> MeasuredPoint | list[Problem]:
     if len(row) != len(document.columns):
         return [Problem(place, f"has {len(row)} values for {len(document.columns)} columns")]
-    try:
-        read = _Row.model_validate(dict(zip(document.columns, row, strict=True)))
-    except ValidationError as error:
-        return list(problems_of(error, place))
-    values = {name: getattr(read, name) for name in _COPIED}
-    return MeasuredPoint(**values, with_prompt=_includes_prompt(read.tps_def, document.tps_defs))
+    given = {column: value for column, value in zip(document.columns, row, strict=True) if column in _COLUMNS}
+    wrong: list[Problem] = []
+    values = _read(place, given, _REQUIRED, wrong)
+    values |= _read(place, _present(given), _MEASURED, wrong)
+    values |= _read(place, _present(given), _OPTIONAL, unread)
+    if wrong:
+        return wrong
+    values["likely_spill"] = bool(values.get("likely_spill"))
+    return MeasuredPoint(**values, with_prompt=_includes_prompt(values.get("tps_def"), document.tps_defs))
 
 
-def _includes_prompt(definition: int | None, definitions: list[str] | None) -> bool:
-    if definition is not None and definitions is not None and definition < len(definitions):
-        return "wall time" in definitions[definition]
+def _present(given: Mapping[str, object]) -> dict[str, object]:
+    """Null is unknown, and nothing has to be said about it."""
+    return {column: value for column, value in given.items() if value is not None}
+
+
+def _read(
+    place: str, given: Mapping[str, object], readers: Mapping[str, Callable[[object], Any]], flaws: list[Problem]
+) -> dict[str, Any]:
+    """The values of these columns; one that cannot be read is a flaw, and not there."""
+    found: dict[str, Any] = {}
+    for column, value_given in given.items():
+        if column not in readers:
+            continue
+        value = readers[column](value_given)
+        if isinstance(value, Unread):
+            flaws.append(Problem(f"{place}.{column}", value.why))
+        else:
+            found[column] = value
+    return found
+
+
+def _includes_prompt(definition: int | None, definitions: object) -> bool:
+    if definition is not None and isinstance(definitions, list) and definition < len(definitions):
+        return "wall time" in str(definitions[definition])
     return definition == _WITH_PROMPT

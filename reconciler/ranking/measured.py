@@ -10,15 +10,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
 
 from reconciler.domain.catalog import Architecture, Build, CatalogModel, Catalogue
 from reconciler.domain.estimate import KvCache, Requirement
-from reconciler.domain.hardware import Device, Hardware, Platform
+from reconciler.domain.hardware import Hardware, Platform
 from reconciler.domain.units import GIB, Bytes
 from reconciler.formats.measured_file import MeasuredPoint
-from reconciler.ranking.decode import Runner
-from reconciler.ranking.quants import REFERENCE_QUANT, normalise
+from reconciler.ranking.decode import Runner, weights_read
+from reconciler.ranking.measured_devices import Place, devices, place_of
+from reconciler.ranking.measured_names import active_billions, looks_layers_up, mlx_by_name
+from reconciler.ranking.measured_names import quant_of as named_quant
+from reconciler.ranking.quants import normalise
 
 DEFAULT_TOKENS = 256
 """Generated, where a point does not say how many."""
@@ -40,24 +42,8 @@ _PACKAGING = re.compile(
     r"base|ollama|qat|hf|\d+bit|unquantized|q4_0|latest)(?=$|[-_.:])",
     re.IGNORECASE,
 )
-_PLATFORMS: tuple[tuple[Platform, str], ...] = (
-    ("macos", r"^apple\b|\bm[1-9] (pro|max|ultra)\b"),
-    ("intel", r"\barc\b|iris|intel\(r\) graphics|uhd graphics|battlemage"),
-    ("amd", r"radeon|\brx ?\d{3,4}|instinct|\bmi\d{2,3}|strix|ryzen ai"),
-    ("nvidia", r"nvidia|\brtx\b|\bgtx\b|geforce|quadro|tesla|jetson|dgx|\bg[bh]\d{2,3}\b|\b[ahbvlt][1-9]\d{0,2}s?\b"),
-)
-_BACKEND_PLATFORM: dict[str, Platform] = {
-    "cuda": "nvidia", "rocm": "amd", "hip": "amd", "metal": "macos", "mlx": "macos", "vulkan": "amd", "sycl": "intel",
-}  # fmt: skip
-_VENDORS: dict[Platform, Literal["nvidia", "amd", "intel", "apple", "other"]] = {
-    "nvidia": "nvidia", "amd": "amd", "intel": "intel", "macos": "apple", "cpu": "other",
-}  # fmt: skip
-_RUNNERS: dict[str, Runner] = {"mlx": "mlx", "vllm": "vllm", "hipfire": "hipfire", "ollama": "ollama"}
-_QUANT_WORDS = {
-    "q4_k_xl": "UD-Q4_K_XL", "q8_k_xl": "UD-Q8_K_XL", "q3_k_xl": "UD-Q3_K_XL", "q2_k_xl": "UD-Q2_K_XL",
-    "q5_k_xl": "UD-Q5_K_XL", "q6_k_xl": "UD-Q6_K_XL", "mlx": "MLX-4bit", "int4": "MLX-4bit", "4bit": "MLX-4bit",
-    "6bit": "MLX-6bit", "8bit": "MLX-8bit", "fp16": "F16", "awq-int4": "AWQ",
-}  # fmt: skip
+_MLX_ENGINES = ("lm studio", "lmstudio", "lm-studio", "ollama")
+"""Engines that run MLX files on a Mac beside others."""
 _Q8_CACHE = ("q8", "fp8", "int8")
 _Q4_CACHE = ("q4", "turbo", "int4", "q5")
 
@@ -67,6 +53,7 @@ class Subject:
     """One measured point as a question to the ranking."""
 
     point: MeasuredPoint
+    """As submitted; whether it is a mixture is told where it did not say."""
     model: CatalogModel
     """The catalogue's where it knows the point's model, else made of what the point says."""
     build: Build
@@ -140,14 +127,13 @@ def subject(point: MeasuredPoint, names: ModelNames) -> Subject:
     """One point as a question to the ranking. Never raises: what is not known is taken as the ranking takes it."""
     found = names.find(point)
     model = _model(point, found)
-    platform = platform_of(point)
     prompt, generated = point.prompt_tokens or 0, point.gen_tokens or DEFAULT_TOKENS
     context = point.ctx_alloc or prompt + generated
     return Subject(
-        point,
+        replace(point, moe=_is_mixture(point, model)),
         model,
         _build(point, model),
-        _hardware(point, platform),
+        _hardware(point, place_of(point)),
         Requirement(context=max(1, context), kv_cache=_cache_type(point)),
         _depth(point, prompt, generated),
         generated,
@@ -175,54 +161,60 @@ def _cache_type(point: MeasuredPoint) -> KvCache:
 
 def platform_of(point: MeasuredPoint) -> Platform:
     """Where the point ran, by the device's name, else by the backend."""
-    name, backend = point.hardware.lower(), (point.backend or "").lower()
-    cpu_only = point.hw_class == "CPU_ONLY"
-    for platform, pattern in _PLATFORMS:
-        if re.search(pattern, name) and not (cpu_only and backend == "cpu"):
-            return platform
-    if cpu_only or backend == "cpu":
-        return "cpu"
-    return _BACKEND_PLATFORM.get(backend, "nvidia" if point.bw_gbps else "cpu")
+    return place_of(point).platform
 
 
 def runner_of(point: MeasuredPoint) -> Runner:
-    """The program's kernels, as far as they differ. Ollama runs MLX for its own MLX and NVFP4 files on a Mac."""
-    engine = (point.engine or "").lower()
-    quant = (point.quant or "").lower()
-    if engine == "ollama" and platform_of(point) == "macos" and quant.startswith(("mlx", "nvfp4")):
+    """The program's kernels, as far as they differ. Ollama and LM Studio run MLX for MLX files on a Mac."""
+    engine, backend = (point.engine or "").lower(), (point.backend or "").lower()
+    if "mlx" in engine or "mlx" in backend:
         return "mlx"
-    if engine != "vllm" and "vulkan" in (point.backend or "").lower():
+    either = not engine or engine.startswith(_MLX_ENGINES)
+    if either and platform_of(point) == "macos" and mlx_by_name(point):
+        return "mlx"
+    if "vllm" in engine:
+        return "vllm"
+    if "vulkan" in backend:
         return "vulkan"
-    return _RUNNERS.get(engine, "llama.cpp")
+    return "hipfire" if "hipfire" in engine else "ollama" if "ollama" in engine else "llama.cpp"
 
 
 def quant_of(point: MeasuredPoint) -> str:
-    """The quant's one name; the usual 4-bit one where the point names none."""
-    text = re.sub(r"\(.*", "", point.quant or "").strip()
-    if not text:
-        tail = point.model.lower()
-        text = "MLX-4bit" if (point.engine or "").lower() == "mlx" and "bit" in tail else REFERENCE_QUANT
-    for word in (text, text.partition(" ")[0], text.rpartition("-")[0]):
-        quant = normalise(_QUANT_WORDS.get(word.lower(), word))
-        if quant.known:
-            return quant.canonical
-    return text
+    """The quant's one name; by the model's name, else the usual 4-bit one, where the point names none."""
+    return named_quant(point, mlx=runner_of(point) == "mlx")
 
 
 def _model(point: MeasuredPoint, found: CatalogModel | None) -> CatalogModel:
     params = round(point.params_b * 1e9)
-    active = round(point.active_params_b * 1e9) if point.active_params_b else None
     if found is None:
-        name = "gemma4" if active and not point.moe else None
+        name = "gemma4" if looks_layers_up(point) else None
         return CatalogModel(
-            point.model, point.model, "", "general", params, active, None, Architecture(name), None, None, None
-        )
+            point.model, point.model, "", "general", params, _weights(active_billions(point)), None,
+            Architecture(name), None, None, None,
+        )  # fmt: skip
     known = found.params or found.gguf_weights
     if known is None or abs(params / known - 1) > _SAME_WEIGHTS:
+        share = found.active_params / known if found.active_params and known else None
+        active = _weights(active_billions(point, share and share * point.params_b))
         return replace(found, params=params, active_params=active, gguf_weights=None, repositories=())
-    if active is not None and found.active_params is None:
-        return replace(found, active_params=active)
-    return found
+    active = None if found.active_params is not None else _weights(_missing_active(point, found))
+    return found if active is None else replace(found, active_params=active)
+
+
+def _missing_active(point: MeasuredPoint, found: CatalogModel) -> float | None:
+    """10⁹ weights; where the catalogue has the model's dimensions, it is a mixture only by a figure or its name."""
+    if found.architecture.experts:
+        return point.active_params_b
+    return active_billions(replace(point, moe=None) if found.architecture.layers else point)
+
+
+def _weights(billions: float | None) -> int | None:
+    return None if billions is None else max(1, round(billions * 1e9))
+
+
+def _is_mixture(point: MeasuredPoint, model: CatalogModel) -> bool:
+    """What the point says; else what its model is."""
+    return point.moe if point.moe is not None else weights_read(model).is_mixture
 
 
 def _build(point: MeasuredPoint, model: CatalogModel) -> Build:
@@ -248,26 +240,18 @@ def _is_gguf(point: MeasuredPoint) -> bool:
     return runner_of(point) in ("llama.cpp", "ollama", "vulkan")
 
 
-def _hardware(point: MeasuredPoint, platform: Platform) -> Hardware:
+def _hardware(point: MeasuredPoint, place: Place) -> Hardware:
     memory = Bytes(round((point.mem_gb or 0) * GIB))
-    unified = point.hw_class == "UNIFIED" or platform == "macos"
-    devices = () if platform == "cpu" else (
-        Device(
-            name=point.hardware,
-            vendor=_VENDORS[platform],
-            memory_bytes=memory,
-            bandwidth_gbps=point.bw_gbps or 0.0,
-            unified=unified,
-        ),
-    )  # fmt: skip
-    ram = memory if memory and (unified or platform == "cpu") else Bytes(ASSUMED_RAM_BYTES)
+    unified = point.hw_class == "UNIFIED" or place.platform == "macos"
+    ram = memory if memory and (unified or place.platform == "cpu") else Bytes(ASSUMED_RAM_BYTES)
     return Hardware(
-        platform=platform,
-        devices=devices,
+        platform=place.platform,
+        devices=devices(point, place, unified=unified),
         ram_bytes=ram,
-        ram_bandwidth_gbps=(point.bw_gbps if platform == "cpu" else None) or ASSUMED_RAM_GBPS,
+        ram_bandwidth_gbps=(point.bw_gbps if place.platform == "cpu" else None) or ASSUMED_RAM_GBPS,
         ram_reserve_bytes=Bytes(0),
         cpu_name=point.hardware,
         cpu_count=8,
+        confidence="high" if place.sure else "low",
         detected_at=_EPOCH,
     )

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.estimate import MemoryEstimate, Requirement, SpeedEstimate
-from reconciler.domain.hardware import Confidence, Hardware
+from reconciler.domain.hardware import Confidence, Device, Hardware, Platform
 from reconciler.domain.units import Bytes
 from reconciler.ranking.decode import (
     CONSTANTS,
@@ -31,6 +31,9 @@ _DEEP_PROMPT = 50_000
 tokens and at 16,000 to 98,000: prefill fell to 0.35 to 0.61 of its speed."""
 _SHORTEST, _LONGEST = 1e-9, 1e9
 """Seconds between which a time is one: beyond them an input was none."""
+_RARE_RUNNERS: tuple[Runner, ...] = ("vulkan", "vllm", "hipfire")
+_RARE_BACKENDS = ("old_cuda",)
+"""Of which one or two devices were measured, or none at all: see ``ranking.decode``."""
 _MOE_PREFILL = 0.62
 """A mixture's prefill per active weight over a dense model's. From 17 measured mixtures on CUDA and Metal."""
 
@@ -219,7 +222,7 @@ def _machine(hardware: Hardware, runner: Runner, constants: SpeedConstants) -> M
     cpu, ram_gbps = constants.backends["cpu"], hardware.ram_bandwidth_gbps
     return Machine(
         parts, Part(cpu, ram_gbps * 1e9 * cpu.efficiency, 1.0, _operations(cpu, ram_gbps)), accelerators,
-        max(accelerators, ram) if hardware.is_unified else accelerators + ram, machine_confidence(hardware),
+        max(accelerators, ram) if hardware.is_unified else accelerators + ram, machine_confidence(hardware, runner),
         _machine_width(hardware, constants),
     )  # fmt: skip
 
@@ -241,7 +244,7 @@ def _cache(model: CatalogModel, requirement: Requirement, tokens: float, weights
 
 def _machine_width(hardware: Hardware, constants: SpeedConstants) -> float | None:
     if not hardware.devices:
-        return constants.widths.cpu
+        return constants.widths.unsure if hardware.confidence == "low" else constants.widths.cpu
     if hardware.platform == "intel" or any(device.confidence == "low" for device in hardware.devices):
         return constants.widths.unsure
     return constants.widths.several if len(hardware.devices) > 1 else None
@@ -255,11 +258,22 @@ def _model_width(model: CatalogModel, machine: Machine, constants: SpeedConstant
     return math.pow(usual, machine.parts[0].backend.spread)
 
 
-def machine_confidence(hardware: Hardware) -> Confidence:
-    """The best that an estimate on this machine has."""
-    if not hardware.devices or hardware.platform == "intel":
+def machine_confidence(hardware: Hardware, runner: Runner = "llama.cpp") -> Confidence:
+    """The best that an estimate on this machine has: low where nobody knows what the device is; medium where only its
+    bandwidth is assumed, or too few devices of its class were measured.
+    """
+    assumed = any(device.bandwidth_source == "assumed" for device in hardware.devices)
+    unsure = any(device.confidence == "low" for device in hardware.devices)
+    if not hardware.devices or hardware.platform == "intel" or (unsure and not assumed):
         return "low"
-    return "medium" if any(device.bandwidth_source == "assumed" for device in hardware.devices) else "high"
+    few = any(_is_rare(hardware.platform, runner, device) for device in hardware.devices)
+    return "medium" if assumed or few else "high"
+
+
+def _is_rare(platform: Platform, runner: Runner, device: Device) -> bool:
+    """Whether few devices of this one's class were measured; memory shared with the CPU makes a class of its own."""
+    shared = platform == "amd" and device.unified
+    return shared or runner in _RARE_RUNNERS or backend_key(platform, runner, device) in _RARE_BACKENDS
 
 
 def estimate_speed(

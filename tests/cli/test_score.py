@@ -112,7 +112,7 @@ def test_points_come_from_a_pipe_too(line: Line) -> None:
             "rows[0].params_b",
         ),
         ('{"columns": ["id", "hardware", "model", "params_b"], "rows": [["a", "b"]]}', "rows[0]"),
-        ("\ufeff{}", "is not JSON"),
+        ("\ufeff{}", "columns"),
         ("[" * 100_000, "is not JSON"),
     ],
 )
@@ -126,10 +126,19 @@ def test_a_bad_file_says_what_and_where(line: Line, text: str, where: str) -> No
 
 
 def test_every_flaw_is_told(line: Line) -> None:
-    rows = [(*ROWS[0][:3], -1, *ROWS[0][4:]), (*ROWS[1][:7], 0, *ROWS[1][8:])]
+    rows = [(*ROWS[0][:15], -1, *ROWS[0][16:]), (*ROWS[1][:7], 0, *ROWS[1][8:])]
     error = line("score", points(line, rows), "--json").error
-    assert [each["path"] for each in error["details"]["problems"]] == ["rows[0].mem_gb", "rows[1].params_b"]
+    assert [each["path"] for each in error["details"]["problems"]] == ["rows[0].decode_tps", "rows[1].params_b"]
     assert "(and 1 more)" in error["message"]
+
+
+def test_what_could_not_be_read_is_told_once_and_a_byte_order_mark_is_no_matter(line: Line) -> None:
+    rows = [(*ROWS[0][:14], "8k", *ROWS[0][15:]), (*ROWS[1][:14], -1, *ROWS[1][15:])]
+    document = json.dumps({"columns": list(COLUMNS), "rows": [list(row) for row in rows]})
+    answer = line("score", str(line.write("\ufeff" + document, "points.json")), "--json")
+    assert answer.data["speed"]["all"]["n"] == 2
+    (warning,) = json.loads(answer.out)["warnings"]
+    assert warning.startswith("2 values could not be read and count as unknown, such as rows[0].ctx_alloc")
 
 
 def test_a_file_that_cannot_be_read(line: Line) -> None:

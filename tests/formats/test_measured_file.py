@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.formats.flaws import Flawed
-from reconciler.formats.measured_file import MeasuredPoint, parse_points
+from reconciler.formats.measured_file import MeasuredPoint, PointsRead, parse_points, read_points
 
 COLUMNS = ["id", "hardware", "model", "params_b"]
 ROW = ["a", "RTX 4090", "acme/alpha", 8]
@@ -43,20 +43,72 @@ def test_columns_may_stand_in_any_order():
     assert point.model == "acme/alpha"
 
 
-def test_null_is_unknown_and_a_null_flag_is_false():
+def test_null_is_unknown():
     (point,) = parse([*COLUMNS, "moe", "likely_spill", "mem_gb"], [[*ROW, None, None, None]])
-    assert (point.moe, point.likely_spill, point.mem_gb) == (False, False, None)
+    assert (point.moe, point.likely_spill, point.mem_gb) == (None, False, None)
 
 
-@pytest.mark.parametrize("value", ["8", True, [8], -1, 0, float("nan"), float("inf")])
-def test_what_is_no_positive_number_is_refused(value):
-    assert [path for path, _ in flaws([*COLUMNS, "mem_gb"], [[*ROW, value]])] == ["rows[0].mem_gb"]
+def one(column, value) -> tuple[object, tuple[str, ...]]:
+    found = read_points({"columns": [*COLUMNS, column], "rows": [[*ROW, value]]})
+    assert isinstance(found, PointsRead), found
+    return getattr(found.points[0], column), found.warnings
 
 
-def test_texts_for_numbers_are_refused_with_what_was_found():
-    assert flaws([*COLUMNS, "gen_tokens"], [[*ROW, "128"]]) == [
-        ("rows[0].gen_tokens", "Value error, must be a number; found '128'")
-    ]
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("gpu_layers", -1), ("flash_attn", "auto"), ("context", "8k"), ("ttft_ms", -1), ("mem_gb", [8]), ("mem_gb", -1),
+        ("bw_gbps", float("nan")), ("bw_gbps", 10**400), ("ctx_alloc", True), ("engine", {}), ("moe", "perhaps"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_read_is_unknown_with_one_warning(column, value):
+    read, warnings = one(column, value)
+    assert read is None
+    assert len(warnings) == 1
+    assert f"1 value could not be read and counts as unknown, such as rows[0].{column}" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "read"),
+    [
+        ("mem_gb", "24", 24.0), ("gen_tokens", "128", 128), ("gen_tokens", 127.6, 128), ("date", 20260101, "20260101"),
+        ("moe", 1, True), ("moe", 0, False), ("moe", "true", True), ("suspect", True, "not said why"),
+        ("suspect", False, None), ("flash_attn", "on", True), ("bw_gbps", 0, None), ("mem_gb", 0, None),
+        ("active_params_b", 0, None), ("prefill_tps", 0, None), ("decode_tps", 0, None), ("decode_tps", "9.5", 9.5),
+        ("quant", " ", None),
+    ],
+)  # fmt: skip
+def test_what_people_write_is_understood(column, value, read):
+    assert one(column, value) == (read, ())
+
+
+def test_unread_values_are_counted_in_one_warning():
+    found = read_points({"columns": [*COLUMNS, "context"], "rows": [[*ROW, "8k"]] * 3})
+    assert isinstance(found, PointsRead)
+    (warning,) = found.warnings
+    assert warning.startswith("3 values could not be read and count as unknown, such as rows[0].context: must be")
+    assert warning.endswith("found '8k'")
+
+
+@pytest.mark.parametrize("value", ["fast", True, -1, float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("column", ["decode_tps", "peak_mem_gb"])
+def test_a_measurement_that_is_none_is_refused(column, value):
+    assert [path for path, _ in flaws([*COLUMNS, column], [[*ROW, value]])] == [f"rows[0].{column}"]
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        (["a", "b", None, 8], "model"), (["a", "b", " ", 8], "model"), (["a", "b", "c", 0], "params_b"),
+        (["a", "b", "c", "eight"], "params_b"), (["a", "b", "c", 1e300], "params_b"),
+    ],
+)  # fmt: skip
+def test_a_row_about_no_model_is_refused(row, column):
+    assert [path for path, _ in flaws(rows=[row])] == [f"rows[0].{column}"]
+
+
+def test_a_number_is_an_id():
+    assert parse(rows=[[7, "RTX 4090", "acme/alpha", "8"]]) == (MeasuredPoint("7", "RTX 4090", "acme/alpha", 8.0),)
 
 
 def test_a_required_column_that_is_missing_is_named():

@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 from reconciler.domain.catalog import Architecture, Build, Repository
 from reconciler.domain.units import GIB, Bytes
 from reconciler.formats.measured_file import MeasuredPoint
+from reconciler.ranking.decode import CONSTANTS, backend_key
 from reconciler.ranking.measured import ModelNames, plain_name, platform_of, quant_of, runner_of, subject, subjects
+from reconciler.ranking.scoring import SpeedQuestion
+from reconciler.ranking.speed import machine_confidence
 from tests.ranking.made import LLAMA_8B, catalogue, model
 
 ALPHA = model(
@@ -168,6 +171,96 @@ def test_a_shared_memory_is_the_machines():
 
 def test_packaging_is_no_part_of_a_name():
     assert plain_name("google/gemma-4-26B-A4B-it-qat-GGUF") == plain_name("gemma-4-26B-A4B-it") == "gemma426ba4b"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "more", "active"),
+    [
+        ("acme/Foo-30B-A3B", 30.0, {"moe": True}, 3.0),
+        ("acme/Foo-30B-A3.5B", 30.0, {}, 3.5),
+        ("acme/Foo-8x7B", 46.7, {}, 12.9),
+        ("acme/Foo", 30.0, {"moe": True}, 3.6),
+        ("acme/Foo", 30.0, {}, None),
+        ("acme/gemma-4-E4B-tuned", 8.0, {}, 4.0),
+    ],
+)
+def test_active_weights_are_stated_then_named_then_typical(name, params, more, active):
+    made = subjects([point(name, params, **more)], CATALOGUE)[0].model
+    assert (made.active_params or 0) / 1e9 == pytest.approx(active or 0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "more", "moe"),
+    [
+        ("acme/Beta-30B-A3B", 30.0, {}, True),
+        ("acme/Alpha-8B-Instruct", 8.0, {}, False),
+        ("acme/Foo", 30.0, {"active_params_b": 3.0}, True),
+        ("acme/gemma-4-E4B", 8.0, {"active_params_b": 4.0}, False),
+        ("acme/Foo", 30.0, {"moe": False}, False),
+    ],
+)
+def test_whether_a_point_is_a_mixture_is_told_where_it_does_not_say(name, params, more, moe):
+    assert subjects([point(name, params, **more)], CATALOGUE)[0].point.moe is moe
+
+
+@pytest.mark.parametrize(
+    ("hardware", "backend", "platform"),
+    [
+        ("Snapdragon 8 Gen 3", "opencl", "cpu"), ("Samsung Galaxy S24", None, "cpu"), ("Pixel 9", None, "cpu"),
+        ("iPhone 16 Pro", "metal", "macos"), ("RK3588", None, "cpu"), ("Ascend 910B", None, "intel"),
+        ("MTT S80", "musa", "intel"), ("GPU 0", None, "nvidia"), ("GPU 0", "vulkan", "amd"),
+    ],
+)  # fmt: skip
+def test_what_nobody_knows_is_unsure_and_wide(hardware, backend, platform):
+    asked = subjects([point(hardware=hardware, backend=backend, bw_gbps=400.0, mem_gb=16.0, decode_tps=9.0)], CATALOGUE)
+    estimate = SpeedQuestion.of(asked[0]).estimate()
+    assert (asked[0].hardware.platform, estimate.confidence) == (platform, "low")
+    assert estimate.high / estimate.low == pytest.approx(CONSTANTS.widths.unsure**2)
+
+
+@pytest.mark.parametrize("name", ["Tesla M40", "K80", "Titan X (Pascal)", "P102-100", "GTX 780", "GTX 1080 Ti", "P100"])
+def test_old_cards_are_old_and_at_most_of_medium_confidence(name):
+    (made,) = subjects([point(hardware=name, bw_gbps=400.0, mem_gb=16.0)], CATALOGUE)
+    (device,) = made.hardware.devices
+    assert backend_key("nvidia", "llama.cpp", device) == "old_cuda"
+    assert machine_confidence(made.hardware) == "medium"
+
+
+@pytest.mark.parametrize("name", ["GTX 1660", "RTX 3090", "Tesla T4", "Titan RTX", "Titan V", "Jetson Orin Nano"])
+def test_later_cards_are_not_old(name):
+    (device,) = subjects([point(hardware=name, bw_gbps=400.0)], CATALOGUE)[0].hardware.devices
+    assert backend_key("nvidia", "llama.cpp", device) == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("hardware", "memory", "bandwidth", "count"),
+    [
+        ("2x RTX 3090", 48.0, 1872.0, 2), ("2× RTX 3090", 24.0, 936.0, 2), ("Dual RTX 3090", 48.0, 936.0, 2),
+        ("RTX 3090 (x2)", 24.0, 1872.0, 2), ("4 x RTX 3090", 96.0, 936.0, 4), ("1x RTX 3090", 24.0, 936.0, 1),
+    ],
+)  # fmt: skip
+def test_several_devices_have_their_shares(hardware, memory, bandwidth, count):
+    (made,) = subjects([point(hardware=hardware, mem_gb=memory, bw_gbps=bandwidth)], CATALOGUE)
+    assert len(made.hardware.devices) == count
+    assert {(it.memory_bytes // GIB, it.bandwidth_gbps) for it in made.hardware.devices} == {(24, 936.0)}
+    assert machine_confidence(made.hardware) == ("high" if count == 1 else "low")
+
+
+@pytest.mark.parametrize(
+    ("name", "quant", "expected"),
+    [
+        ("Foo", "MLX 3bit", "MLX-3bit"), ("Foo", "5bit", "MLX-5bit"), ("acme/Foo-6bit", None, "MLX-6bit"),
+        ("acme/Foo-8bit", "MLX", "MLX-8bit"), ("acme/Foo", "MLX", "MLX-4bit"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("how", [{"engine": "mlx-lm"}, {"engine": "LM Studio (MLX)"}, {"backend": "mlx"}])
+def test_mlx_is_known_by_its_engines_and_widths(name, quant, expected, how):
+    of = point(name, quant=quant, hardware="Apple M3 Max", **how)
+    assert (runner_of(of), quant_of(of)) == ("mlx", expected)
+
+
+def test_a_file_named_after_its_quant_needs_no_other():
+    assert quant_of(point("acme/Foo-Q5_K_M.gguf", quant=None)) == "Q5_K_M"
 
 
 texts = st.text(max_size=20)

@@ -1,7 +1,7 @@
 import json
 import math
 import statistics
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from reconciler.ranking.decode import CONSTANTS
 from reconciler.ranking.measured import subjects
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.scoring import GroupScore, ScoredRow, SpeedQuestion, is_counted, score_speed
+from reconciler.ranking.scoring_memory import score_memory
 from reconciler.ranking.speed import estimate_speed
 from tests.ranking.made import LLAMA_8B, catalogue, model
 
@@ -107,6 +108,33 @@ def test_any_counted_point_is_scored(params, gbps, tps, moe, alloc):
     of = point("x", "nobody/knows-it", params, tps, bw_gbps=gbps, moe=moe, ctx_alloc=alloc)
     (row,) = score_speed([of], CATALOGUE).rows
     assert 0 < row.low <= row.estimate <= row.high < math.inf
+
+
+cells = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=1)
+    | st.sampled_from(["8k", "mlx", "4bit", "cuda", "vllm", 0, 1, -1, "2x", "UNIFIED", "CPU_ONLY", 1e6, 1e9])
+)  # fmt: skip
+OPTIONAL = sorted({field.name for field in fields(MeasuredPoint)} - {"id", "hardware", "model", "params_b"})
+
+
+@given(
+    st.dictionaries(st.sampled_from([it for it in OPTIONAL if it not in ("decode_tps", "peak_mem_gb")]), cells),
+    st.sampled_from(["2x RTX 3090", "Apple M3", "iPhone", "GPU 0", "Ascend", "99x K80", "Ryzen 9"])
+    | st.text(min_size=1),
+    st.sampled_from(["acme/Foo-30B-A3B", "Foo-0x0B", "Foo-1x7B", "gemma-E4B", "x-2bit"]) | st.text(min_size=1),
+    st.floats(1e-6, 1e6),
+    st.floats(1e-6, 1e9),
+)
+def test_any_table_whose_required_columns_are_right_is_scored(more, hardware, name, params, tps):
+    given_ = {"id": "a", "hardware": f"x{hardware}" if not hardware.strip() else hardware, "model": f"m{name}"}
+    given_ |= {"params_b": params, "decode_tps": tps, "peak_mem_gb": tps, "bw_gbps": 100.0, **more}
+    points = parse_points({"columns": list(given_), "rows": [list(given_.values())]})
+    assert isinstance(points, tuple), points
+    for row in (*score_speed(points, CATALOGUE).rows, *score_memory(points, CATALOGUE).rows):
+        assert all(map(math.isfinite, (row.low, row.estimate, row.high, row.ratio)))
+    for subject in subjects(points, CATALOGUE):
+        prefill = SpeedQuestion.of(subject).prefill()
+        assert prefill is None or math.isfinite(prefill)
 
 
 def test_the_estimates_hold_on_a_quarter_of_the_points_they_were_fitted_to():

@@ -13,7 +13,8 @@ from reconciler.cli.outcome import print_json
 from reconciler.cli.views.score import Counted, score_text
 from reconciler.errors import UsageError
 from reconciler.formats.flaws import Flawed
-from reconciler.formats.measured_file import MeasuredPoint, parse_points
+from reconciler.formats.measured_file import MeasuredPoint, PointsRead
+from reconciler.formats.measured_file import read_points as parsed_points
 from reconciler.integrations.catalog.bundled import load_bundled
 from reconciler.ranking.scoring import GroupScore, ScoredRow, is_counted, score_speed
 from reconciler.ranking.scoring_memory import is_counted_for_memory, score_memory
@@ -39,9 +40,9 @@ def show_score(arguments: ScoreArguments) -> int:
     Raises:
         UsageError: the file cannot be read, or is not in the format; every flaw (the first 20) in the details.
     """
-    points = read_points(arguments.file)
-    catalogue = load_bundled()
-    notes = catalogue.notes if catalogue.origin == "fallback" else ()
+    read = _read(arguments.file)
+    points, catalogue = read.points, load_bundled()
+    notes = (*read.warnings, *(catalogue.notes if catalogue.origin == "fallback" else ()))
     speed, memory = score_speed(points, catalogue), score_memory(points, catalogue)
     counted = counted_of(points)
     if not arguments.as_json:
@@ -80,20 +81,26 @@ def counted_of(points: tuple[MeasuredPoint, ...]) -> Counted:
 
 def read_points(file: str) -> tuple[MeasuredPoint, ...]:
     """Every point of a file, or one error with everything that is wrong in it."""
+    return _read(file).points
+
+
+def _read(file: str) -> PointsRead:
     name = "standard input" if file == STDIN else file
-    parsed = parse_points(_document(name, _text(file)))
+    parsed = parsed_points(_document(name, _text(file)))
     if isinstance(parsed, Flawed):
         raise UsageError(f"{name}: {parsed.summary}", code="points-invalid", hint=_HINT, details=parsed.details)
     return parsed
 
 
 def _text(file: str) -> str:
-    """At most one character more than is allowed: an endless stream ends too."""
+    """At most one character more than is allowed: an endless stream ends too. Spreadsheets begin with a mark of the
+    byte order, which is no part of the text.
+    """
     try:
         if file == STDIN:
-            text = sys.stdin.read(SIZE_LIMIT_BYTES + 1)
+            text = sys.stdin.read(SIZE_LIMIT_BYTES + 1).removeprefix("\ufeff")
         else:
-            with Path(file).expanduser().open(encoding="utf-8") as opened:
+            with Path(file).expanduser().open(encoding="utf-8-sig") as opened:
                 text = opened.read(SIZE_LIMIT_BYTES + 1)
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text: {error.reason}", code="points-invalid", hint=_HINT) from error
