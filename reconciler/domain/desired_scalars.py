@@ -95,7 +95,7 @@ class _Tokens:
         number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_TOKENS
         if number or (isinstance(value, str) and value == "max"):
             return value
-        raise PydanticCustomError("tokens", "a whole number of tokens, 1 at least, or max")
+        raise PydanticCustomError("tokens", f"a whole number of tokens from 1 to {MOST_TOKENS}, or max")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.check)

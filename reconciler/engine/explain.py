@@ -21,11 +21,12 @@ from reconciler.domain.estimate import (
 from reconciler.domain.hardware import HardwareReading
 from reconciler.domain.units import Bytes
 from reconciler.engine.named import Named, find, profile_of
-from reconciler.engine.remedies import remedies
+from reconciler.engine.remedies import raised_budget, remedies
 from reconciler.engine.suggest import nearness, numbers
 from reconciler.errors import UsageError
 from reconciler.planning.eligible import candidates_for, consider, judge, requirement_of
 from reconciler.planning.option import Option, Rejected
+from reconciler.planning.room import over_budget
 from reconciler.planning.scene import Scene
 from reconciler.ranking.rank import order_key
 from reconciler.ranking.score import score_factor
@@ -109,6 +110,8 @@ class Explanation(Frozen):
     message: str
     remedies: tuple[str, ...]
     """What would change the verdict, in sentences; obstacles first, in order, then other ways."""
+    over_budget: str = ""
+    """That its files alone are more than the disk budget of the slot's file, in words."""
     rank: int | None = None
     """Place of the model among the eligible ones; None: no build of it is."""
     ranked: int = 0
@@ -211,6 +214,8 @@ class _Asked:
         rejected = verdict if isinstance(verdict, Rejected) else None
         context, assessment = numbers(scene, slot, self.target, verdict)
         model, catalogue, places = candidate.model, scene.observation.catalogue, self._places()
+        beyond = over_budget(scene, self.target, candidate.bytes) if self.request.slot else ""
+        ways = remedies(scene, slot, rejected, ranked) if rejected else ()
         return Explanation(
             asked=self.request.name,
             model_id=model.id,
@@ -241,7 +246,8 @@ class _Asked:
             fits=assessment.fits,
             reason=rejected.reason if rejected else None,
             message=rejected.message if rejected else "",
-            remedies=remedies(scene, slot, rejected, ranked) if rejected else (),
+            remedies=(*ways, *([raised_budget(self.target, candidate.bytes)] if beyond else [])),
+            over_budget=beyond,
             rank=places.index(model.id) + 1 if model.id in places else None,
             ranked=len(places),
             score=assessment.score,

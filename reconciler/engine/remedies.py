@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.domain.desired import Pool, Slot
+from reconciler.domain.desired import Pool, Slot, Target
 from reconciler.domain.estimate import KvCache
 from reconciler.domain.names import glob_matches
 from reconciler.domain.units import GB, Bytes, show_bytes
@@ -48,6 +48,13 @@ def remedies(scene: Scene, slot: Slot, rejected: Rejected, ranked: Sequence[Opti
         *_smaller_cache(scene, slot, rejected),
         *_other_build(scene, slot, rejected, ranked),
     )
+
+
+def raised_budget(target: Target, size: int) -> str:
+    """The disk budget that files alone would take."""
+    least = f"{math.ceil(size / GB)}GB"
+    where = f"let the target hold it: diskBudget: {least}" if target.disk_budget else None
+    return where or f"raise the disk budget: localmodels pool set-budget {least}"
 
 
 def _ways_in(scene: Scene, slot: Slot, rejected: Rejected) -> Iterable[str]:

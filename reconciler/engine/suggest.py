@@ -23,6 +23,7 @@ from reconciler.engine.world import Freshness, World
 from reconciler.errors import UsageError
 from reconciler.planning.eligible import consider, numbers_of
 from reconciler.planning.option import Option, Rejected
+from reconciler.planning.room import over_budget
 from reconciler.planning.scene import Scene
 from reconciler.planning.trust import distrust_of_repository
 from reconciler.ranking.candidates import build_quant
@@ -211,8 +212,19 @@ def suggestions(scene: Scene, target: Target, question: Question, *, policy: str
         rows=tuple(rows),
         rejected=tuple(rejected),
         packagers=packager_openings(observation, scene.desired.pool, question.profile),
-        notes=(*scene.desired.notices, *observation.warnings, *observation.catalogue.notes),
+        notes=(
+            *scene.desired.notices,
+            *observation.warnings,
+            *observation.catalogue.notes,
+            *_over_budget(scene, target, rows),
+        ),
     )
+
+
+def _over_budget(scene: Scene, target: Target, rows: Iterable[Suggestion]) -> list[str]:
+    """Rows whose files alone are more than the disk budget of the file; nothing where no file states one."""
+    found = [(row, over_budget(scene, target, row.bytes)) for row in rows if scene.desired.source]
+    return [f"{row.model_id} {row.quant} {words}" for row, words in found if words]
 
 
 def _not_eligible(

@@ -118,7 +118,10 @@ def _row(scene: Scene, picks: tuple[Pick, ...], action: Action, reason: Reason, 
     )
     if action in (Action.INSTALL, Action.UPDATE):
         row = row.model_copy(update={"serving": serving_of(picks)})
-    others = shared_notes(picks[0].option, [(pick.address, pick.option) for pick in picks[1:]])
+    others = (
+        *shared_notes(picks[0].option, [(pick.address, pick.option) for pick in picks[1:]]),
+        *(pick.passed_over for pick in picks if pick.passed_over),
+    )
     evidence = row.evidence.model_copy(update={"notes": (*row.evidence.notes, *others)})
     return row.model_copy(update={"evidence": evidence}) if others else row
 

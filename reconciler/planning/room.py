@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import DiskSpace
-from reconciler.domain.units import Bytes
+from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.scene import Scene
 
 HOST = "host"
@@ -48,6 +48,11 @@ class Room:
             default=0,
         )
 
+    def tightest(self, place: Place, size: int) -> str:
+        """What lacks most for ``size`` more at ``place``, as a person calls it: ``of the budget``, ``on the disk``."""
+        scope = max(self.scopes_of[place[0]], key=lambda one: self.used(one) + size - self.limits[one])
+        return "on the disk" if scope != self.scopes_of[place[0]][0] else "of the budget"
+
     def fits(self, place: Place, size: int, *, reserve: Mapping[Place, int] | None = None) -> bool:
         return self.lacking(place, size, reserve=reserve) <= 0
 
@@ -65,6 +70,12 @@ def _in_scope(sizes: Mapping[Place, int], scope: str, scopes_of: Mapping[str, tu
 def budget_scope(target: Target) -> str:
     """Whose budget a target uses: the host's, or its own."""
     return HOST if target.is_local and target.disk_budget is None else target.name
+
+
+def over_budget(scene: Scene, target: Target, size: int) -> str:
+    """That files alone are more than the whole budget of their target; empty where they are not."""
+    budget = target.disk_budget or scene.desired.pool.disk_budget
+    return f"would not fit the disk budget: {show_bytes(size)} of {show_bytes(budget)}" if size > budget else ""
 
 
 def min_free_bytes(scene: Scene, disk: DiskSpace) -> Bytes:

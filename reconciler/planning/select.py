@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.estimate import Candidate
 from reconciler.domain.observation import UnknownTarget
 from reconciler.domain.plan import Action, Reason, Row
-from reconciler.domain.units import Bytes
+from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.eligible import consider
 from reconciler.planning.incumbent import Incumbent, incumbent_of
 from reconciler.planning.option import Option, Rejected
@@ -30,6 +30,8 @@ class Pick:
     slot: Slot
     option: Option
     why: Literal["pin", "incumbent", "empty", "outranked", "ineligible"]
+    passed_over: str = ""
+    """A better one that there is no room for, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,17 @@ def select(scene: Scene, room: Room) -> Selection:
             blocked.append(claim.stuck)
             continue
         reserve = _reserve(room, claims[index + 1 :])
-        chosen = _Choice(scene, claim, room, reserve, tuple(picks), claims).make()
+        choice = _Choice(scene, claim, room, reserve, tuple(picks), claims)
+        chosen = choice.make()
+        if chosen.option is not None and not claim.slot.is_pin:
+            chosen = replace(chosen, passed_over=choice.passed_over(chosen.option))
         held.extend(chosen.held)
         if chosen.over_budget:
             dropped.add(claim.address)
         if chosen.option is None:
             unfilled.append(unfilled_row(scene, claim.address, claim.slot, claim.options, claim.rejected, room))
             continue
-        picks.append(Pick(claim.address, claim.slot, chosen.option, chosen.why))
+        picks.append(Pick(claim.address, claim.slot, chosen.option, chosen.why, chosen.passed_over))
         room = room.with_(chosen.option.place, chosen.option.bytes) if _is_ours(chosen.option) else room
     return Selection(tuple(picks), tuple(blocked), tuple(unfilled), tuple(held), frozenset(dropped))
 
@@ -171,6 +176,7 @@ class _Chosen:
     why: Literal["pin", "incumbent", "empty", "outranked", "ineligible"] = "empty"
     held: tuple[Row, ...] = ()
     over_budget: bool = False
+    passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +202,21 @@ class _Choice:
         if incumbent.rejection is not None:
             return self._instead_of_ineligible(incumbent, best)
         return self._instead_of_eligible(incumbent, best)
+
+    def passed_over(self, chosen: Option) -> str:
+        """The best of the slot, where it ranks higher than the chosen one and there is no room for it."""
+        taken = self._taken_models()
+        best = next((one for one in self.claim.options.best_first() if one.candidate.model.id not in taken), None)
+        if best is None or round(best.assessment.score, 1) <= round(chosen.assessment.score, 1):
+            return ""
+        if self._fits(best, self.reserve):
+            return ""
+        ranks = f"{_label(best)} ranks higher ({best.assessment.score:.1f}) but needs {show_bytes(best.bytes)} of disk"
+        missing = self.room.lacking(best.place, best.bytes)
+        if missing <= 0:
+            return f"{ranks}, and later slots need room too"
+        left = show_bytes(Bytes(max(0, best.bytes - missing)))
+        return f"{ranks}, {left} left {self.room.tightest(best.place, best.bytes)}"
 
     def _pinned(self) -> Option:
         """Where it is already, else the first target in file order with room, else the first (no room)."""

@@ -97,3 +97,12 @@ def test_every_obstacle_of_the_policy_is_told_in_order() -> None:
     allowed = Pool(allowed_orgs=("Qwen",), packagers=("unsloth",), allowed_families=("qwen3",))
     most = re.findall(r"\d+", found.remedies[5])[0]
     assert asked("rtx-4060", "unsloth/Qwen3-8B-GGUF:Q4_K_M", pool=allowed, context=int(most)).eligible
+
+
+def test_files_beyond_the_whole_budget_are_told_with_the_budget_that_would_do() -> None:
+    pool = scene_on("rtx-4090").desired.pool.model_copy(update={"disk_budget": 5 * 10**9})
+    found = asked("rtx-4090", QWEN, pool=pool)
+    assert found.eligible
+    assert found.over_budget == "would not fit the disk budget: 8.7 GB of 5.0 GB"
+    assert found.remedies == ("raise the disk budget: localmodels pool set-budget 9GB",)
+    assert asked("rtx-4090", QWEN).over_budget == ""

@@ -590,3 +590,18 @@ def test_the_nearest_miss_of_a_slot_that_wants_speed_is_the_fastest() -> None:
     want = desired(Slot(name="chat", min_tokens_per_second=100_000))
     plan = make_plan(want, observation(two_models()), record())
     assert "tokens a second" in (plan.unfilled[0].evidence.nearest or "")
+
+
+def test_what_ranks_higher_and_has_no_room_in_the_budget_is_told() -> None:
+    seen = observation(two_models(), observed())
+    plan = settled(desired(CHAT, pool=pool(disk_budget=Bytes(10 * GB))), seen, record())
+    (row,) = plan.changes
+    assert row.model_id == SMALL
+    (note,) = row.evidence.notes
+    assert note.startswith(f"{BIG} at Q4_K_M ranks higher (")
+    assert note.endswith(") but needs 12.0 GB of disk, 10.0 GB left of the budget")
+
+
+def test_the_best_of_its_slot_has_no_note() -> None:
+    plan = settled(desired(CHAT), observation(two_models(), observed()), record())
+    assert [row.evidence.notes for row in plan.changes] == [()]

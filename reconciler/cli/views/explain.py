@@ -56,6 +56,7 @@ def _verdict(found: Explanation) -> str:
     return (
         f"eligible for {purpose}: score {found.score:.1f} ({found.low:.0f} to {found.high:.0f}){place}, "
         f"about {found.speed.tokens_per_second:.0f} tokens/s"
+        f"{f'; {found.over_budget}' if found.over_budget else ''}"
     )
 
 

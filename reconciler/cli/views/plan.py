@@ -186,8 +186,10 @@ def _markdown_table(title: str, rows: Sequence[Row]) -> str:
     for row in rows:
         cells = _cells(row, with_action=True)
         said = "; ".join(part for part in (row.message, "" if row.action is Action.KEEP else _numbers(row)) if part)
+        said += f"; nearest: {row.evidence.nearest}" if row.evidence.nearest else ""
         why = f"{row.reason.value}{f': {said}' if said else ''}"
-        words = (f"`{cells[0]}` {cells[2]}", cells[1], cells[3], cells[4], row.target, why)
+        sign = "unfilled" if title == "Unfilled" else f"`{cells[0]}` {cells[2]}"
+        words = (sign, cells[1], cells[3], cells[4], row.target, why)
         command = f" Run: `{row.command.replace('|', chr(92) + '|')}`" if row.command else ""
         lines.append("| " + " | ".join(_escaped(word) for word in words) + f"{command} |")
     return "\n".join(lines)

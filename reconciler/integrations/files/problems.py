@@ -196,8 +196,12 @@ def allowed_words(part: Mapping[str, Any], keys: Iterable[str] = ()) -> str:
     return f"a mapping with {named}" if named else "a mapping"
 
 
+_NO_BOUND = 10**15
+"""A bound that nobody meets by mistake is not told."""
+
+
 def _range_words(kind: str, part: Mapping[str, Any]) -> str:
-    most = f"{part['maximum']:,}".replace(",", " ") if part.get("maximum", 10**9) < 10**6 else None
+    most = f"{part['maximum']:,.0f}".replace(",", " ") if part.get("maximum", _NO_BOUND) < _NO_BOUND else None
     if "exclusiveMinimum" in part:
         return f"{kind} above {part['exclusiveMinimum']:g}" + (f", {most} at most" if most else "")
     if "minimum" not in part:
