@@ -190,6 +190,14 @@ class MeasurementStore(Protocol):
         """What is known of one machine. Never raises and changes nothing: what cannot be read is a note."""
         ...
 
+    def measuring(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
+        """While it is held nobody else measures on this machine.
+
+        Raises:
+            RecordLocked: another run measures. RecordError: nothing can be kept here.
+        """
+        ...
+
     async def add(self, measured: tuple[Measurement, ...]) -> tuple[str, ...]:
         """Keep these too, durable when it returns; notes for a person.
 

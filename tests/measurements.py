@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -32,9 +34,15 @@ class MemoryMeasurementStore:
     def __init__(self, *kept: Measurement, notes: tuple[str, ...] = ()) -> None:
         self.kept = kept
         self.notes = notes
+        self.waits: list[float] = []
 
     async def load(self, machine: str) -> Measurements:
         return Measurements(kept=tuple(one for one in self.kept if one.machine == machine), notes=self.notes)
+
+    @asynccontextmanager
+    async def measuring(self, *, timeout_seconds: float) -> AsyncIterator[None]:
+        self.waits.append(timeout_seconds)
+        yield
 
     async def add(self, measured: tuple[Measurement, ...]) -> tuple[str, ...]:
         self.kept = newest((*self.kept, *measured))

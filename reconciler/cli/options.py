@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,13 +60,32 @@ TakeOver = Annotated[
     bool,
     typer.Option("--take-over", envvar="LOCALMODELS_TAKE_OVER", help="Let this file have the record of another one."),
 ]
+MOST_SECONDS = 30 * 24 * 3600.0
+"""Nobody waits longer for anything."""
+
+
+def seconds_from(least: float) -> Callable[[str | float], float]:
+    """Reads an option in seconds: a plain number of at least ``least``, and no more than a month."""
+
+    def seconds(word: str | float) -> float:
+        try:
+            found = float(word)
+        except ValueError:
+            found = math.nan
+        if not least <= found <= MOST_SECONDS:
+            raise typer.BadParameter(f"not a time: {word!r}; write seconds from {least:g} to {MOST_SECONDS:.0f}")
+        return found
+
+    return seconds
+
+
 LockTimeout = Annotated[
     float,
     typer.Option(
         "--lock-timeout",
         envvar="LOCALMODELS_LOCK_TIMEOUT",
         metavar="SECONDS",
-        min=0.0,
+        parser=seconds_from(0.0),
         help="How long to wait for another run.",
     ),
 ]

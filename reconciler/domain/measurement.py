@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -15,6 +16,10 @@ MOST_KEPT = 200
 """Measurements of one machine; beyond that the oldest go."""
 MOST_LOAD = 0.3
 """Share of the processors that other work may take; a desktop at rest takes a tenth."""
+SLOWEST, FASTEST = 1e-3, 1e6
+"""Tokens a second between which a measurement is one."""
+_SURE_RUNS = 2
+"""One run cannot tell how much the next would differ."""
 SHORTEST_RUN = 8
 """Tokens; a run that ended earlier times little but its own start."""
 PROMPT = (
@@ -150,6 +155,18 @@ class Measurements(Frozen):
     notes: tuple[str, ...] = ()
 
 
+def flaw_of(one: Measurement) -> str | None:
+    """Why it cannot be what a machine did; None where it can."""
+    optional = (one.prefill_tokens_per_second, one.time_to_first_token_ms, one.load_seconds)
+    speeds = (one.decode_tokens_per_second, one.slowest, one.fastest)
+    for value in speeds:
+        if not SLOWEST <= value <= FASTEST:
+            return f"{value:g} tokens/s is no speed"
+    if any(value is not None and not 0 <= value < math.inf for value in optional):
+        return "one of its times is none"
+    return None
+
+
 def machine_key(hardware: Hardware) -> str:
     """The same for the same hardware, whatever is free or running; memory counts in whole GiB.
 
@@ -163,6 +180,11 @@ def machine_key(hardware: Hardware) -> str:
 def was_disturbed(one: Measurement, hardware: Hardware) -> bool:
     """Whether other work slowed it: where models run on the processors, and these had plenty to do."""
     return not hardware.devices and (one.other_load or 0.0) > MOST_LOAD
+
+
+def is_doubtful(one: Measurement, hardware: Hardware) -> bool:
+    """Whether it says less than it seems to: other work slowed it, or it was timed only once."""
+    return one.runs < _SURE_RUNS or was_disturbed(one, hardware)
 
 
 def missed_accelerator(one: Measurement, hardware: Hardware) -> bool:

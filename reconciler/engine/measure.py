@@ -15,21 +15,24 @@ from statistics import median
 from typing import Literal
 
 from reconciler import __version__
-from reconciler.domain.catalog import Build, CatalogModel
-from reconciler.domain.desired import DEFAULT_CONTEXT, DesiredState, Target
+from reconciler.domain.catalog import Build, CatalogModel, Repository
+from reconciler.domain.desired import DEFAULT_CONTEXT, DesiredState, Slot, Target
 from reconciler.domain.document import Frozen
-from reconciler.domain.estimate import Requirement
+from reconciler.domain.estimate import Candidate, Requirement
 from reconciler.domain.hardware import Hardware
 from reconciler.domain.measurement import Measurement, Timing, Trial, machine_key, missed_accelerator, was_disturbed
 from reconciler.domain.names import nearest
 from reconciler.domain.observation import Installed, Observation, ObservedTarget, UnknownTarget
+from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.engine.observe import observe
 from reconciler.engine.together import together
 from reconciler.engine.world import World, opened
 from reconciler.errors import OutsideError, UsageError
+from reconciler.planning.eligible import numbers_of
 from reconciler.planning.pins import stub_model
+from reconciler.planning.scene import Scene
 from reconciler.ports import Meter
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.speed import estimate_speed, offloaded
@@ -52,11 +55,13 @@ class MeasureQuestion:
     models: tuple[str, ...] = ()
     """Globs over installed names, model ids and repositories; none: all."""
     runs: int = 3
-    context: int | None = None
-    """Tokens; None: what the model's slot asks, else 4096, or less where the model has less."""
+    context: int | Literal["max"] | None = None
+    """Tokens, or as many as fit; None: what the model's slot asks, else 4096, or less where the model has less."""
     max_seconds: float = 60.0
     """For one model, loading included."""
     total_seconds: float = 600.0
+    lock_timeout_seconds: float = 0.0
+    """How long to wait for another run that measures."""
     dry_run: bool = False
 
 
@@ -113,12 +118,14 @@ class _Job:
     """How much of it would lie in the host's memory."""
     obstacle: str | None
     """Why it is not even tried."""
+    notes: tuple[str, ...] = ()
 
     def row(self, state: State, reason: str = "", **more: object) -> MeasureRow:
         fields = {
             "target": self.target.name, "name": self.installed.name, "model_id": self.model.id,
             "quant": self.installed.quant or "", "bytes": self.installed.bytes, "context": self.trial.context,
             "expected": self.expected, "state": state, "reason": reason,
+            "notes": self.notes,
         }  # fmt: skip
         return MeasureRow.model_validate({**fields, **more})
 
@@ -138,12 +145,14 @@ async def measure(world: World, meters: Meters, question: MeasureQuestion) -> Me
     record = await world.records(desired).load()
     async with opened(world, desired) as runtimes:
         seen = await observe(world, desired, freshness="offline", runtimes=runtimes)
-    hardware = world.probe.probe().hardware if desired.hardware is not None else seen.hardware.hardware
+    if desired.hardware is not None:  # what is loaded is loaded here
+        seen = seen.model_copy(update={"hardware": world.probe.probe()})
+    hardware = seen.hardware.hardware
     jobs = _jobs(desired, record, seen, hardware, question)
     missed = [_unknown(one) for one in seen.targets if isinstance(one, UnknownTarget)]
     if question.models and not jobs and not missed:
         raise _no_such_model(seen, question)
-    async with _opened_meters(jobs, meters) as opened_meters:
+    async with _alone(world, jobs, question), _opened_meters(jobs, meters) as opened_meters:
         rows = await _all(world, opened_meters, jobs, question, hardware)
     notes = (*seen.warnings, *_notes(desired))
     return MeasureReport(machine=machine_key(hardware), rows=(*missed, *rows), notes=notes)
@@ -181,6 +190,16 @@ def _notes(desired: DesiredState) -> Iterable[str]:
 
 
 @asynccontextmanager
+async def _alone(world: World, jobs: Iterable[_Job], question: MeasureQuestion) -> AsyncIterator[None]:
+    """Two at once would slow each other; and that nothing can be kept is better known before than after."""
+    if world.measurements is None or question.dry_run or all(job.obstacle for job in jobs):
+        yield
+        return
+    async with world.measurements.measuring(timeout_seconds=question.lock_timeout_seconds):
+        yield
+
+
+@asynccontextmanager
 async def _opened_meters(jobs: Iterable[_Job], meters: Meters) -> AsyncIterator[Mapping[str, Meter | None]]:
     found = {job.target.name: job.target for job in jobs}
     made = {name: meters(target) for name, target in found.items()}
@@ -198,7 +217,8 @@ def _jobs(
 ) -> list[_Job]:
     """What fills slots first, then what nobody measured, then the small: most is known when the time is over."""
     measured = {one.name for one in seen.measurements}
-    contexts = _slot_contexts(desired, record)
+    slots = _slots_of(desired, record)
+    scene = Scene(desired, seen, record, Overrides())
     names = _Names(seen, record)
     found = []
     for target in desired.targets:
@@ -207,21 +227,49 @@ def _jobs(
             known = names.model(target, model)
             if model.remote or not _is_asked(model, known, question):
                 continue
-            asked = contexts.get((target.key, model.name))
-            job = _job(target, model, known, hardware, question, asked)
-            found.append(((asked is None, model.name in measured, model.bytes, target.name, model.name), job))
+            filled = slots.get((target.key, model.name), ())
+            job = _job(
+                target, model, known, hardware, question, _context(scene, target, model, known, filled, question)
+            )
+            found.append(((not filled, model.name in measured, model.bytes, target.name, model.name), job))
     return [job for _, job in sorted(found, key=lambda pair: pair[0])]
 
 
-def _slot_contexts(desired: DesiredState, record: Record) -> dict[tuple[str, str], int]:
-    """The most that a slot asks of what fills it, by target key and name."""
+def _slots_of(desired: DesiredState, record: Record) -> dict[tuple[str, str], tuple[Slot, ...]]:
+    """The slots of the file that a recorded model fills, by target key and name."""
     slots = {address: slot for slot in desired.slots for address in slot.addresses}
-    found: dict[tuple[str, str], int] = {}
-    for entry in record.entries:
-        asked = [slots[address].context_tokens or DEFAULT_CONTEXT for address in entry.slots if address in slots]
-        if asked:
-            found[entry.target_key, entry.name] = max(asked)
-    return found
+    found = {
+        (entry.target_key, entry.name): tuple(slots[address] for address in entry.slots if address in slots)
+        for entry in record.entries
+    }
+    return {key: filled for key, filled in found.items() if filled}
+
+
+def _context(
+    scene: Scene,
+    target: Target,
+    installed: Installed,
+    known: CatalogModel | None,
+    filled: tuple[Slot, ...],
+    question: MeasureQuestion,
+) -> int:
+    """Tokens to load with, before the model's own are counted: the most that a slot has, as the plan says it."""
+    if isinstance(question.context, int):
+        return question.context
+    if question.context is None and not any(slot.context == "max" for slot in filled):
+        return max((slot.context_tokens or DEFAULT_CONTEXT for slot in filled), default=DEFAULT_CONTEXT)
+    candidate = _candidate(installed, known or stub_model(installed.repo or installed.name))
+    least = min(DEFAULT_CONTEXT, candidate.model.context_length or DEFAULT_CONTEXT)
+    longest, _ = scene.assess_longest(candidate, Requirement(context=least), target)
+    if question.context == "max":
+        return longest
+    return min(longest, max(numbers_of(scene, slot, target, candidate)[0] for slot in filled))
+
+
+def _candidate(installed: Installed, model: CatalogModel) -> Candidate:
+    build = Build(quant=installed.quant or "", bytes=installed.bytes, exact=True)
+    repository = installed.repo or installed.name
+    return Candidate(model, Repository(repository, (build,)), build)
 
 
 class _Names:
@@ -259,11 +307,16 @@ def _job(
     known: CatalogModel | None,
     hardware: Hardware,
     question: MeasureQuestion,
-    asked: int | None,
+    asked: int,
 ) -> _Job:
     model = known or stub_model(installed.repo or installed.name)
     longest = model.context_length or DEFAULT_CONTEXT
-    context = min(question.context or asked or DEFAULT_CONTEXT, max(longest, 1))
+    context = min(asked, max(longest, 1))
+    notes = (
+        (f"{installed.name}: {context} tokens instead of {asked}: it has no more",)
+        if asked > context and question.context
+        else ()
+    )
     build = Build(quant=installed.quant or "", bytes=installed.bytes, exact=True)
     required = Requirement(context=context)
     memory = estimate_memory(model, build, required, hardware)
@@ -284,7 +337,7 @@ def _job(
         else None
     )
     ram = Bytes(round(memory.total_bytes * (outside or 0.0)))
-    return _Job(target, installed, model, trial, expected, ram, obstacle)
+    return _Job(target, installed, model, trial, expected, ram, obstacle, notes)
 
 
 # One after another.
@@ -337,12 +390,14 @@ async def _one(
     if world.measurements is not None:
         for note in await world.measurements.add((found,)):
             world.reporter.note("warning", note)
-    return job.row("measured", measurement=found, notes=tuple(_doubts(found, hardware)))
+    return job.row("measured", measurement=found, notes=(*job.notes, *_doubts(found, hardware)))
 
 
 def _doubts(found: Measurement, hardware: Hardware) -> Iterable[str]:
     if was_disturbed(found, hardware):
         yield f"other work took {found.other_load:.0%} of the processors: measure again when the machine is quiet"
+    if found.runs == 1:
+        yield "timed only once: it says less than three runs do"
     if missed_accelerator(found, hardware):
         yield "most of it ran beside the accelerator: is the server built for it?"
 

@@ -27,13 +27,16 @@ POLL_SECONDS = 0.1
 
 
 @asynccontextmanager
-async def hold_lock(path: Path, clock: Clock, *, timeout_seconds: float) -> AsyncIterator[None]:
+async def hold_lock(
+    path: Path, clock: Clock, *, timeout_seconds: float, work: str = "this record"
+) -> AsyncIterator[None]:
     """Hold the lock at ``path`` while the block runs.
 
     Args:
         path: the lock's file; the owner is written beside it as ``<path>.owner``.
         clock: tells when the lock was taken, and waits.
         timeout_seconds: how long to wait for another owner; 0 asks once.
+        work: what its owner is at work on, for the message.
 
     Raises:
         RecordLocked: another run holds it; carries its process, host and age.
@@ -42,7 +45,7 @@ async def hold_lock(path: Path, clock: Clock, *, timeout_seconds: float) -> Asyn
     from filelock import FileLock
 
     lock = FileLock(path, thread_local=False)
-    await _acquire(lock, path, clock, timeout_seconds)
+    await _acquire(lock, path, clock, timeout_seconds, work)
     owner = path.with_name(path.name + ".owner")
     try:
         _write_owner(owner, clock)
@@ -53,7 +56,7 @@ async def hold_lock(path: Path, clock: Clock, *, timeout_seconds: float) -> Asyn
         lock.release()
 
 
-async def _acquire(lock: FileLock, path: Path, clock: Clock, timeout_seconds: float) -> None:
+async def _acquire(lock: FileLock, path: Path, clock: Clock, timeout_seconds: float, work: str) -> None:
     from filelock import Timeout
 
     waited = 0.0
@@ -62,7 +65,7 @@ async def _acquire(lock: FileLock, path: Path, clock: Clock, timeout_seconds: fl
             lock.acquire(timeout=0)
         except Timeout:
             if waited >= timeout_seconds:
-                raise _locked(path, clock) from None
+                raise _locked(path, clock, work) from None
         except OSError as error:
             raise RecordError(
                 f"cannot write the lock {path}: {error.strerror or error}",
@@ -82,7 +85,7 @@ def _write_owner(owner: Path, clock: Clock) -> None:
         owner.write_text(text, encoding="utf-8")
 
 
-def _locked(path: Path, clock: Clock) -> RecordLocked:
+def _locked(path: Path, clock: Clock, work: str) -> RecordLocked:
     details = _owner(path.with_name(path.name + ".owner"))
     who = "another run"
     if "pid" in details:
@@ -92,7 +95,7 @@ def _locked(path: Path, clock: Clock) -> RecordLocked:
         details["ageSeconds"] = age
         who = f"{who}, for {show_duration(age)}"
     return RecordLocked(
-        f"another run is at work on this record ({who})",
+        f"another run is at work on {work} ({who})",
         hint="wait for it, or give --lock-timeout 10m",
         details={**details, "lock": str(path)},
     )

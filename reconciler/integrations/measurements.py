@@ -5,19 +5,23 @@ One file for all machines, because a home directory may be: each measurement nam
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from reconciler.domain.document import Frozen
-from reconciler.domain.measurement import Measurement, Measurements, newest
+from reconciler.domain.measurement import Measurement, Measurements, flaw_of, newest
 from reconciler.errors import RecordError
 from reconciler.integrations.lock import hold_lock
 from reconciler.integrations.replace_file import replace_file
 from reconciler.ports import Clock
 
 LOCK_SECONDS = 10.0
+_MOST_TOLD = 3
 MOST_BYTES = 16 * 2**20
 """A larger file is none of ours."""
 
@@ -27,6 +31,13 @@ class _Kept(Frozen):
 
     format_version: Literal[1] = 1
     measurements: tuple[Measurement, ...] = ()
+
+
+class _Read(Frozen):
+    """The file as it was found: what is in its list is looked at one by one."""
+
+    format_version: Literal[1] = 1
+    measurements: tuple[Any, ...] = ()
 
 
 class MeasurementFile:
@@ -50,8 +61,19 @@ class MeasurementFile:
     async def load(self, machine: str) -> Measurements:
         kept, wrong = self._read()
         own = tuple(one for one in kept if one.machine == machine)
-        notes = (f"{wrong}: nothing measured counts; measure again",) if wrong else ()
+        left = "it counts for nothing" if kept else "nothing measured counts"
+        notes = (f"{wrong}: {left}; measure again",) if wrong else ()
         return Measurements(kept=own, notes=notes)
+
+    @asynccontextmanager
+    async def measuring(self, *, timeout_seconds: float) -> AsyncIterator[None]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        lock = self._path.with_name("measuring.lock")
+        async with hold_lock(lock, self._clock, timeout_seconds=timeout_seconds, work="measuring"):
+            yield
 
     async def add(self, measured: tuple[Measurement, ...]) -> tuple[str, ...]:
         try:
@@ -61,12 +83,15 @@ class MeasurementFile:
                 notes = (self._set_aside(wrong),) if wrong else ()
                 self._write(newest((*kept, *measured)))
         except OSError as error:
-            raise RecordError(
-                f"cannot keep what was measured at {self._path}: {error.strerror or error}",
-                hint="give the state directory to this user and free some space on it, or set LOCALMODELS_STATE_DIR",
-                details={"path": str(self._path)},
-            ) from error
+            raise self._unwritable(error) from error
         return notes
+
+    def _unwritable(self, error: OSError) -> RecordError:
+        return RecordError(
+            f"cannot keep what was measured at {self._path}: {error.strerror or error}",
+            hint="give the state directory to this user and free some space on it, or set LOCALMODELS_STATE_DIR",
+            details={"path": str(self._path)},
+        )
 
     def _read(self) -> tuple[tuple[Measurement, ...], str | None]:
         """The measurements, and what is wrong with the file."""
@@ -80,11 +105,32 @@ class MeasurementFile:
         if len(raw) > MOST_BYTES:
             return (), f"{self._path} is larger than {MOST_BYTES} bytes"
         try:
-            return _Kept.model_validate_json(raw).measurements, None
+            return self._sound(_Read.model_validate_json(raw).measurements)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "its top"
             return (), f"{self._path} is not what this program wrote ({first['msg']} at {place})"
+
+    def _sound(self, found: tuple[Any, ...]) -> tuple[tuple[Measurement, ...], str | None]:
+        """Those that are measurements, and what the others are."""
+        kept, wrong = [], []
+        for number, item in enumerate(found):
+            try:
+                one = Measurement.model_validate_json(json.dumps(item))
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(str(part) for part in first["loc"]) or "its top"
+                wrong.append(f"number {number + 1}: {first['msg']} at {place}")
+                continue
+            flaw = flaw_of(one)
+            if flaw is None:
+                kept.append(one)
+            else:
+                wrong.append(f"{one.name or one.model_id} {one.quant}: {flaw}")
+        more = f" and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
+        return tuple(kept), (
+            f"{self._path} holds what is no measurement ({'; '.join(wrong[:_MOST_TOLD])}{more})" if wrong else None
+        )
 
     def _set_aside(self, why: str) -> str:
         aside = self._path.with_name(f"measurements.json.bad-{self._clock.now():%Y%m%dT%H%M%S.%fZ}")

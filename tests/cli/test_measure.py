@@ -140,3 +140,17 @@ def test_wrong_usage(line: Line, ollama: OllamaDouble, arguments: tuple[str, ...
 
 def test_without_a_file_it_says_so(line: Line) -> None:
     assert line("measure", "--json").error["code"] == "desired-state-missing"
+
+
+@pytest.mark.parametrize("option", ["--total-time", "--max-time", "--lock-timeout"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e12", "soon"])
+def test_a_time_that_is_none_is_wrong_usage(line: Line, option: str, value: str) -> None:
+    assert line("measure", "--dry-run", f"{option}={value}").code == 64
+
+
+def test_a_server_that_is_no_program_is_wrong_usage(line: Line, tmp_path: Path) -> None:
+    text = tmp_path / "words"
+    text.write_text("words")
+    text.chmod(0o755)
+    for wrong in (text, tmp_path, tmp_path / "nothing"):
+        assert line("measure", "--dry-run", "--llama-server", str(wrong)).code == 64

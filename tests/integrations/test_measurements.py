@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.measurement import machine_key
-from reconciler.errors import RecordError
+from reconciler.errors import RecordError, RecordLocked
 from reconciler.integrations.measurements import MeasurementFile
 from tests.builders import hardware
 from tests.fakes import FAKE_NOW, FixedClock
@@ -109,3 +109,23 @@ async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     here = store(tmp_path / "state")
     await here.add((measured(),))
     assert oct(here.path.stat().st_mode & 0o077) == "0o0"
+
+
+@pytest.mark.parametrize("speed", [-5, float("nan"), 1e300])
+async def test_a_value_that_is_no_speed_costs_only_itself_and_is_told(tmp_path: Path, speed: float) -> None:
+    here = store(tmp_path)
+    await here.add((measured(), measured("beta", decode_tokens_per_second=7.0)))
+    here.path.write_text(here.path.read_text().replace("7.0", str(speed).replace("nan", "NaN")))
+    found = await here.load(MACHINE)
+    assert found.kept == (measured(),)
+    assert "acme/beta Q4_K_M" in found.notes[0]
+    await here.add((measured("gamma"),))
+    assert len(list(tmp_path.glob("measurements.json.bad-*"))) == 1
+    assert (await here.load(MACHINE)).notes == ()
+
+
+async def test_only_one_measures_at_a_time(tmp_path: Path) -> None:
+    async with store(tmp_path).measuring(timeout_seconds=0):
+        with pytest.raises(RecordLocked, match="at work on measuring"):
+            async with store(tmp_path).measuring(timeout_seconds=0):
+                pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Lines, Silent
@@ -13,7 +14,7 @@ from reconciler.cli.views.measure import measure_text
 from reconciler.cli.wiring import Wiring
 from reconciler.engine.measure import MeasureQuestion, MeasureReport, measure
 from reconciler.engine.verdict import DONE, FAILED, PARTLY
-from reconciler.errors import OutsideError, ReconcilerError
+from reconciler.errors import OutsideError, ReconcilerError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,11 @@ class MeasureArguments:
     target: str | None
     models: tuple[str, ...]
     runs: int
-    context: int | None
+    context: int | Literal["max"] | None
     max_seconds: float
     total_seconds: float
     server: Path | None
+    lock_timeout_seconds: float
     dry_run: bool
 
 
@@ -42,8 +44,10 @@ def run_measure(arguments: MeasureArguments) -> int:
         context=arguments.context,
         max_seconds=arguments.max_seconds,
         total_seconds=arguments.total_seconds,
+        lock_timeout_seconds=arguments.lock_timeout_seconds,
         dry_run=arguments.dry_run,
     )
+    _check_server(wiring, arguments.server)
     world = wiring.world(Silent() if arguments.as_json else Lines())
     try:
         report = run_stoppable(measure(world, lambda target: wiring.meter(target, arguments.server), question))
@@ -59,6 +63,14 @@ def run_measure(arguments: MeasureArguments) -> int:
     if failed is None:
         return DONE
     return PARTLY if report.of("measured") else FAILED
+
+
+def _check_server(wiring: Wiring, server: Path | None) -> None:
+    """A program that was named, and is none, is wrong before anything is looked at."""
+    from reconciler.integrations.runtimes.llama_server_program import HOW_TO, named_program
+
+    if server is not None and named_program(server, wiring.environment.get("PATH")) is None:
+        raise UsageError(f"--llama-server {server} is not a program", hint=HOW_TO)
 
 
 def failure_of(report: MeasureReport) -> OutsideError | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from reconciler.cli import options
+from reconciler.domain.units import parse_context
 
 Models = Annotated[
     list[str] | None,
@@ -28,24 +29,42 @@ MaxTime = Annotated[
         "--max-time",
         envvar="LOCALMODELS_MAX_TIME",
         metavar="SECONDS",
-        min=1.0,
+        parser=options.seconds_from(1.0),
         help="For one model, loading included.",
     ),
 ]
 TotalTime = Annotated[
     float,
     typer.Option(
-        "--total-time", envvar="LOCALMODELS_TOTAL_TIME", metavar="SECONDS", min=1.0, help="For all of them together."
+        "--total-time",
+        envvar="LOCALMODELS_TOTAL_TIME",
+        metavar="SECONDS",
+        parser=options.seconds_from(1.0),
+        help="For all of them together.",
     ),
 ]
+_LEAST_CONTEXT = 512
+"""The prompt and its answer must have room."""
+
+
+def _context(word: str) -> int | Literal["max"]:
+    try:
+        found = parse_context(word)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if found != "max" and found < _LEAST_CONTEXT:
+        raise typer.BadParameter(f"{found} tokens are too few to measure with: at least {_LEAST_CONTEXT}")
+    return found
+
+
 LoadedContext = Annotated[
-    int | None,
+    Any,  # a number or max: not a type that typer knows
     typer.Option(
         "--context",
         envvar="LOCALMODELS_CONTEXT",
         metavar="TOKENS",
-        min=512,
-        help="Context to load with; else what its slot asks, else 4096.",
+        parser=_context,
+        help="Context to load with, or max: as much as fits; else what its slot asks, else 4096.",
     ),
 ]
 Server = Annotated[
@@ -78,6 +97,7 @@ def measure(
     max_time: MaxTime = 60.0,
     total_time: TotalTime = 600.0,
     llama_server: Server = None,
+    lock_timeout: options.LockTimeout = 0.0,
     dry_run: DryRun = False,
 ) -> int:
     """Measure how fast the installed models are here.
@@ -99,6 +119,7 @@ def measure(
             max_seconds=max_time,
             total_seconds=total_time,
             server=llama_server,
+            lock_timeout_seconds=lock_timeout,
             dry_run=dry_run,
         )
     )

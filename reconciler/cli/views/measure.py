@@ -65,7 +65,13 @@ def _speed(value: float) -> str:
 def _last_line(report: MeasureReport) -> str:
     measured, planned = report.of("measured"), report.of("planned")
     if measured:
-        return f"{counted(len(measured), 'model')} measured; plan, suggest and explain use it from now on."
+        known = sum(row.expected is not None for row in measured)
+        told = f"{counted(len(measured), 'model')} measured; "
+        if known == len(measured):
+            return f"{told}plan, suggest and explain use it from now on."
+        if not known:
+            return f"{told}kept, but the catalogue does not know it: no plan uses it."
+        return f"{told}plan, suggest and explain use {known} from now on: the catalogue does not know the rest."
     if planned:
         return f"{counted(len(planned), 'model')} would be measured. Nothing was loaded."
     return "Nothing was measured." if report.rows else "Nothing to measure: no model is installed."

@@ -27,16 +27,21 @@ from reconciler.domain.measurement import PROMPT, SHORTEST_RUN, Run, Timing, Tri
 from reconciler.domain.observation import Installed
 from reconciler.domain.units import MIB, Bytes, show_bytes
 from reconciler.errors import Corrupt, Refused, Unreachable
+from reconciler.formats.gguf import PREFIX_BYTES, read_header
 from reconciler.integrations.runtimes.host_load import other_load
+from reconciler.integrations.runtimes.llama_server_program import (
+    CANNOT_START,
+    HOW_TO,
+    PROGRAMS,
+    named_program,
+    supervised,
+)
 from reconciler.integrations.runtimes.store_files import place_in
 from reconciler.ports import Clock
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http, Reply
 
-PROGRAMS = ("llama-server", "llama-server-vulkan")
-"""Looked for on the path, in this order."""
-HOW_TO = "install llama.cpp, or name its server: --llama-server PATH"
 _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 5.0
 _GONE_LOOKS = 10
@@ -84,7 +89,7 @@ class LlamaServerMeter:
     def program(self) -> str | None:
         """The server's program; None where there is none."""
         if self._named is not None:
-            return shutil.which(str(self._named.expanduser()), path=self._environ.get("PATH"))
+            return named_program(self._named, self._environ.get("PATH"))
         found = (shutil.which(name, path=self._environ.get("PATH")) for name in PROGRAMS)
         return next((path for path in found if path), None)
 
@@ -94,6 +99,9 @@ class LlamaServerMeter:
             return f"{named}: {HOW_TO}"
         if model.loaded:
             return "another program has it open: both would be slower"
+        wrong = await asyncio.to_thread(_not_a_model, place_in(Path(self._target.path or ""), model.name))
+        if wrong is not None:
+            return wrong
         import psutil
 
         available = psutil.virtual_memory().available
@@ -132,18 +140,26 @@ class LlamaServerMeter:
             "-np", "1", "-lv", "4",
         ]  # fmt: skip
         with tempfile.TemporaryFile() as log:
+            reading, writing = os.pipe()  # closed by the system when we die, however we die: then the server goes too
             try:
                 process = subprocess.Popen(  # noqa: ASYNC220 - at once: nothing may come between starting and stopping
-                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ, start_new_session=True
-                )
+                    supervised(words, reading), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ,
+                    start_new_session=True, pass_fds=(reading,),
+                )  # fmt: skip
             except OSError as error:
+                os.close(writing)
                 reason = error.strerror or type(error).__name__
                 raise Refused(f"{self.program} cannot be started: {reason}", hint=HOW_TO) from error
+            finally:
+                os.close(reading)
             try:
                 until = self._clock.now() + timedelta(seconds=trial.max_seconds)
                 yield _Server(process, f"http://127.0.0.1:{port}", log, until)
             finally:
-                await asyncio.shield(asyncio.to_thread(_stop, process))
+                try:
+                    await asyncio.shield(asyncio.to_thread(_stop, process))
+                finally:
+                    os.close(writing)
 
     def _seconds_left(self, server: _Server) -> float:
         return (server.until - self._clock.now()).total_seconds()
@@ -155,6 +171,8 @@ class LlamaServerMeter:
             Refused: it ended. Unreachable: it takes too long.
         """
         while self._seconds_left(server) > 0:
+            if server.process.poll() == CANNOT_START:
+                raise Refused(_last_words(server.log), hint=HOW_TO)
             if server.process.poll() is not None:
                 raise Refused(f"llama-server does not load {model.name}: {_last_words(server.log)}")
             with suppress(Unreachable):
@@ -269,6 +287,23 @@ def _last_words(log: IO[bytes]) -> str:
     lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     return next(iter([*errors[-1:], *lines[-1:]]), "it said nothing")[-300:]
+
+
+def _not_a_model(path: Path) -> str | None:
+    """What its first bytes tell of a file that no server could load. What cannot be read is the server's to say."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            beginning = file.read(PREFIX_BYTES)
+    except OSError:
+        return None
+    if size == 0:
+        return "its file is empty"
+    try:
+        read_header(beginning, size=size, dimensions_only=True)
+    except ValueError as error:
+        return f"its file cannot be loaded: {error}"
+    return None
 
 
 def _free_port() -> int:

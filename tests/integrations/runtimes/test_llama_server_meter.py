@@ -7,8 +7,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +27,7 @@ from reconciler.errors import Corrupt, Refused, Unreachable
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.http import Http
 from reconciler.integrations.runtimes.llama_server_meter import LlamaServerMeter, _buffers
+from reconciler.integrations.runtimes.llama_server_program import supervised
 
 NAME = "acme/tiny-GGUF/tiny-Q8_0.gguf"
 MODEL = Installed(name=NAME, bytes=Bytes(1000))
@@ -195,3 +199,26 @@ def test_what_it_allocates_is_read_from_either_form_of_log() -> None:
     old = b"llm_load_tensors:      CUDA0 buffer size =    60.00 MiB\nx:  CUDA_Host  output buffer size =    20.00 MiB\n"
     assert _buffers(io.BytesIO(old)) == (80 * MIB, 0.75)
     assert _buffers(io.BytesIO(b"nothing of the kind")) is None
+
+
+async def test_a_file_that_is_no_model_is_not_tried(tmp_path: Path) -> None:
+    path = tmp_path / "models" / NAME
+    path.parent.mkdir(parents=True)
+    async with metering(tmp_path, "answers") as meter:
+        path.touch()
+        assert await meter.obstacle(MODEL, RAM) == "its file is empty"
+        path.write_text("words")
+        assert "not a GGUF file" in str(await meter.obstacle(MODEL, RAM))
+
+
+def test_a_server_ends_with_whoever_held_its_pipe(tmp_path: Path) -> None:
+    path = program(tmp_path, "answers")
+    words = [str(path), "--host", "127.0.0.1", "--port", "0"]
+    reading, writing = os.pipe()
+    started = subprocess.Popen(supervised(words, reading), pass_fds=(reading,), start_new_session=True)
+    os.close(reading)
+    while not (tmp_path / "pids").exists():
+        time.sleep(0.02)
+    os.close(writing)
+    started.wait(10)
+    assert running(tmp_path) == []
