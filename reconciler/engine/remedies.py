@@ -171,10 +171,16 @@ def _capability(_: Scene, slot: Slot, one: Rejected) -> Way:
     return Way(text, slot=slot.model_copy(update={"capabilities": left}))
 
 
-def _context(_: Scene, slot: Slot, one: Rejected) -> Way:
+def _context(scene: Scene, slot: Slot, one: Rejected) -> Way:
+    """The context that works: the model's own, or what fits of it."""
     longest = one.candidate.model.context_length
-    text = f"ask for at most {longest} tokens: its own context ends there"
-    return Way(text, slot=slot.model_copy(update={"context": longest}))
+    at_most = slot.model_copy(update={"context": longest})
+    verdict = judge(scene, at_most, one.target, one.candidate)
+    fitting = _most_context(verdict) if isinstance(verdict, Rejected) and verdict.reason == "does-not-fit" else 0
+    if fitting:
+        text = f"ask for at most {fitting} tokens: its own context ends at {longest}, and no more than that fits"
+        return Way(text, slot=slot.model_copy(update={"context": fitting}))
+    return Way(f"ask for at most {longest} tokens: its own context ends there", slot=at_most)
 
 
 def _installable(_: Scene, __: Slot, one: Rejected) -> Way:

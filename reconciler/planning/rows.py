@@ -244,6 +244,10 @@ def _nearest(options: Options, rejected: Sequence[Rejected], room: Room) -> tupl
         if one.assessment is not None:
             slow = one.reason == "too-slow"
             short = -one.assessment.speed.tokens_per_second if slow else one.assessment.memory.total_bytes
+        elif one.reason == "context-too-long":
+            short = -(one.candidate.model.context_length or 0)
+        elif one.reason == "too-large":
+            short = one.candidate.bytes
         return (_NEAREST.index(one.reason), short, one.candidate.key)
 
     best = min(misses, key=distance)

@@ -150,3 +150,9 @@ def test_two_things_cannot_both_have_stdout(line: Line) -> None:
     refused = line(*OFFLINE, "--chart", "-", "--json")
     assert refused.code == 64
     assert "out.svg" in refused.error["hint"]
+
+
+def test_a_chart_under_a_name_of_another_format_is_refused(line: Line) -> None:
+    refused = line(*OFFLINE, "--chart", "out.png", "--json")
+    assert refused.error["code"] == "usage"
+    assert "SVG" in refused.error["message"]

@@ -106,3 +106,11 @@ def test_files_beyond_the_whole_budget_are_told_with_the_budget_that_would_do() 
     assert found.over_budget == "would not fit the disk budget: 8.7 GB of 5.0 GB"
     assert found.remedies == ("raise the disk budget: localmodels pool set-budget 9GB",)
     assert asked("rtx-4090", QWEN).over_budget == ""
+
+
+def test_one_context_is_told_that_works() -> None:
+    found = asked("rtx-4060", "Qwen/Qwen3-8B-GGUF:Q4_K_M", context=1_000_000)
+    told = re.match(r"ask for at most (\d+) tokens: its own context ends at 40960", found.remedies[0])
+    assert told is not None
+    assert asked("rtx-4060", "Qwen/Qwen3-8B-GGUF:Q4_K_M", context=int(told[1])).eligible
+    assert not any("and it fits at" in remedy for remedy in found.remedies)

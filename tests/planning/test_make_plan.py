@@ -605,3 +605,11 @@ def test_what_ranks_higher_and_has_no_room_in_the_budget_is_told() -> None:
 def test_the_best_of_its_slot_has_no_note() -> None:
     plan = settled(desired(CHAT), observation(two_models(), observed()), record())
     assert [row.evidence.notes for row in plan.changes] == [()]
+
+
+def test_the_nearest_miss_is_the_longest_context() -> None:
+    long, short = model(BIG, context=100_000), model(SMALL, context=8_000)
+    seen = observation(catalogue(short, long, scores={SMALL: 60, BIG: 50}), observed())
+    (row,) = settled(desired(Slot(name="chat", context=1_000_000)), seen, record()).unfilled
+    assert row.evidence.nearest is not None
+    assert row.evidence.nearest.startswith(BIG)

@@ -68,6 +68,8 @@ def _check(arguments: SuggestArguments) -> None:
         return
     if arguments.profile == "all":
         raise UsageError("a chart is of one profile", hint=f"choose one: --profile {' or '.join(PROFILES)}")
+    if str(arguments.chart) != "-" and arguments.chart.suffix.lower() not in ("", ".svg"):
+        raise UsageError(f"--chart {arguments.chart}: a chart is written as SVG", hint="name it so: --chart out.svg")
     if arguments.as_json and str(arguments.chart) == "-":
         raise UsageError("--chart - and --json both want stdout", hint="give the chart a file: --chart out.svg")
 
@@ -75,6 +77,9 @@ def _check(arguments: SuggestArguments) -> None:
 def _draw(found: Suggestions, path: Path) -> None:
     from reconciler.cli.views.chart import chart_svg
 
+    if not found.rows:
+        sys.stderr.write("no chart: no model is eligible\n")
+        return
     if str(path) == "-":
         sys.stdout.write(chart_svg(found))
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.cli.views.hardware import machine_line
+from reconciler.cli.views.suggest import origin_word
 from reconciler.cli.views.table import columns, paint
 from reconciler.domain.estimate import MemoryEstimate, QualityEstimate, SpeedEstimate
 from reconciler.domain.units import show_bytes
@@ -45,7 +46,7 @@ def explanation_text(found: Explanation) -> str:
     ]
     if len(found.siblings) > 1:
         lines += ["", "Builds", *_siblings(found.siblings)]
-    return "\n".join([*lines, "", f"catalogue of {found.catalogue_date} ({found.catalogue_origin})"])
+    return "\n".join([*lines, "", f"catalogue of {found.catalogue_date} ({origin_word(found.catalogue_origin)})"])
 
 
 def _verdict(found: Explanation) -> str:
@@ -143,12 +144,14 @@ def _most_context(memory: MemoryEstimate) -> list[str]:
 
 def _speed(speed: SpeedEstimate, *, accelerated: bool) -> list[list[str]]:
     basis = f"measured here {speed.measured_at or ''}".rstrip() if speed.basis == "measured" else speed.basis
+    if not speed.tokens_per_second:
+        return [["tokens/s", "–", "it does not run here"], ["read per token", show_bytes(speed.bytes_per_token), ""]]
+    interval = f"{speed.low:.1f} to {speed.high:.1f}, {speed.confidence} confidence, {basis}"
+    at = f"at {speed.effective_bandwidth_gbps:.0f} GB/s ({speed.backend})"
     rows = [
-        ["tokens/s", f"{speed.tokens_per_second:.1f}", (f"{speed.low:.1f} to {speed.high:.1f}, "
-         f"{speed.confidence} confidence, {basis}")],
-        ["read per token", show_bytes(speed.bytes_per_token), (f"at {speed.effective_bandwidth_gbps:.0f} GB/s "
-         f"({speed.backend})")],
-    ]  # fmt: skip
+        ["tokens/s", f"{speed.tokens_per_second:.1f}", interval],
+        ["read per token", show_bytes(speed.bytes_per_token), at],
+    ]
     if speed.prefill_tokens_per_second is not None and speed.first_token_seconds is not None:
         rows += [
             [
@@ -169,7 +172,7 @@ def _quality(quality: QualityEstimate) -> list[list[str]]:
          f"{quality.confidence} confidence")],
         *_shares(quality),
         ["quant factor", f"{quality.quant_factor:.3f}", (f"what the quant leaves of it; "
-         f"{quality.reference_quant_factor:.3f} is the reference")],
+         f"{quality.reference_quant_factor:.3f} of it is left at Q4_K_M, which scores stand for")],
         ["multiplier", f"{quality.multiplier:.2f}", "what the confidence in the evidence leaves of the score"],
     ]  # fmt: skip
 

@@ -174,5 +174,10 @@ def _last_line(found: Suggestions) -> str:
 
 
 def _catalogue(found: Suggestions) -> str:
+    return f"catalogue of {found.catalogue_date} ({origin_word(found.catalogue_origin)})"
+
+
+def origin_word(origin: str) -> str:
+    """Where a catalogue came from."""
     kind = {"bundled": "shipped snapshot", "fallback": "empty fallback", "live": "Hub", "cached": "Hub, cached"}
-    return f"catalogue of {found.catalogue_date} ({kind.get(found.catalogue_origin, found.catalogue_origin)})"
+    return kind.get(origin, origin)

@@ -25,6 +25,9 @@ from reconciler.integrations.hardware.devices import DeviceTable, Entry, bundled
 from reconciler.integrations.hardware.processors import memory_bandwidth
 from reconciler.integrations.hardware.readings import assumed_gbps, metal_limit, ram_reserve
 
+MOST_GBPS = 10**6
+MOST_GIB = 10**6
+"""Bounds of the file's ``hardware.override``."""
 SIMULATED_RAM = 32 * GIB
 SIMULATED_CPUS = 8
 SIMULATED_RAM_GBPS = 51.2
@@ -331,13 +334,28 @@ def _from_document(document: Any, path: Path, now: datetime) -> HardwareReading:
         raise UsageError(f"--hardware {path}: not a machine: a JSON object of at most 1 MiB is needed", hint=_FILE_HINT)
     try:
         if isinstance(document.get("hardware"), dict):
-            return HardwareReading.model_validate(document).model_copy(update={"source": "simulated"})
-        if "ramReserveBytes" in document:
-            return HardwareReading(hardware=Hardware.model_validate(document), source="simulated")
-        reading = from_override(_override(document), now)
+            reading = HardwareReading.model_validate(document)
+        elif "ramReserveBytes" in document:
+            reading = HardwareReading(hardware=Hardware.model_validate(document))
+        else:
+            reading = from_override(_override(document), now)
+        _check_bounds(reading.hardware)
     except (ValidationError, ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"--hardware {path}: {_first_problem(error)}", hint=_FILE_HINT) from error
     return reading.model_copy(update={"source": "simulated"})
+
+
+def _check_bounds(hardware: Hardware) -> None:
+    """As the file's override has them.
+
+    Raises:
+        ValueError: a number that no machine has.
+    """
+    speeds = (hardware.ram_bandwidth_gbps, *(device.bandwidth_gbps for device in hardware.devices))
+    if any(not 0 <= speed <= MOST_GBPS for speed in speeds):
+        raise ValueError(f"bandwidth: {max(speeds):g} GB/s; allowed: at most {MOST_GBPS:,} GB/s")
+    if any(not 0 <= size <= MOST_GIB * GIB for size in (hardware.ram_bytes, hardware.vram_bytes)):
+        raise ValueError(f"memory: allowed: at most {MOST_GIB:,} GiB")
 
 
 _FILE_HINT = (
@@ -366,7 +384,7 @@ def _override(document: Mapping[str, Any]) -> HardwareOverride:
     if not 1 <= override.gpu_count <= 64 or (
         override.bandwidth_gbps is not None and not 0 < override.bandwidth_gbps < 1e6
     ):
-        raise ValueError("gpuCount must be 1 to 64, and bandwidthGbps more than 0")
+        raise ValueError("gpuCount must be 1 to 64, and bandwidthGbps more than 0, at most 1,000,000")
     return override
 
 

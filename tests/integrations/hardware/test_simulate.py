@@ -250,3 +250,18 @@ def test_override_of_a_mac_by_its_ram_takes_metals_share() -> None:
     )
     hardware = from_override(override, NOW).hardware
     assert (hardware.vram_gib, hardware.ram_gib, hardware.devices[0].bandwidth_gbps) == (24, 36, 300)
+
+
+def test_a_bandwidth_that_no_machine_has_is_refused_with_the_bound(tmp_path: Path) -> None:
+    document = {"platform": "nvidia", "vramGb": 24, "bandwidthGbps": 1_008_000_000_000, "ramGb": 64}
+    with pytest.raises(UsageError, match="at most"):
+        parse_machine(written(tmp_path, document), now=NOW)
+
+
+def test_a_reading_with_a_bandwidth_that_no_machine_has_is_refused_too(tmp_path: Path) -> None:
+    document = json.loads(parse_machine("rtx-4090", now=NOW).model_dump_json())
+    hardware = document["hardware"]
+    device = next(iter(hardware["devices"]))
+    device[next(key for key in device if key.lower().replace("_", "") == "bandwidthgbps")] = 1e12
+    with pytest.raises(UsageError, match="at most 1,000,000 GB/s"):
+        parse_machine(written(tmp_path, document), now=NOW)
