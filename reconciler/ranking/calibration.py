@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.estimate import Candidate, Requirement, SpeedEstimate
 from reconciler.domain.hardware import Confidence, Hardware
-from reconciler.domain.measurement import Measurement, machine_key, missed_accelerator, newest, was_disturbed
+from reconciler.domain.measurement import Measurement, is_doubtful, machine_key, missed_accelerator, newest, was_disturbed
 from reconciler.ranking.decode import weights_read
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quants import normalise
@@ -44,6 +44,8 @@ _LEAST_WIDTH, _LEAST_MEASURED = math.log(1.10), math.log(1.03)
 _CARRIED, _OTHER_REPOSITORY, _OTHER_PLACE = 0.25, math.log(1.05), math.log(1.3)
 """What makes the interval of a measured build wider: per unit of the logarithm that its depth is carried over; that
 another repository's files were measured; that it spills at one depth and not at the other."""
+_DOUBTFUL = math.log(1.3)
+"""The same where other work ran, or where it was timed only once."""
 _TO_80_PERCENT = 1.4826 * 1.28
 """From a median absolute deviation to half an 80 % interval: it is 1 / 1.4826 of a normal's standard deviation, 1.28 of
 which hold 80 %."""
@@ -260,13 +262,16 @@ def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement,
     width += _CARRIED * abs(math.log(carried))
     if measured.repository != candidate.repository.id:
         width += _OTHER_REPOSITORY
+    doubtful = is_doubtful(measured, hardware)
+    if doubtful:
+        width += _DOUBTFUL
     if (there.offloaded > 0) != (speed.offloaded > 0):
         width += _OTHER_PLACE
     return replace(
         _at(speed, value),
         low=value * math.exp(-width),
         high=value * math.exp(width),
-        confidence=_BETTER[speed.confidence],
+        confidence=speed.confidence if doubtful else _BETTER[speed.confidence],
         basis="measured",
         measured_at=measured.measured_at.date().isoformat(),
     )

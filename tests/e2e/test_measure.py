@@ -59,7 +59,7 @@ def test_a_real_model_is_measured_and_every_later_estimate_knows_it(lab: Machine
 
     assert servers(lab) == []
     assert lab.files() == kept
-    assert sorted(path.name for path in (lab.root / "state").iterdir()) == ["measurements.json", "measurements.lock"]
+    assert sorted(path.name for path in (lab.root / "state").iterdir()) == ["measurements.json", "measurements.lock", "measuring.lock"]
     on_disk = json.loads((lab.root / "state" / "measurements.json").read_text())
     assert on_disk["measurements"] == [measured]
 

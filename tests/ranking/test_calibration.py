@@ -90,6 +90,14 @@ def test_runs_that_differ_widely_are_told_by_the_interval() -> None:
     assert shaky.low < steady.low < steady.tokens_per_second
 
 
+def test_one_run_or_other_work_makes_a_measurement_less_sure_and_no_surer_than_the_estimate() -> None:
+    sure = applied([measured(candidate(), 1, CPU)], candidate(), CPU)
+    for doubt in ({"runs": 1}, {"other_load": 0.67}):
+        found = applied([measured(candidate(), 1, CPU, **doubt)], candidate(), CPU)
+        assert (sure.confidence, found.confidence) == ("medium", "low")
+        assert found.low < sure.low < sure.high < found.high
+
+
 def test_another_repository_of_the_same_quant_counts_and_its_own_goes_before() -> None:
     elsewhere = measured(candidate(), 0.5, repository="packer/alpha-8b-GGUF")
     found = applied([elsewhere], candidate())
