@@ -23,7 +23,14 @@ from dataclasses import dataclass, field, replace
 from reconciler.domain.catalog import Build, CatalogModel
 from reconciler.domain.estimate import Candidate, Requirement, SpeedEstimate
 from reconciler.domain.hardware import Confidence, Hardware
-from reconciler.domain.measurement import Measurement, is_doubtful, machine_key, missed_accelerator, newest, was_disturbed
+from reconciler.domain.measurement import (
+    Measurement,
+    is_doubtful,
+    machine_key,
+    missed_accelerator,
+    newest,
+    was_disturbed,
+)
 from reconciler.ranking.decode import weights_read
 from reconciler.ranking.memory import estimate_memory
 from reconciler.ranking.quants import normalise
