@@ -14,11 +14,14 @@ Installable = tuple[Repository, Build]
 
 
 def estimated_bytes(model: CatalogModel, quant: str) -> Bytes | None:
-    """File size from bits per weight times the weights that load; None where nobody counted the weights or the bits."""
-    weights, of = model.gguf_weights or model.params, normalise(quant)
-    if weights is None or weights <= 0 or not of.known:
+    """File size from bits per weight times the weights that load; None where nobody counted the weights.
+
+    A quant nobody knows takes 8 bits: whoever has no size at all must not be told that it fits.
+    """
+    weights = model.gguf_weights or model.params
+    if weights is None or weights <= 0:
         return None
-    return Bytes(round(weights * of.bits_per_weight / 8))
+    return Bytes(round(weights * normalise(quant).bits_per_weight / 8))
 
 
 def build_quant(model: CatalogModel, build: Build) -> Quant | None:
@@ -35,7 +38,7 @@ def build_quant(model: CatalogModel, build: Build) -> Quant | None:
 
 def _sized(model: CatalogModel, build: Build) -> Build | None:
     """The build with a computed size, flagged inexact; None where nobody can compute it."""
-    size = estimated_bytes(model, build.quant)
+    size = estimated_bytes(model, build.quant) if normalise(build.quant).known else None
     if size is None:
         return None
     return Build(build.quant, size, exact=False, files=build.files, sha256=build.sha256, sharded=build.sharded)
