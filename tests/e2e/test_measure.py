@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,9 @@ from tests.e2e.rig import Machine, tiny_name, tiny_slot, wait_for
 NAME = "unsloth/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct-Q4_K_M.gguf"
 SLOT = {"name": "chat", "profile": "general"}
 QUICK = ("--runs", "2", "--context", "512")
+ANSWERING_SECONDS = 3.0
+"""Of processors: the small model is long loaded by then, and far from twenty runs."""
+GONE_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -28,13 +32,24 @@ def lab(machine: Machine, model: Path) -> Machine:
     return machine
 
 
+def holders(lab: Machine) -> list[psutil.Process]:
+    """Servers that hold this machine's model, and what supervises them."""
+    found = psutil.process_iter(["cmdline"])
+    return [one for one in found if str(lab.store / NAME) in (one.info["cmdline"] or [])]
+
+
 def servers(lab: Machine) -> list[str]:
     """Command lines of servers that hold this machine's model."""
-    return [
-        " ".join(one.info["cmdline"])
-        for one in psutil.process_iter(["cmdline"])
-        if str(lab.store / NAME) in (one.info["cmdline"] or [])
-    ]
+    return [" ".join(one.info["cmdline"]) for one in holders(lab)]
+
+
+def processor_seconds(lab: Machine) -> float:
+    """What the busiest of them has used."""
+    used = 0.0
+    for one in holders(lab):
+        with suppress(psutil.NoSuchProcess):
+            used = max(used, sum(one.cpu_times()[:2]))
+    return used
 
 
 def test_a_real_model_is_measured_and_every_later_estimate_knows_it(lab: Machine, llama_server: str) -> None:
@@ -94,6 +109,19 @@ def test_a_signal_leaves_no_server_and_nothing_measured(lab: Machine, llama_serv
     assert "nothing is left running" in ran.err
     assert servers(lab) == []
     assert not (lab.root / "state" / "measurements.json").exists()
+
+
+@pytest.mark.parametrize("used", [0.0, ANSWERING_SECONDS], ids=["as it starts", "as it answers"])
+def test_a_kill_that_nobody_can_catch_leaves_no_server_either(lab: Machine, llama_server: str, used: float) -> None:
+    with lab.running("measure", "--llama-server", llama_server, "--runs", "20") as running:
+        wait_for(lambda: servers(lab) and processor_seconds(lab) >= used, lambda: running.text)
+        running.signal(signal.SIGKILL)
+        assert running.end().code == -signal.SIGKILL
+    wait_for(lambda: not servers(lab), lambda: f"still there: {servers(lab)}", GONE_SECONDS)
+    assert not (lab.root / "state" / "measurements.json").exists()
+
+    again = lab.run("measure", "--json", "--llama-server", llama_server, *QUICK).data
+    assert [row["state"] for row in again["rows"]] == ["measured"], "no lock of the dead one stands in the way"
 
 
 def test_a_file_that_is_no_model_failed_and_the_others_were_measured(lab: Machine, llama_server: str) -> None:
