@@ -107,6 +107,8 @@ class SpeedEstimate:
     basis: Literal["measured", "estimated"] = "estimated"
     measured_at: str | None = None
     """ISO date of the measurement, where ``basis`` is ``measured``."""
+    doubtful: bool = False
+    """It was measured, but only once, or while other work ran."""
     prefill_tokens_per_second: float | None = None
     """Tokens of a prompt, as long as what the cache holds, that are read a second; None: nobody measured such a
     machine, or part of the model lies outside the accelerators."""
@@ -114,6 +116,9 @@ class SpeedEstimate:
     """From the prompt to the first token of the answer, the model being loaded."""
     prefill_confidence: Confidence | None = None
     """In the two above; low: they may be off by a factor of two."""
+    prefill_basis: Literal["measured", "estimated"] = "estimated"
+    """Measured: of a short prompt on this very machine, which an accelerator reads slower than a long one. Without
+    ``first_token_seconds`` it is that prompt's, as nothing tells how it falls with the length."""
 
 
 @dataclass(frozen=True, slots=True)
