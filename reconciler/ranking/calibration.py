@@ -7,7 +7,7 @@ the estimates of its kind.
   estimated, in logarithms, pulled towards 1 while little was measured (``W / (W + 0.5)``), within 0.4 to 2.5. A
   measurement weighs 1 for its own kind and less for another: mixtures and dense models differ in how they read, small
   models in that fixed times decide, spilled ones in that the slow part decides. Several measurements of one model share
-  its weight.
+  its weight. One that was timed only once counts, and raises no confidence.
 
 The weights, the pull and the narrowing are our judgement, not fitted: no public data holds many models of one machine
 with everything else equal.
@@ -53,6 +53,8 @@ _CARRIED, _OTHER_REPOSITORY, _OTHER_PLACE = 0.25, math.log(1.05), math.log(1.3)
 another repository's files were measured; that it spills at one depth and not at the other."""
 _DOUBTFUL = math.log(1.3)
 """The same where other work ran, or where it was timed only once."""
+_LEAST_PROMPT = 64
+"""Tokens of a prompt that tell how fast prompts are read; fewer, and most of it was in the cache."""
 _TO_80_PERCENT = 1.4826 * 1.28
 """From a median absolute deviation to half an 80 % interval: it is 1 / 1.4826 of a normal's standard deviation, 1.28 of
 which hold 80 %."""
@@ -72,6 +74,19 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ratio:
+    """What one measurement says about the estimates of its kind."""
+
+    kind: Kind
+    logarithm: float
+    """Of measured over estimated."""
+    share: float
+    """Of its model's weight."""
+    sure: float
+    """Share of the weight of its model's measurements without doubt; 0: it is doubtful."""
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
     """What the estimates of one kind are multiplied by, and how sure that is."""
 
@@ -80,6 +95,8 @@ class Correction:
     """How many measurements of the very kind this is worth."""
     spread: float
     """Half width in logarithms that the measurements themselves show around their median, 80 %."""
+    sure: float = 0.0
+    """``weight`` of those that are not doubtful alone: what raises the confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +112,7 @@ class Calibration:
     """The program that the asked target runs; what it measured itself goes before what another one did."""
     _builds: dict[_Build, Measurement] = field(default_factory=dict, compare=False, repr=False)
     _names: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-    _ratios: tuple[tuple[Kind, float, float], ...] = field(default=(), compare=False, repr=False)
-    """Kind, logarithm of measured over estimated, share of its model's weight."""
+    _ratios: tuple[_Ratio, ...] = field(default=(), compare=False, repr=False)
     _corrections: dict[Kind, Correction] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -179,15 +195,17 @@ def _estimated(model: CatalogModel, measured: Measurement, hardware: Hardware) -
 
 def _ratios(
     measurements: tuple[Measurement, ...], models: Mapping[str, CatalogModel], hardware: Hardware
-) -> tuple[tuple[Kind, float, float], ...]:
+) -> tuple[_Ratio, ...]:
     counts = Counter(one.model_id for one in measurements)
+    sure = Counter(one.model_id for one in measurements if not is_doubtful(one, hardware))
     found = []
     for one in measurements:
         model = models.get(one.model_id)
         estimate = _estimated(model, one, hardware) if model else None
         if model and estimate and estimate.tokens_per_second > 0:
             ratio = math.log(one.decode_tokens_per_second / estimate.tokens_per_second)
-            found.append((_kind(model, estimate, hardware), ratio, 1 / counts[one.model_id]))
+            of_sure = 0.0 if is_doubtful(one, hardware) else 1 / sure[one.model_id]
+            found.append(_Ratio(_kind(model, estimate, hardware), ratio, 1 / counts[one.model_id], of_sure))
     return tuple(found)
 
 
@@ -208,8 +226,8 @@ def _relevance(measured: Kind, asked: Kind) -> float:
     return weight
 
 
-def _correction(kind: Kind, ratios: tuple[tuple[Kind, float, float], ...]) -> Correction:
-    weighed = [(ratio, share * _relevance(measured, kind)) for measured, ratio, share in ratios]
+def _correction(kind: Kind, ratios: tuple[_Ratio, ...]) -> Correction:
+    weighed = [(one.logarithm, one.share * _relevance(one.kind, kind)) for one in ratios]
     weighed = sorted((ratio, weight) for ratio, weight in weighed if weight > 0)
     total = math.fsum(weight for _, weight in weighed)
     if total <= 0:
@@ -217,7 +235,8 @@ def _correction(kind: Kind, ratios: tuple[tuple[Kind, float, float], ...]) -> Co
     middle = _weighted_median(weighed)
     off = sorted((abs(ratio - middle), weight) for ratio, weight in weighed)
     factor = math.exp(_within(middle, math.log(LOWEST), math.log(HIGHEST)) * total / (total + _PRIOR))
-    return Correction(factor, total, _TO_80_PERCENT * _weighted_median(off) * total / (total + 1))
+    sure = math.fsum(one.sure * _relevance(one.kind, kind) for one in ratios)
+    return Correction(factor, total, _TO_80_PERCENT * _weighted_median(off) * total / (total + 1), sure)
 
 
 def _weighted_median(weighed: list[tuple[float, float]]) -> float:
@@ -249,7 +268,7 @@ def _corrected(speed: SpeedEstimate, correction: Correction) -> SpeedEstimate:
     value = speed.tokens_per_second * correction.factor
     down = math.log(speed.tokens_per_second / speed.low) if speed.low > 0 else math.log(HIGHEST)
     up = math.log(max(speed.high, speed.tokens_per_second) / speed.tokens_per_second)
-    confidence = _BETTER[speed.confidence] if correction.weight >= _ENOUGH else speed.confidence
+    confidence = _BETTER[speed.confidence] if correction.sure >= _ENOUGH else speed.confidence
     return replace(
         _at(speed, value), low=value * math.exp(-half(down)), high=value * math.exp(half(up)), confidence=confidence
     )
@@ -274,13 +293,44 @@ def _replaced(candidate: Candidate, speed: SpeedEstimate, measured: Measurement,
         width += _DOUBTFUL
     if (there.offloaded > 0) != (speed.offloaded > 0):
         width += _OTHER_PLACE
-    return replace(
+    found = replace(
         _at(speed, value),
         low=value * math.exp(-width),
         high=value * math.exp(width),
         confidence=speed.confidence if doubtful else _BETTER[speed.confidence],
         basis="measured",
         measured_at=measured.measured_at.date().isoformat(),
+        doubtful=doubtful,
+    )
+    return _prompt_read(found, there, measured, on_accelerator=bool(hardware.devices))
+
+
+def _prompt_read(
+    speed: SpeedEstimate, there: SpeedEstimate, measured: Measurement, *, on_accelerator: bool
+) -> SpeedEstimate:
+    """With the measured speed of prompts, carried to the asked length as the estimates of both differ.
+
+    A short prompt keeps no accelerator busy, so there it is a lower bound, and no surer than the estimate.
+    """
+    read = measured.prefill_tokens_per_second
+    here, before = speed.prefill_tokens_per_second, there.prefill_tokens_per_second
+    if read is None or not _SLOWEST < read < _FASTEST or measured.prompt_tokens < _LEAST_PROMPT:
+        return speed
+    if here is None and before is None:
+        return replace(
+            speed, prefill_tokens_per_second=read, first_token_seconds=None, prefill_confidence="low",
+            prefill_basis="measured",
+        )  # fmt: skip
+    if here is None or before is None:  # it spills at one length and not at the other
+        return speed
+    value, one_token = read * here / before, 1 / speed.tokens_per_second
+    first, confidence = speed.first_token_seconds, speed.prefill_confidence or "low"
+    return replace(
+        speed,
+        prefill_tokens_per_second=value,
+        first_token_seconds=None if first is None else max(0.0, first - one_token) * here / value + one_token,
+        prefill_confidence=confidence if speed.doubtful or on_accelerator else _BETTER[confidence],
+        prefill_basis="measured",
     )
 
 

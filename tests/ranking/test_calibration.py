@@ -98,6 +98,61 @@ def test_one_run_or_other_work_makes_a_measurement_less_sure_and_no_surer_than_t
         assert found.low < sure.low < sure.high < found.high
 
 
+def test_one_run_or_other_work_is_told() -> None:
+    for doubt, told in (({"runs": 1}, True), ({"other_load": 0.67}, True), ({}, False)):
+        found = applied([measured(candidate(), 1, CPU, **doubt)], candidate(), CPU)
+        assert (found.basis, found.doubtful) == ("measured", told)
+    assert not applied([measured(candidate(), 1, CPU, runs=1)], candidate(OTHER), CPU).doubtful, "it is an estimate"
+
+
+def test_a_measured_prompt_is_carried_to_the_asked_length_and_the_first_token_follows() -> None:
+    known = {"prompt_tokens": 130, "prefill_tokens_per_second": 50.0}
+    calibration = Calibration.of([measured(candidate(), 1, CPU, **known)], MODELS, CPU)
+    for context in (4096, 32_768):
+        before = estimated(candidate(), CPU, context=context)
+        found = calibration.apply(candidate(), before)
+        prompt = context / 2
+        assert found.prefill_basis == "measured"
+        assert found.prefill_tokens_per_second is not None
+        assert found.first_token_seconds is not None
+        assert math.isclose(
+            found.first_token_seconds, prompt / found.prefill_tokens_per_second + 1 / found.tokens_per_second
+        )
+        expected = 50.0 * (1 + (130 + 32) / 50_000) / (1 + prompt / 50_000)
+        assert math.isclose(found.prefill_tokens_per_second, expected, rel_tol=1e-6)
+
+
+def test_a_short_prompt_makes_an_accelerators_reading_no_surer_and_a_doubtful_one_nobodys() -> None:
+    known = {"prefill_tokens_per_second": 900.0}
+    on_card, before = applied([measured(candidate(), **known)], candidate()), estimated(candidate())
+    assert (on_card.prefill_basis, on_card.prefill_confidence) == ("measured", before.prefill_confidence)
+    assert estimated(candidate(), CPU).prefill_confidence == "low"
+    sure, once = (
+        applied([measured(candidate(), 1, CPU, runs=runs, **known)], candidate(), CPU).prefill_confidence
+        for runs in (3, 1)
+    )
+    assert (sure, once) == ("medium", "low")
+
+
+def test_a_prompt_that_nobody_timed_or_that_was_too_short_stays_estimated() -> None:
+    nothing: list[dict[str, object]] = [
+        {}, {"prefill_tokens_per_second": 0.0}, {"prefill_tokens_per_second": math.inf},
+        {"prefill_tokens_per_second": 900.0, "prompt_tokens": 9},
+    ]  # fmt: skip
+    for changes in nothing:
+        found = applied([measured(candidate(), **changes)], candidate())
+        assert (found.basis, found.prefill_basis) == ("measured", "estimated")
+        assert found.prefill_tokens_per_second == estimated(candidate()).prefill_tokens_per_second
+
+
+def test_a_measured_prompt_where_nothing_is_estimated_is_the_short_ones_own() -> None:
+    small = hardware(vram_gib=4)
+    assert estimated(candidate(), small).prefill_tokens_per_second is None
+    found = applied([measured(candidate(), 1, small, prefill_tokens_per_second=90.0)], candidate(), small)
+    assert (found.prefill_tokens_per_second, found.prefill_basis) == (90.0, "measured")
+    assert (found.first_token_seconds, found.prefill_confidence) == (None, "low")
+
+
 def test_another_repository_of_the_same_quant_counts_and_its_own_goes_before() -> None:
     elsewhere = measured(candidate(), 0.5, repository="packer/alpha-8b-GGUF")
     found = applied([elsewhere], candidate())
@@ -151,6 +206,18 @@ def test_confidence_rises_one_step_at_most_and_only_by_its_own_kind() -> None:
     several = [measured(candidate(), 1, CPU), measured(candidate(quant="Q8_0"), 1, CPU)]
     assert applied(several, candidate(OTHER), CPU).confidence == "medium"
     assert applied([measured(candidate(SMALL), 1, CPU)], candidate(OTHER), CPU).confidence == "low"
+
+
+def test_a_single_run_corrects_its_kind_and_raises_no_confidence_however_many_there_are() -> None:
+    third = model("acme/epsilon-14b", params=14_000_000_000, size_gb=9)
+    known = {**MODELS, third.id: third}
+    once = [measured(candidate(of), 0.5, CPU, runs=1) for of in (DENSE, third)]
+    asked, before = candidate(OTHER), estimated(candidate(OTHER), CPU)
+    found = Calibration.of(once, known, CPU).apply(asked, before)
+    assert found.tokens_per_second < before.tokens_per_second
+    assert (before.confidence, found.confidence) == ("low", "low")
+    again = [*once, measured(candidate(), 0.5, CPU, context=8192)]
+    assert Calibration.of(again, known, CPU).apply(asked, before).confidence == "medium", "one that is sure is enough"
 
 
 def test_small_models_and_mixtures_say_little_about_large_dense_ones() -> None:
@@ -238,7 +305,8 @@ def some(draw: st.DrawFn, machine: Hardware) -> list[Measurement]:
             draw(OF), draw(RATIO), machine, runtime=draw(st.sampled_from(["ollama", "llama-server"])),
             context=draw(st.sampled_from([512, 4096, 131_072])), prompt_tokens=draw(st.integers(0, 5000)),
             measured_at=DAY + timedelta(hours=draw(st.integers(0, 3))), slowest=draw(st.floats(0, 1e12)),
-            weights_bytes=Bytes(draw(st.integers(0, 900 * GIB))),
+            weights_bytes=Bytes(draw(st.integers(0, 900 * GIB))), runs=draw(st.integers(1, 3)),
+            prefill_tokens_per_second=draw(st.none() | st.floats(0, 1e12)),
         )
         for _ in range(draw(st.integers(0, 5)))
     ]  # fmt: skip
@@ -257,6 +325,8 @@ def test_every_answer_is_a_number_in_order(data: st.DataObject, of: Candidate, m
     found = Calibration.of(data.draw(some(machine)), MODELS, machine).apply(of, before)
     assert 0 <= found.low <= found.tokens_per_second <= found.high < math.inf
     assert (found.tokens_per_second > 0) == (before.tokens_per_second > 0)
+    assert found.first_token_seconds is None or 0 <= found.first_token_seconds < math.inf
+    assert found.prefill_tokens_per_second is None or 0 < found.prefill_tokens_per_second < math.inf
     if found.basis == "estimated" and before.tokens_per_second > 0:
         assert LOWEST * 0.999 <= found.tokens_per_second / before.tokens_per_second <= HIGHEST * 1.001
 
