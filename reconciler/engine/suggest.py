@@ -58,6 +58,8 @@ class Suggestion(Frozen):
     """Measured: on this very machine."""
     measured_at: str | None
     """ISO date of the measurement."""
+    speed_doubtful: bool = False
+    """Measured only once, or while other work ran."""
     speed_confidence: Confidence
     prefill_tokens_per_second: float | None
     """Tokens of a prompt that are read a second; None: not known."""
@@ -279,6 +281,7 @@ def suggestion_of(assessment: Assessment, context: int, verdict: Rejected | None
         tokens_per_second_high=round(speed.high, 1),
         speed_basis=speed.basis,
         measured_at=speed.measured_at,
+        speed_doubtful=speed.doubtful,
         speed_confidence=speed.confidence,
         prefill_tokens_per_second=_rounded(speed.prefill_tokens_per_second),
         first_token_seconds=_rounded(speed.first_token_seconds),

@@ -43,6 +43,16 @@ def test_it_says_machine_profile_context_and_day() -> None:
         assert part in said
 
 
+def test_a_doubtful_measurement_has_a_ring_of_its_own_and_says_why() -> None:
+    once = suggestion("acme/once-8b", 48.0, speed=110.0, speed_basis="measured", speed_doubtful=True)
+    svg, sure = chart_svg(ranking(once)), chart_svg(ranking(*ROWS))
+    assert "dashed: once, or while other work ran" in " ".join(texts(svg))
+    assert ", measured here once, or while other work ran</title>" in svg
+    assert "dashed" not in sure
+    assert svg.count('stroke-dasharray="2 1.5"') == 1
+    assert 'stroke-dasharray="2 1.5"' not in sure
+
+
 def test_the_frontier_is_named_and_nothing_else() -> None:
     said = texts(chart_svg(ranking(*ROWS)))
     assert {"1 large-70b Q4_K_M", "2 middle-30b-a3b Q4_K_M", "3 small-8b Q4_K_M", "4 tiny-1b Q4_K_M"} <= set(said)

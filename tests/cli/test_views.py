@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -31,7 +32,7 @@ from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import GB, Bytes
 from reconciler.engine.explain import CapabilityClaim, Explanation, Rung, Sibling
 from reconciler.engine.suggest import PackagerOpening
-from tests.builders import catalogue, model
+from tests.builders import catalogue, hardware, model
 from tests.cli.line import TODAY
 from tests.cli.suggested import READING, ranking, suggestion
 
@@ -212,6 +213,40 @@ def explanation(**changes: object) -> Explanation:
 
 def test_explanation(snapshot: object) -> None:
     assert explanation_text(explanation()) == snapshot
+
+
+@pytest.mark.parametrize("prompt", ["measured", "estimated", "short"])
+@pytest.mark.parametrize("accelerated", [True, False], ids=["card", "processor"])
+def test_a_measured_speed_says_of_its_prompt_what_it_rests_on(prompt: str, accelerated: bool) -> None:
+    speed = replace(
+        explanation().speed, basis="measured", measured_at="2026-11-20", doubtful=not accelerated,
+        prefill_basis="estimated" if prompt == "estimated" else "measured",
+        first_token_seconds=None if prompt == "short" else 6.8,
+    )  # fmt: skip
+    machine = READING if accelerated else READING.model_copy(update={"hardware": hardware(vram_gib=0)})
+    text = explanation_text(explanation(speed=speed, hardware=machine))
+    doubt = "" if accelerated else " once, or while other work ran"
+    assert f"high confidence, measured here 2026-11-20{doubt}\n" in text
+    least, most = ("at least ", "at most ") if accelerated else ("", "")
+    expected = {
+        "measured": (rf"prompt +{least}2400 +tokens/s read, medium confidence, measured here",
+                     rf"first token +{most}6.8 s +after a prompt of half the context, by that"),
+        "estimated": (r"prompt +2400 +tokens/s read, medium confidence, estimated",
+                      r"first token +6.8 s +after a prompt of half the context, estimated"),
+        "short": (r"prompt +2400 +tokens/s read of a short one, medium confidence, measured here",),
+    }  # fmt: skip
+    for line in expected[prompt]:
+        assert re.search(rf"^ +{line}$", text, re.MULTILINE), text
+
+
+def test_a_doubtful_measurement_is_marked_apart() -> None:
+    sure = suggestion("acme/sure", 50.0, speed_basis="measured", measured_at="2026-11-20")
+    once = sure.model_copy(update={"model_id": "acme/once", "speed_doubtful": True})
+    both, only = suggestions_text(ranking(sure, once)), suggestions_text(ranking(once))
+    assert re.search(r"sure .* ✓ ", both)
+    assert re.search(r"once .* ✓\? ", both)
+    assert "  ✓ measured on this machine\n  ✓? measured on this machine once, or while other work ran\n" in both
+    assert "✓ " not in only
 
 
 def test_explanation_of_a_rejected_one(snapshot: object) -> None:

@@ -12,7 +12,7 @@ from html import escape
 
 from reconciler.cli.views.hardware import machine_name
 from reconciler.cli.views.labels import Box, Label, placed
-from reconciler.cli.views.suggest import context_words, most_context
+from reconciler.cli.views.suggest import DOUBT, context_words, most_context
 from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes
 from reconciler.engine.suggest import Suggestion, Suggestions
@@ -128,7 +128,7 @@ def _picture(rows: Sequence[Suggestion], front: Sequence[Suggestion], named: Seq
         *(_whiskers(row, axes, _FRONT, 0.6) for row in front),
         *(_point(row, axes, _FRONT, 4.5) for row in front),
         *(line for label in labels for line in _label(label)),
-        *_key(any(row.speed_basis == "measured" for row in rows)),
+        *_key({row.speed_doubtful for row in rows if row.speed_basis == "measured"}),
         *_legend(named, len(front)),
     ]
 
@@ -160,11 +160,14 @@ def _whiskers(row: Suggestion, axes: _Axes, colour: str, opacity: float) -> str:
 
 
 def _point(row: Suggestion, axes: _Axes, colour: str, radius: float) -> str:
-    """With what it is, for whoever points at it; a dark ring where the speed was measured."""
-    ring = f' stroke="{_INK}" stroke-width="1.6"' if row.speed_basis == "measured" else ""
+    """With what it is, for whoever points at it; a dark ring where it was measured, dashed where that is doubtful."""
+    is_measured, dashes = row.speed_basis == "measured", ' stroke-dasharray="2 1.5"' if row.speed_doubtful else ""
+    ring = f' stroke="{_INK}" stroke-width="1.6"{dashes}' if is_measured else ""
+    doubt = f", measured here {DOUBT}" if is_measured and row.speed_doubtful else ""
     says = (
         f"{row.model_id} {row.quant}: score {row.score:.1f} ({row.low:.0f} to {row.high:.0f}), "
         f"{row.tokens_per_second:.1f} tokens/s ({row.tokens_per_second_low:.1f} to {row.tokens_per_second_high:.1f})"
+        f"{doubt}"
     )
     x, y = _n(axes.x(row.tokens_per_second)), _n(axes.y(row.score))
     return f'<circle cx="{x}" cy="{y}" r="{radius:g}" fill="{colour}"{ring}><title>{_safe(says)}</title></circle>'
@@ -189,10 +192,13 @@ def _label(label: Label) -> Iterable[str]:
     yield _text(box.left + 1, box.bottom - 3.5, label.text, size=11, length=box.right - box.left - 2)
 
 
-def _key(has_measured: bool) -> Iterable[str]:
+def _key(doubts: set[bool]) -> Iterable[str]:
+    """What colours and rings mean; ``doubts``: whether the measurements among the points are doubtful."""
     words = "blue: the frontier, models that no other one beats in both; thin lines: 80 % intervals"
-    if has_measured:
+    if doubts:
         words += "; dark ring: speed measured on this machine"
+    if True in doubts:
+        words += f", dashed: {DOUBT}"
     yield _text(_PLOT.right, _PLOT.top - 8, words, anchor="end", size=11, colour=_PALE)
 
 

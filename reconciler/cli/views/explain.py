@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.cli.views.hardware import machine_line
-from reconciler.cli.views.suggest import origin_word
+from reconciler.cli.views.suggest import DOUBT, origin_word
 from reconciler.cli.views.table import columns, paint
 from reconciler.domain.estimate import MemoryEstimate, QualityEstimate, SpeedEstimate
 from reconciler.domain.units import show_bytes
@@ -143,27 +143,44 @@ def _most_context(memory: MemoryEstimate) -> list[str]:
 
 
 def _speed(speed: SpeedEstimate, *, accelerated: bool) -> list[list[str]]:
-    basis = f"measured here {speed.measured_at or ''}".rstrip() if speed.basis == "measured" else speed.basis
     if not speed.tokens_per_second:
         return [["tokens/s", "–", "it does not run here"], ["read per token", show_bytes(speed.bytes_per_token), ""]]
-    interval = f"{speed.low:.1f} to {speed.high:.1f}, {speed.confidence} confidence, {basis}"
+    interval = f"{speed.low:.1f} to {speed.high:.1f}, {speed.confidence} confidence, {_speed_basis(speed)}"
     at = f"at {speed.effective_bandwidth_gbps:.0f} GB/s ({speed.backend})"
     rows = [
         ["tokens/s", f"{speed.tokens_per_second:.1f}", interval],
         ["read per token", show_bytes(speed.bytes_per_token), at],
     ]
-    if speed.prefill_tokens_per_second is not None and speed.first_token_seconds is not None:
-        rows += [
-            [
-                "prompt",
-                f"{speed.prefill_tokens_per_second:.0f}",
-                f"tokens/s read, {speed.prefill_confidence} confidence",
-            ],
-            ["first token", f"{speed.first_token_seconds:.1f} s", "after a prompt of half the context"],
-        ]
+    rows += _prompt(speed, accelerated=accelerated)
     if speed.offloaded and accelerated:
         rows.append(["outside", f"{speed.offloaded:.0%}", "of the bytes live outside the accelerator"])
     return rows
+
+
+def _speed_basis(speed: SpeedEstimate) -> str:
+    if speed.basis != "measured":
+        return speed.basis
+    return " ".join(["measured here", *([speed.measured_at] if speed.measured_at else []),
+                     *([DOUBT] if speed.doubtful else [])])  # fmt: skip
+
+
+def _prompt(speed: SpeedEstimate, *, accelerated: bool) -> list[list[str]]:
+    """How prompts are read. An accelerator reads a short one slower: measured with one, it is at least that fast."""
+    read, first = speed.prefill_tokens_per_second, speed.first_token_seconds
+    if read is None:
+        return []
+    is_measured = speed.prefill_basis == "measured"
+    basis = ", measured here" if is_measured else ", estimated" if speed.basis == "measured" else ""
+    if first is None:
+        return [
+            ["prompt", f"{read:.0f}", f"tokens/s read of a short one, {speed.prefill_confidence} confidence{basis}"]
+        ]
+    least, most = ("at least ", "at most ") if is_measured and accelerated else ("", "")
+    told = ", by that" if is_measured else basis
+    return [
+        ["prompt", f"{least}{read:.0f}", f"tokens/s read, {speed.prefill_confidence} confidence{basis}"],
+        ["first token", f"{most}{first:.1f} s", f"after a prompt of half the context{told}"],
+    ]
 
 
 def _quality(quality: QualityEstimate) -> list[list[str]]:

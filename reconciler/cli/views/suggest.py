@@ -13,7 +13,9 @@ from reconciler.domain.units import show_bytes
 from reconciler.engine.suggest import Overview, PackagerOpening, Suggestion, Suggestions
 
 _MOST_PACKAGERS = 6
-_MEASURED = "✓"
+_MEASURED, _DOUBTFUL = "✓", "✓?"
+DOUBT = "once, or while other work ran"
+"""How a measurement was made that says less than it seems to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def most_context(row: Suggestion) -> str:
 
 
 def _speed(row: Suggestion) -> str:
-    mark = f" {_MEASURED}" if row.speed_basis == "measured" else ""
+    mark = f" {_DOUBTFUL if row.speed_doubtful else _MEASURED}" if row.speed_basis == "measured" else ""
     digits = 0 if row.tokens_per_second >= 10 else 1
     low, high = row.tokens_per_second_low, row.tokens_per_second_high
     return f"{row.tokens_per_second:.{digits}f} ({low:.{digits}f}-{high:.{digits}f}){mark}"
@@ -127,8 +129,11 @@ def _table(rows: Sequence[Suggestion], width: int) -> list[str]:
         shown[place : place + 1] = [replace(column, cell=column.instead)] if column.instead else []
         lines = _drawn(shown, rows)
     head, *body = lines
-    if any(row.speed_basis == "measured" for row in rows):
+    doubts = {row.speed_doubtful for row in rows if row.speed_basis == "measured"}
+    if False in doubts:
         body.append(paint(f"  {_MEASURED} measured on this machine", "dim"))
+    if True in doubts:
+        body.append(paint(f"  {_DOUBTFUL} measured on this machine {DOUBT}", "dim"))
     names = ", ".join(column.head for column in _COLUMNS if column not in shown)
     if names:
         body.append(paint(f"  a wider terminal, or --json, shows in full: {names}", "dim"))
