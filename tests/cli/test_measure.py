@@ -129,13 +129,40 @@ def test_some_that_failed_and_some_that_did_not(line: Line, ollama: OllamaDouble
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--runs", "0"), ("--max-time", "0"), ("--target", "nowhere"), ("--model", "gone*"), ("--llama",)]
+    "arguments",
+    [
+        ("--runs", "0"),
+        ("--max-time", "0"),
+        ("--target", "nowhere"),
+        ("--model", "gone*"),
+        ("--llama",),
+        ("--context", "999999999"),
+        ("--context", "511"),
+        ("--context", "many"),
+    ],
 )
 def test_wrong_usage(line: Line, ollama: OllamaDouble, arguments: tuple[str, ...]) -> None:
     line.write(FILE.format(url=ollama.url))
     answer = line("measure", "--json", *arguments)
     assert answer.code == 64
     assert answer.error["hint"]
+
+
+@pytest.mark.parametrize("blocked", ["state", "state/measuring.lock"])
+def test_a_state_directory_that_cannot_be_written_is_found_before_anything_is_loaded(
+    line: Line, ollama: OllamaDouble, blocked: str
+) -> None:
+    line.write(FILE.format(url=ollama.url))
+    path = line.folder.parent / blocked
+    if blocked == "state":
+        path.write_text("a file where the directory should be")
+    else:
+        path.mkdir(parents=True)
+    answer = line("measure", "--json")
+    assert answer.code == 1
+    assert str(path) in answer.error["message"]
+    assert "LOCALMODELS_STATE_DIR" in answer.error["hint"]
+    assert (ollama.generated, ollama.runners) == ([], {})
 
 
 def test_without_a_file_it_says_so(line: Line) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,7 +16,7 @@ from reconciler.domain.units import GB, GIB, Bytes
 from reconciler.engine.measure import MeasureQuestion, MeasureReport, measure
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.saved_plan import apply_saved, parse, saved, text_of
-from reconciler.errors import Refused, Unreachable, UsageError
+from reconciler.errors import RecordError, Refused, Unreachable, UsageError
 from tests.builders import entry, hardware, model, record, target
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, Fakes, art, desired, fakes, foreign, name_of, pin
 from tests.fakes import MemoryRecordStore
@@ -204,6 +206,36 @@ async def test_what_fills_a_slot_comes_first_and_with_its_context() -> None:
     found = await here.run()
     assert [(row.model_id, row.context) for row in found.rows] == [(BETA, 16_384), (ALPHA, 4096)]
     assert [row.context for row in (await here.run(context=2048)).rows] == [2048, 2048]
+
+
+async def test_a_slot_that_asks_for_the_most_is_measured_with_what_the_plan_says_it_gets() -> None:
+    here = lab(foreign(BETA))
+    here.here.probe.hardware = hardware(vram_gib=8)
+    here.here.edit(pin("chat", BETA, context="max"))
+    mine = entry(art(BETA), "slot/chat[0]", model_id=BETA)
+    here.here.store = MemoryRecordStore(record(mine))
+    (row,) = (await here.run()).rows
+    planned = (await plan_once(replace(here.here.world, measurements=here.kept), OPTIONS)).plan
+    (kept,) = planned.kept
+    assert kept.evidence is not None
+    assert row.context == kept.evidence.context == here.meter(target()).trials[0][1].context
+    assert row.context > 4096
+    assert [one.context for one in (await here.run(context=2048)).rows] == [2048], "what is typed goes before"
+
+
+async def test_that_nothing_can_be_kept_is_found_before_anything_is_loaded() -> None:
+    class Unwritable(MemoryMeasurementStore):
+        @asynccontextmanager
+        async def measuring(self, *, timeout_seconds: float) -> AsyncIterator[None]:
+            raise RecordError("cannot keep what was measured", hint="free some space")
+            yield
+
+    here = lab(foreign(ALPHA))
+    here.kept = Unwritable()
+    with pytest.raises(RecordError, match="cannot keep"):
+        await here.run()
+    assert here.meter(target()).trials == []
+    assert [row.state for row in (await here.run(dry_run=True)).rows] == ["planned"], "which keeps nothing"
 
 
 async def test_what_nobody_measured_comes_before_what_was() -> None:
