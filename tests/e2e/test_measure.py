@@ -85,6 +85,7 @@ def test_a_real_model_is_measured_and_every_later_estimate_knows_it(lab: Machine
     after = lab.run("explain", asked, "--offline", "--json").data["speed"]
     assert (before["basis"], after["basis"]) == ("estimated", "measured")
     assert after["measuredAt"] == measured["measuredAt"][:10]
+    assert (before["prefillBasis"], after["prefillBasis"]) == ("estimated", "measured")
     assert 0.3 < after["tokensPerSecond"] / measured["decodeTokensPerSecond"] < 1, "deeper, so slower"
     elsewhere = lab.run("explain", asked, "--offline", "--json", "--hardware", "rtx-4090").data["speed"]
     assert elsewhere["basis"] == "estimated"
