@@ -195,10 +195,10 @@ def _label(label: Label) -> Iterable[str]:
 def _key(doubts: set[bool]) -> Iterable[str]:
     """What colours and rings mean; ``doubts``: whether the measurements among the points are doubtful."""
     words = "blue: the frontier, models that no other one beats in both; thin lines: 80 % intervals"
-    if doubts:
+    if True in doubts:  # no room for more in one line
+        words += f"; dark ring: measured here, dashed: {DOUBT}"
+    elif doubts:
         words += "; dark ring: speed measured on this machine"
-    if True in doubts:
-        words += f", dashed: {DOUBT}"
     yield _text(_PLOT.right, _PLOT.top - 8, words, anchor="end", size=11, colour=_PALE)
 
 
