@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _start_lightly() -> None:
     """Save what loading would spend on nothing: a fifth of a short run.
 
-    What is loaded stays, so looking through it for garbage again and again finds none (100 ms of a plan); and plugins of
-    other packages have no say in our documents, so they are not looked for (15 ms).
+    What is loaded stays, so looking through it for garbage again and again finds none (100 ms of a plan); and plugins
+    of other packages have no say in our documents, so they are not looked for (15 ms).
     """
     gc.set_threshold(300_000, 20, 100)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
