@@ -13,6 +13,7 @@ from reconciler.domain.catalog import BenchmarkObservation, CatalogModel
 from reconciler.domain.names import nearest
 from reconciler.errors import Refused
 from reconciler.formats.flaws import Flawed
+from reconciler.formats.foreign_json import read_json
 from reconciler.formats.observation_file import parse_observations
 from reconciler.ranking.evidence import plain_id
 
@@ -25,7 +26,7 @@ def added_observations(data: Path) -> tuple[BenchmarkObservation, ...]:
     """
     path = data / BENCHMARKS_FILE
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path.read_bytes())
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, RecursionError) as error:

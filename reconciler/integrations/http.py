@@ -7,7 +7,6 @@ an error holds a query, a password or a header: that is where secrets travel.
 from __future__ import annotations
 
 import asyncio
-import json as json_module
 import random
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,6 +21,7 @@ import httpx
 
 from reconciler import __version__
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.formats.foreign_json import read_json
 from reconciler.ports import Clock
 
 MockTransport = httpx.MockTransport
@@ -60,7 +60,7 @@ class Reply:
     def json(self) -> Any:
         """The body as JSON, or ``Corrupt``."""
         try:
-            return json_module.loads(self.body)
+            return read_json(self.body)
         except (ValueError, RecursionError) as error:
             place = public_url(self.url)
             raise Corrupt(f"{place} did not answer with JSON", code="bad-answer", details={"url": place}) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from reconciler.cli.outcome import print_json
 from reconciler.cli.views.score import Counted, score_text
 from reconciler.errors import UsageError
 from reconciler.formats.flaws import Flawed
+from reconciler.formats.foreign_json import read_json
 from reconciler.formats.measured_file import MeasuredPoint, PointsRead
 from reconciler.formats.measured_file import read_points as parsed_points
 from reconciler.integrations.catalog.bundled import load_bundled
@@ -116,7 +116,7 @@ def _text(file: str) -> str:
 
 def _document(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return read_json(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not JSON: {error}", code="points-invalid", hint=_HINT) from error
 

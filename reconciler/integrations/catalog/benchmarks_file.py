@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from reconciler.domain.catalog import BenchmarkObservation
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.flaws import Flawed
+from reconciler.formats.foreign_json import read_json
 from reconciler.formats.observation_file import parse_observations
 from reconciler.formats.origin_sources import OriginSource, SourceAnswer, failed
 from reconciler.integrations.http import Http
@@ -73,6 +73,6 @@ def _file_bytes(path: Path) -> bytes:
 
 def _json(source: str, raw: bytes) -> Any:
     try:
-        return json.loads(raw)
+        return read_json(raw)
     except (ValueError, RecursionError) as error:
         raise Refused(f"{source} is not JSON: {error}", code="benchmarks-invalid", hint=_HINT) from error

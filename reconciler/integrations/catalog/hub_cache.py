@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reconciler.formats.foreign_json import read_json
 from reconciler.integrations.replace_file import replace_file
 from reconciler.ports import Clock
 
@@ -102,7 +103,7 @@ class HubCache:
 
     def _take(self, raw: bytes) -> None:
         try:
-            envelope = json.loads(raw) if len(raw) <= _LARGEST_FILE_BYTES else None
+            envelope = read_json(raw) if len(raw) <= _LARGEST_FILE_BYTES else None
         except (ValueError, RecursionError):
             self._warn("the file is not valid JSON")
             return

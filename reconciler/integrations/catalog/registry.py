@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import RegistryNeed
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.formats.foreign_json import read_json
 from reconciler.integrations.http import Http, Reply, retry_after_seconds
 
 MANIFEST_TYPES = (
@@ -139,7 +139,7 @@ def _error(reply: Reply, name: OllamaName) -> OutsideError:
 def _said(reply: Reply) -> str:
     """The registry's own words, made harmless for a terminal."""
     try:
-        errors = json.loads(reply.body).get("errors") or [{}]
+        errors = read_json(reply.body).get("errors") or [{}]
         said = str(errors[0].get("message") or errors[0].get("code") or "")
     except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
         said = ""

@@ -6,7 +6,6 @@ Nothing of the machine this runs on is read, so a plan for any machine can be ma
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ from reconciler.domain.desired import HardwareOverride
 from reconciler.domain.hardware import Device, Hardware, HardwareReading, HardwareWarning, Platform
 from reconciler.domain.units import GIB, Bytes, parse_size
 from reconciler.errors import UsageError
+from reconciler.formats.foreign_json import read_json
 from reconciler.integrations.hardware.devices import DeviceTable, Entry, bundled_table, words_of
 from reconciler.integrations.hardware.processors import memory_bandwidth
 from reconciler.integrations.hardware.readings import assumed_gbps, metal_limit, ram_reserve
@@ -314,7 +314,7 @@ def _from_file(path: Path, now: datetime) -> HardwareReading:
     except OSError as error:
         raise UsageError(f"--hardware {path}: cannot be read: {error.strerror or error}") from error
     try:
-        document = json.loads(raw) if len(raw) <= _FILE_BYTES else None
+        document = read_json(raw) if len(raw) <= _FILE_BYTES else None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--hardware {path}: not JSON: {error}") from error
     return _from_document(_unwrapped(document), path, now)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from urllib.parse import quote, unquote
 
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.formats.foreign_json import read_json
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http, Reply
@@ -243,7 +244,7 @@ def _event(line: bytes) -> Event | None:
     if not line.startswith(b"data:"):
         return None
     try:
-        document = json.loads(line[5:])
+        document = read_json(line[5:])
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict):
@@ -296,7 +297,7 @@ def _failed(reply: Reply, what: str) -> OutsideError:
 
 def _server_words(body: bytes) -> str:
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except (ValueError, RecursionError):
         document = None
     error = document.get("error") if isinstance(document, dict) else None

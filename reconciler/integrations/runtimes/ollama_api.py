@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.formats.foreign_json import read_json
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http, Reply
@@ -198,7 +199,7 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
 
 def _pull_line(line: bytes) -> PullLine:
     try:
-        document = json.loads(line)
+        document = read_json(line)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
@@ -320,7 +321,7 @@ def _status_error(status: int, url: str, body: bytes, what: str) -> OutsideError
 
 def _server_words(body: bytes) -> str:
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict) and isinstance(document.get("error"), str):

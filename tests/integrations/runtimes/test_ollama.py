@@ -511,7 +511,7 @@ async def test_a_pull_that_brings_nothing_new_is_stalled(double, silent):
 
 async def test_a_stalled_pull_is_begun_again(double):
     double.faults = Faults(stall_after=50_000, times=1)
-    runtime = runtime_on(double, idle_timeout_seconds=0.15)
+    runtime = runtime_on(double, idle_timeout_seconds=1.0)
     await runtime.install(library_row("tiny:1b", TINY), Heard())
     assert len(double.pulled) == 2
     await runtime.close()

@@ -1,0 +1,23 @@
+"""JSON that somebody else wrote: text that can be written again, or a ``ValueError``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def read_json(raw: bytes | str) -> Any:
+    """The document of a foreign file or answer, in UTF-8 with or without a byte order mark.
+
+    JSON may name half of a surrogate pair (U+D800), which no UTF-8 file and no terminal takes: such a document is
+    refused here, not where it would be kept or shown.
+
+    Raises:
+        ValueError: not JSON, not UTF-8, or text that cannot be written.
+        RecursionError: nested too deep.
+    """
+    text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
+    document = json.loads(text)
+    if "\\ud" in text.lower():
+        json.dumps(document, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
+    return document
