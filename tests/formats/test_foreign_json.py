@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.formats.foreign_json import read_json
 
-TEXT = st.text(st.characters(), max_size=20)
+TEXT = st.text(max_size=20)
 
 
 @given(st.recursive(TEXT | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)))
