@@ -97,7 +97,7 @@ ProfileName = Annotated[
 ]
 
 
-def _context(word: str) -> int | Literal["max"]:
+def context_from(word: str) -> int | Literal["max"]:
     try:
         return parse_context(word)
     except ValueError as error:
@@ -110,7 +110,7 @@ Context = Annotated[
         "--context",
         envvar="LOCALMODELS_CONTEXT",
         metavar="TOKENS",
-        parser=_context,
+        parser=context_from,
         help="Context it must fit with, or max: as much as fits; else 4096, or less where the model has less.",
     ),
 ]

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from reconciler.cli import options
-from reconciler.domain.units import parse_context
 
 Models = Annotated[
     list[str] | None,
@@ -48,10 +47,7 @@ _LEAST_CONTEXT = 512
 
 
 def _context(word: str) -> int | Literal["max"]:
-    try:
-        found = parse_context(word)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    found = options.context_from(word)
     if found != "max" and found < _LEAST_CONTEXT:
         raise typer.BadParameter(f"{found} tokens are too few to measure with: at least {_LEAST_CONTEXT}")
     return found

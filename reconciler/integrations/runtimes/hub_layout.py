@@ -4,7 +4,7 @@ llama-server keeps what it downloads there, beside what other programs do. A fil
 whose name is the SHA-256 that the Hub stated; nobody has checked that it is the content's.
 
 Source:
-    ``spec/runtimes.md`` section 2.4; huggingface_hub, "Understand caching".
+    llama.cpp b10434, tried on the real server; huggingface_hub, "Understand caching".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A llama-server in router mode behind the ``Runtime`` port.
 
-What its server cannot promise (``design.md`` section 5): it downloads by itself and checks no digest, so we read what
+What its server cannot promise (``docs/reliability.md``): it downloads by itself and checks no digest, so we read what
 arrived and take wrong content away again; it always fetches the head of a repository; it cannot hold old and new
 content of one name side by side, so an update removes the old first; a download that is cancelled loses its bytes.
 Where its cache directory cannot be read, content is compared by size only.
@@ -61,7 +61,7 @@ _POLL_SECONDS = 0.1
 class LlamaServer:
     """One router, local or not.
 
-    Read against and run on llama.cpp b10434 (``spec/runtimes.md`` section 2).
+    Read against and run on llama.cpp b10434.
 
     Args:
         target: its ``endpoint``; ``cache`` says where it keeps its downloads, where this host can read that.

@@ -76,7 +76,7 @@ class Event:
 class LlamaServerApi:
     """The calls of one router.
 
-    Read against llama.cpp b10434 (``spec/runtimes.md`` section 2.3), and run against it.
+    Read against llama.cpp b10434, and run against it.
     """
 
     def __init__(self, endpoint: str, http: Http) -> None:

@@ -1,6 +1,6 @@
 """Times a model file of a store with a llama-server of its own, started for it and stopped again.
 
-Run with llama.cpp b10434 (``spec/runtimes.md`` 2.1 and 6b). ``-lv 4`` makes it say what it allocates; older builds say
+Run with llama.cpp b10434. ``-lv 4`` makes it say what it allocates; older builds say
 so anyway.
 """
 

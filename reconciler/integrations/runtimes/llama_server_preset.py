@@ -9,12 +9,9 @@ Source:
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
+import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
@@ -22,6 +19,7 @@ from typing import cast, get_args
 from reconciler.domain.estimate import KvCache
 from reconciler.domain.observation import Serving
 from reconciler.errors import Refused
+from reconciler.integrations.replace_file import replace_file
 from reconciler.integrations.runtimes.partials import fsync_folder
 
 OURS = "; written by localmodels"
@@ -140,22 +138,11 @@ def write_preset(path: Path, preset: Preset) -> None:
         Refused: it cannot be written.
     """
     place = path.resolve()
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(preset.text)
-            file.flush()
-            os.fsync(file.fileno())
-        if place.exists():
-            shutil.copymode(place, temporary)
-        else:
-            Path(temporary).chmod(0o644)
-        Path(temporary).replace(place)
+        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644
+        replace_file(place, preset.text.encode(), temporary=f".{place.name}.", mode=mode)
         fsync_folder(place.parent)
     except OSError as error:
-        with suppress(OSError):
-            Path(temporary).unlink()
         raise Refused(
             f"the preset file {path} cannot be written: {error.strerror or type(error).__name__}", code="not-writable"
         ) from error

@@ -1,7 +1,7 @@
 """Our own directory of GGUF files, the embedded default target.
 
 Laid out ``<path>/<org>/<repo>/<file>``, the way LM Studio and Hub downloads lie, so that ``llama-server --models-dir``,
-LM Studio and an Ollama import read it too. The promises of ``design.md`` section 5 hold without exception here: what
+LM Studio and an Ollama import read it too. The promises of ``docs/reliability.md`` hold without exception here: what
 stands under a name is complete and verified, what is unfinished is kept apart and can be resumed.
 """
 
