@@ -17,6 +17,7 @@ from reconciler.domain.desired import DesiredState, HardwareOverride, Target
 from reconciler.domain.hardware import HardwareReading
 from reconciler.domain.measurement import Measurement, Measurements, Timing, Trial
 from reconciler.domain.observation import (
+    Alias,
     Answer,
     HubNeed,
     Installed,
@@ -131,6 +132,36 @@ class Serves(Protocol):
         Raises:
             Refused: ``in-use``: somebody is being answered; or the settings are not ours to change, or cannot be
                 changed (``hint`` says how a person can).
+        """
+        ...
+
+
+@runtime_checkable
+class Names(Protocol):
+    """A runtime that can give a model that it holds a second, stable name. Whose the name is, the caller knows."""
+
+    async def name(self, alias: str, model: str, *, context: int | None) -> Alias:
+        """Make ``alias`` stand for ``model``, or move it there in one step; what a look then sees of it.
+
+        A request under the name is served by the old model or the new one at every instant. Whatever stood under the
+        name and is no alias by its form (a model of its own, a file) is left alone and refused.
+
+        Args:
+            alias: as the file spells it.
+            model: canonical name of a model that is installed, whole and verified.
+            context: tokens that a request under the name gets, where the name can carry that.
+
+        Raises:
+            Refused: ``unmanaged-conflict``: the name is taken by something that is no alias; ``in-use``; or this
+                target, as it is set up, has no stable names (``hint`` says what would give it one).
+        """
+        ...
+
+    async def unname(self, alias: str) -> None:
+        """Remove the name; nothing where it is gone already. No file of a model goes with it.
+
+        Raises:
+            Refused: as ``name`` does.
         """
         ...
 

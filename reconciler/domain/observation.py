@@ -70,6 +70,20 @@ class Installed(Frozen):
     """We may write these settings: they are ours, or there are none yet."""
 
 
+class Alias(Frozen):
+    """A stable name on a target that stands for one of its models, whoever made it."""
+
+    name: str
+    model: str | None = None
+    """Canonical name of the model it stands for; None: of nothing that is there, or it cannot be told."""
+    digest: str | None = None
+    """What the target lists under the name, where it lists a content of its own."""
+    context: int | None = None
+    """Tokens that a request under this name gets, where the name itself carries that."""
+    loaded: bool = False
+    """In use under this name."""
+
+
 class DiskSpace(Frozen):
     """The file system a target writes to."""
 
@@ -87,6 +101,8 @@ class ObservedTarget(Frozen):
     key: str
     """As ``Target.key``."""
     installed: tuple[Installed, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    """Stable names. A target that lists them as models too (Ollama) has them in ``installed`` as well."""
     disk: DiskSpace | None = None
     """None: the target does not tell (a remote server)."""
     partial_bytes: Bytes = Bytes(0)

@@ -43,6 +43,8 @@ class Reason(StrEnum):
     """What is installed differs from what we recorded, or someone removed it."""
     SERVING = "serving"
     """The target is told to serve it otherwise than the slot asks: its settings change, no file does."""
+    ALIAS = "alias"
+    """A stable name is made, moved to another model, or removed: no file of a model changes."""
     UPSTREAM_MOVED = "upstream-moved"
     """The source now offers other content under the same name."""
     OUTRANKED = "outranked"
@@ -126,6 +128,18 @@ class RowEvidence(Frozen):
     """What a person should know of the numbers, such as how ``context: max`` came out."""
 
 
+class AliasMove(Frozen):
+    """What becomes of a stable name."""
+
+    name: str
+    before: str | None = None
+    """Canonical name of the model it stands for now; None: the name is free."""
+    after: str | None = None
+    """The model it will stand for; None: the name is removed."""
+    context: int | None = None
+    """Tokens that a request under the name gets, where the name can carry that."""
+
+
 class Row(Frozen):
     """One line of a plan."""
 
@@ -156,6 +170,8 @@ class Row(Frozen):
     ours: bool = False
     serving: Serving | None = None
     """What the target is told to serve it with once it is there; None where it cannot be told."""
+    alias: AliasMove | None = None
+    """Set: this row changes a stable name and nothing else. ``name`` is then the model it ends, or ended, on."""
     evidence: RowEvidence = RowEvidence()
     message: str = ""
     """One sentence for a person: why, or what is in the way."""

@@ -36,14 +36,31 @@ class RecordEntry(Frozen):
     adopted: bool = False
 
 
+class RecordAlias(Frozen):
+    """A stable name that we made on a target and therefore may move and remove."""
+
+    target_key: str
+    target_name: str
+    name: str
+    model: str
+    """Canonical name of the model it stood for when we last moved it."""
+    digest: str | None = None
+    """What the target then listed under the name, where it lists a content of its own."""
+    context: int | None = None
+    made_at: datetime
+
+
 class Intent(Frozen):
     """A step that was begun and whose outcome is not yet known: what we are fetching is ours."""
 
     id: str
-    action: Literal["install", "update", "evict"]
+    action: Literal["install", "update", "evict", "name", "unname"]
     target_key: str
     target_name: str
     name: str
+    """Of the model; of the alias where the step makes, moves (``name``) or removes (``unname``) one."""
+    alias: RecordAlias | None = None
+    """What the record will hold when a ``name`` step succeeds."""
     entry: RecordEntry | None = None
     """What the record will hold when the step succeeds (install, update)."""
     existed: bool = False
@@ -61,6 +78,7 @@ class Record(Frozen):
     """The file or repository it was applied from; another file of the same name is refused."""
     generation: int = 0
     entries: tuple[RecordEntry, ...] = ()
+    aliases: tuple[RecordAlias, ...] = ()
     intents: tuple[Intent, ...] = ()
     """Open at the moment of saving; the next run finishes or undoes them."""
     applied_digest: str | None = None
@@ -78,6 +96,18 @@ class Record(Frozen):
     def without(self, target_key: str, name: str) -> Record:
         kept = tuple(e for e in self.entries if (e.target_key, e.name) != (target_key, name))
         return self.model_copy(update={"entries": kept, "generation": self.generation + 1})
+
+    def alias(self, target_key: str, name: str) -> RecordAlias | None:
+        return next((alias for alias in self.aliases if (alias.target_key, alias.name) == (target_key, name)), None)
+
+    def with_alias(self, alias: RecordAlias) -> Record:
+        base = self.without_alias(alias.target_key, alias.name)
+        ordered = sorted((*base.aliases, alias), key=lambda one: (one.target_key, one.name))
+        return base.model_copy(update={"aliases": tuple(ordered)})
+
+    def without_alias(self, target_key: str, name: str) -> Record:
+        kept = tuple(alias for alias in self.aliases if (alias.target_key, alias.name) != (target_key, name))
+        return self.model_copy(update={"aliases": kept, "generation": self.generation + 1})
 
     def with_intent(self, intent: Intent) -> Record:
         return self.model_copy(update={"intents": (*self.intents, intent), "generation": self.generation + 1})
