@@ -110,7 +110,7 @@ class Books:
         """Save that this file has taken the record over, also where nothing else is going to change."""
         async with self._writing:
             if self._unsaved:
-                await self._write(self._record, event="taken-over", source=self._record.source)
+                await self._write(self._record, event="taken-over")
 
     async def replace(self, record: Record, *, event: str) -> None:
         """Save another record, if it differs."""
@@ -122,7 +122,15 @@ class Books:
             await self._write(record, event=event, whole=_plain(record))
 
     async def _write(self, record: Record, *, event: str, **facts: object) -> None:
-        line: dict[str, object] = {"event": event, "generation": record.generation, "name": record.name}
+        """Journal what changes, whole enough to be replayed (``replay``), then save."""
+        line: dict[str, object] = {
+            "event": event,
+            "document": record.name,
+            "source": record.source,
+            "after": self._record.generation - int(self._unsaved),
+            "generation": record.generation,
+            "closes": [intent.id for intent in self._record.intents if intent not in record.intents],
+        }
         await self._store.journal({**line, **{_camel(key): value for key, value in facts.items()}})
         await self._store.save(record)
         self._record, self._unsaved = record, False
