@@ -65,7 +65,7 @@ def killed(seconds: float, dice: random.Random) -> Figures:
     figures: Figures = Counter()
     forks = Forks()
     with tempfile.TemporaryDirectory() as folder, tapped_hub(Path(folder) / "hub") as tap:
-        trials = {name: Trial(Lab(Path(folder) / str(n), forks, tap), name) for n, name in enumerate(STORIES)}
+        trials = {name: Trial(Lab(Path(folder) / str(n), forks, tap.url), name, tap) for n, name in enumerate(STORIES)}
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             trial = trials[dice.choice(list(trials))]

@@ -1,13 +1,15 @@
 """The real command line in a process of its own that dies, or is refused something, at a chosen file operation.
 
 Run as a program it keeps everything loaded and forks once for each line of JSON it reads; each fork is one command from
-its first line to its last. Every change of a file is an instant: open for writing, write, flush, rename, remove, mkdir.
+its first line to its last. Every change of a file is an instant: open for writing, write, flush, rename, remove, mkdir;
+and so is every connection to a server.
 
     {"arguments", "folder", "environment", "out", "root", "at": 17, "how": "kill" | "torn" | "power" | errno}
 
 ``kill`` dies before the operation; ``torn`` in the middle of it, where it is a write; ``power`` also loses what was never
 flushed to the disk, as a machine does that is switched off; a number is an error that this operation meets, and every
-later one where ``for_good`` says so. The answer is ``{"code", "instants"}``, a code below zero being the signal's.
+later one where ``for_good`` says so. With ``after`` it is killed from outside so many seconds after it began, whatever it
+is doing. The answer is ``{"code", "instants"}``, a code below zero being the signal's.
 """
 
 # ruff: noqa: PTH100, PTH113, PTH115, PTH202, T201 - it stands below pathlib, and talks over a pipe
@@ -48,6 +50,8 @@ class Disk:
     # what the interpreter tells of
 
     def heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.connect":
+            self.line()
         if self._busy or event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"):
             return
         path = arguments[0]
@@ -98,6 +102,12 @@ class Disk:
         return self._write(descriptor, content)
 
     # what goes wrong
+
+    def line(self) -> None:
+        """A connection is an instant to die at; the disk has nothing to refuse there."""
+        if isinstance(self.how, int):
+            return
+        self.instant()
 
     def instant(self, half: Any = lambda: None) -> None:
         self.instants += 1
@@ -153,9 +163,9 @@ def live(wish: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def ended(pid: int) -> int:
-    """How a fork ended; one that hangs is killed, and that is what it says."""
-    end = time.monotonic() + LONGEST_SECONDS
+def ended(pid: int, seconds: float) -> int:
+    """How a fork ended; one that takes longer is killed, and that is what it says."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
@@ -186,7 +196,7 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             live(wish)
-        code = ended(pid)
+        code = ended(pid, wish.get("after") or LONGEST_SECONDS)
         count = Path(wish["out"] + ".count")
         told = json.loads(count.read_text(encoding="utf-8")) if count.exists() else {}
         count.unlink(missing_ok=True)

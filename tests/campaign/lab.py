@@ -21,7 +21,8 @@ from tests.doubles.ollama_model import tiny_gguf
 from tests.e2e.rig import CHECKOUT, Machine, Tap, sha256_of, tiny_name, tiny_slot
 
 SIZE = 400_000
-DIED = 137
+DIED = {137, -9}
+"""By its own hand, and by another's."""
 NAMES = ("alpha", "beta", "gamma")
 FOREIGN = "somebody/theirs-GGUF/theirs-Q8_0.gguf"
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 64, 130, 143}
@@ -72,11 +73,19 @@ class Ended:
 class Trouble:
     """What goes wrong in a command, and at which of its file operations."""
 
-    at: int
+    at: int = 0
     how: str | int = "kill"
     for_good: bool = False
+    after_seconds: float | None = None
+    """Killed from outside so long after it began, instead."""
+    restart_after_seconds: float | None = None
+    """And the server it works on goes down and comes back in the middle."""
 
     def __str__(self) -> str:
+        if self.restart_after_seconds is not None:
+            return f"server restarted after {self.restart_after_seconds:.3f} s"
+        if self.after_seconds is not None:
+            return f"killed after {self.after_seconds:.3f} s"
         what = os.strerror(self.how) if isinstance(self.how, int) else self.how
         return f"{what}{' for good' if self.for_good else ''} at operation {self.at}"
 
@@ -84,9 +93,10 @@ class Trouble:
 class Lab:
     """One machine, brought back to the same state as often as needed."""
 
-    def __init__(self, root: Path, forks: Forks, tap: Tap) -> None:
-        self.forks, self.tap = forks, tap
-        self.machine = Machine(root / "here", tap.url)
+    def __init__(self, root: Path, forks: Forks, hub: str, variables: dict[str, str] | None = None) -> None:
+        self.forks = forks
+        self.machine = Machine(root / "here", hub)
+        self._variables = variables or {}
         self._kept = root / "kept"
         self._out = root / "output"
 
@@ -94,17 +104,18 @@ class Lab:
         wish: dict[str, Any] = {
             "arguments": words,
             "folder": str(self.machine.repository),
-            "environment": self.machine.environment(),
+            "environment": self.machine.environment(**self._variables),
             "out": str(self._out),
             "root": str(self.machine.root),
         }
         if trouble is not None:
-            wish |= {"at": trouble.at, "how": trouble.how, "for_good": trouble.for_good}
+            at = trouble.at or None
+            wish |= {"at": at, "how": trouble.how, "for_good": trouble.for_good, "after": trouble.after_seconds}
         answer = self.forks.run(wish)
         out, err = (self._out.with_name(self._out.name + end).read_text() for end in (".out", ".err"))
         ended = Ended(answer["code"], answer["instants"], out, err)
         assert "Traceback" not in err, ended.text
-        assert ended.code in DOCUMENTED or (ended.code == DIED and trouble is not None), ended.text
+        assert ended.code in DOCUMENTED or (ended.code in DIED and trouble is not None), ended.text
         return ended
 
     def apply(self, trouble: Trouble | None = None) -> Ended:
@@ -144,6 +155,16 @@ class Lab:
         """What the stores take on disk, unfinished downloads included."""
         files = [path for root in self.stores for path in root.rglob("*")]
         return sum(path.stat().st_blocks * 512 for path in files if path.suffix in (".gguf", ".partial"))
+
+    def state(self) -> dict[str, bytes]:
+        """What is remembered, file by file."""
+        folder = self.machine.root / "state" / "lab"
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and "lock" not in path.name}
+
+    def check_second_apply(self) -> None:
+        before, ended = self.state(), self.apply()
+        assert ended.code == 0, ended.text
+        assert self.state() == before, "a second apply wrote something"
 
     def record(self) -> Record | None:
         path = self.machine.root / "state" / "lab" / "record.json"
@@ -237,8 +258,8 @@ class End:
 class Trial:
     """One story, told undisturbed once, and then with trouble as often as asked."""
 
-    def __init__(self, lab: Lab, name: str) -> None:
-        self.lab, self.story = lab, STORIES[name]
+    def __init__(self, lab: Lab, name: str, tap: Tap) -> None:
+        self.lab, self.story, self.tap = lab, STORIES[name], tap
         self.story.prepare(lab)
         theirs = lab.machine.store / FOREIGN
         theirs.parent.mkdir(parents=True)
@@ -246,11 +267,11 @@ class Trial:
         self._theirs = sha256_of(theirs)
         lab.run("plan")  # what the Hub lists is known from here on
         lab.keep()
-        before, had = lab.tap.bytes, lab.models()
+        before, had = self.tap.bytes, lab.models()
         ended = lab.apply()
         assert ended.code == 0, ended.text
         assert ended.instants
-        models, fetched = lab.models(), lab.tap.bytes - before
+        models, fetched = lab.models(), self.tap.bytes - before
         content = sum(had.get(name) != found for name, found in models.items()) * SIZE
         self.end = End(ended.instants, models, lab.owned(), fetched, fetched - content)
         assert not lab.leftovers()
@@ -259,23 +280,23 @@ class Trial:
         """Bring the machine back, let it meet each trouble in turn, then run undisturbed: all is as it should be."""
         lab = self.lab
         lab.bring_back()
-        before, ends = lab.tap.bytes, []
+        before, ends = self.tap.bytes, []
         for trouble in troubles:
             ends.append(lab.apply(trouble))
             self.check_meanwhile(trouble)
         missing = sum(
             name not in lab.models() or lab.models()[name] != found for name, found in self.end.models.items()
         )
-        at = lab.tap.bytes
+        at = self.tap.bytes
         last = lab.apply()
         assert last.code == 0, (troubles, last.text)
         assert lab.models() == self.end.models, (troubles, last.text)
         assert lab.owned() == self.end.owned, troubles
         assert not (lab.record() or Record(name="")).intents, troubles
         assert lab.leftovers() == [], (troubles, lab.leftovers(), last.text)
-        assert lab.tap.bytes - at <= missing * SIZE + self.end.asking + 50_000, (troubles, "fetched again")
-        assert lab.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
-        self.check_second_apply()
+        assert self.tap.bytes - at <= missing * SIZE + self.end.asking + 50_000, (troubles, "fetched again")
+        assert self.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
+        lab.check_second_apply()
         return ends
 
     def check_meanwhile(self, trouble: Trouble) -> None:
@@ -287,15 +308,6 @@ class Trial:
         assert not stands or any(models.get(name) == HUB_SHA[name.partition("/")[2]] for name in stands), trouble
         assert lab.held_bytes() <= _bytes(self.story.budget) + 100_000, trouble
 
-    def check_second_apply(self) -> None:
-        state = self.lab.machine.root / "state" / "lab"
-        before = {
-            path.name: path.read_bytes() for path in state.iterdir() if path.is_file() and "lock" not in path.name
-        }
-        ended = self.lab.apply()
-        after = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file() and "lock" not in path.name}
-        assert ended.code == 0, ended.text
-        assert after == before, "a second apply wrote something"
 
 
 HUB_SHA = {tiny_name(name): hashlib.sha256(tiny_gguf(SIZE, seed=seed)).hexdigest() for seed, name in enumerate(NAMES)}

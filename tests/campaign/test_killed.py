@@ -36,7 +36,7 @@ def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
 def test_killed_at_any_file_operation_the_next_run_makes_it_good(
     name: str, forks: Forks, tap: Tap, tmp_path: Path
 ) -> None:
-    trial = Trial(Lab(tmp_path, forks, tap), name)
+    trial = Trial(Lab(tmp_path, forks, tap.url), name, tap)
     dice = random.Random(name)
     for at in sorted(dice.sample(range(1, trial.end.instants), 2)):
         trial.survive(Trouble(at, dice.choice(["kill", "torn", "power"])))
@@ -46,7 +46,7 @@ def test_killed_at_any_file_operation_the_next_run_makes_it_good(
 def test_what_the_disk_refuses_is_an_outcome_and_the_next_run_makes_it_good(
     name: str, forks: Forks, tap: Tap, tmp_path: Path
 ) -> None:
-    trial = Trial(Lab(tmp_path, forks, tap), name)
+    trial = Trial(Lab(tmp_path, forks, tap.url), name, tap)
     dice = random.Random(name)
     trial.survive(kinds_of_trouble(trial.end.instants, dice), kinds_of_trouble(trial.end.instants, dice))
 
