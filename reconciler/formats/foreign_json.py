@@ -6,18 +6,31 @@ import json
 from typing import Any
 
 
-def read_json(raw: bytes | str) -> Any:
+def read_json(raw: bytes | str, *, unique_keys: bool = False) -> Any:
     """The document of a foreign file or answer, in UTF-8 with or without a byte order mark.
 
     JSON may name half of a surrogate pair (U+D800), which no UTF-8 file and no terminal takes: such a document is
     refused here, not where it would be kept or shown.
+
+    Args:
+        raw: the whole document.
+        unique_keys: refuse an object that has a key twice, where the last would silently win.
 
     Raises:
         ValueError: not JSON, not UTF-8, or text that cannot be written.
         RecursionError: nested too deep.
     """
     text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
-    document = json.loads(text)
+    document = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
     if "\\ud" in text.lower():
         json.dumps(document, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
     return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r:.80} stands twice")
+        found[key] = value
+    return found

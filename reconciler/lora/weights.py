@@ -1,0 +1,231 @@
+"""What the tensors of an adapter are: pairs with their ranks and sizes, and everything beside them. Names, types and
+shapes decide; no value is read, so nothing is said of whether the numbers are any good.
+
+Source:
+    peft 0.21.2 ``utils/save_and_load.py`` (``get_peft_model_state_dict``), tried on files it wrote (tests/lora/peft);
+    llama.cpp b10434 ``convert_lora_to_gguf.py`` for the names in GGUF.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler.domain.units import Bytes
+from reconciler.formats.gguf_adapter import AdapterTensor
+
+AdapterFormat = Literal["safetensors", "gguf"]
+PREFIX = "base_model.model."
+"""What peft puts before a module's own path."""
+_PAIRS = {
+    ".lora_A.weight": "a", ".lora_B.weight": "b", ".lora_A": "a", ".lora_B": "b", ".lora_embedding_A": "a",
+    ".lora_embedding_B": "b", ".lora_a": "a", ".lora_b": "b", ".lora_magnitude_vector": "magnitude",
+    ".lora_magnitude_vector.weight": "magnitude", ".lora_B.bias": "bias", ".base_layer.bias": "bias",
+}  # fmt: skip
+"""The end of a tensor's name, and what it is to its module."""
+_TOKENS = ".trainable_tokens_delta"
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|blk)\.(\d{1,6})(?:\.|$)")
+_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+_MATRIX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterModule:
+    """One module that the adapter changes."""
+
+    path: str
+    """Inside the base model, without peft's prefix; in GGUF the tensor's name."""
+    rank: int
+    inputs: int | None
+    """Width of what the module takes; None: not a plain matrix."""
+    outputs: int | None
+    dtypes: tuple[str, ...]
+    is_embedding: bool = False
+    has_magnitude: bool = False
+    """A DoRA vector stands beside the pair."""
+
+    @property
+    def target(self) -> str:
+        """Its last name, as ``target_modules`` has it."""
+        return self.path.removesuffix(".weight").rpartition(".")[2]
+
+    @property
+    def layer(self) -> int | None:
+        found = _LAYER.search(self.path)
+        return int(found[1]) if found else None
+
+    @property
+    def is_stack(self) -> bool:
+        """The experts of a mixture as one tensor: its rank is the adapter's times their number."""
+        return self.target == "experts" or ".base_layer" in self.path or "_exps" in self.path
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFacts:
+    """Everything the headers of an adapter's weight files say."""
+
+    format: AdapterFormat
+    modules: tuple[AdapterModule, ...]
+    """By path."""
+    unpaired: tuple[str, ...] = ()
+    """Modules of which one half is missing."""
+    contradictory: tuple[str, ...] = ()
+    """Pairs whose halves do not fit together: a sentence each."""
+    saved: tuple[str, ...] = ()
+    """Whole tensors beside the pairs (``modules_to_save``): their modules' paths."""
+    biases: tuple[str, ...] = ()
+    """Modules with a trained bias."""
+    token_deltas: int = 0
+    """Tokens whose embedding the adapter changes."""
+    stray: tuple[str, ...] = ()
+    """Tensors that are part of no pair that is there."""
+    dtypes: tuple[str, ...] = ()
+    parameters: int = 0
+    bytes: Bytes = field(default=Bytes(0))
+    alpha: float | None = None
+    """Stated in the file itself; GGUF only."""
+    architecture: str | None = None
+    """GGUF only."""
+    adapter_type: str | None = None
+    """GGUF only."""
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Every rank that occurs, ascending; stacks of experts are left out."""
+        return tuple(sorted({each.rank for each in self.modules if not each.is_stack}))
+
+    @property
+    def max_rank(self) -> int | None:
+        return self.ranks[-1] if self.ranks else None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Last names of the modules, sorted."""
+        return tuple(sorted({each.target for each in self.modules}))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers that the adapter changes, ascending."""
+        return tuple(sorted({each.layer for each in self.modules if each.layer is not None}))
+
+    @property
+    def has_dora(self) -> bool:
+        return any(each.has_magnitude for each in self.modules)
+
+    @property
+    def odd_dtypes(self) -> tuple[str, ...]:
+        """Types that no trainer writes for a pair; GGUF may be quantised."""
+        return () if self.format == "gguf" else tuple(each for each in self.dtypes if each not in _FLOATS)
+
+
+@dataclass(slots=True)
+class _Parts:
+    a: AdapterTensor | None = None
+    b: AdapterTensor | None = None
+    magnitude: AdapterTensor | None = None
+    bias: AdapterTensor | None = None
+    is_embedding: bool = False
+
+
+def facts_of(
+    tensors: Iterable[AdapterTensor],
+    format: AdapterFormat,  # noqa: A002 - the field's own name
+    *,
+    size: int = 0,
+    alpha: float | None = None,
+    architecture: str | None = None,
+    adapter_type: str | None = None,
+) -> AdapterFacts:
+    """The facts of all tensors of an adapter; of several files together. Never raises.
+
+    Args:
+        tensors: with unique names.
+        format: of the files.
+        size: bytes of the files together.
+        alpha: as the file states it.
+        architecture: likewise.
+        adapter_type: likewise.
+    """
+    parts, whole, every = _sorted_out(tensors)
+    modules, contradictory = _modules(parts)
+    return AdapterFacts(
+        format=format,
+        modules=modules,
+        contradictory=contradictory,
+        unpaired=tuple(path for path, each in parts.items() if (each.a is None) != (each.b is None)),
+        saved=tuple(
+            sorted({_module_of(each.name) for each in whole if _is_weight(each) and not each.name.endswith(".bias")})
+        ),
+        biases=tuple(
+            sorted(
+                {path for path, each in parts.items() if each.bias is not None}
+                | {each.name.removesuffix(".bias") for each in whole if each.name.endswith(".bias")}
+            )
+        ),
+        token_deltas=sum(each.shape[0] for each in whole if each.name.endswith(_TOKENS) and each.shape),
+        stray=tuple(
+            sorted(
+                [each.name for each in whole if not _is_weight(each) and not each.name.endswith(_TOKENS)]
+                + [path for path, each in parts.items() if each.a is None and each.b is None and each.bias is None]
+            )
+        ),
+        dtypes=tuple(sorted({each.dtype for each in every})),
+        parameters=sum(math.prod(each.shape) for each in every),
+        bytes=Bytes(size),
+        alpha=alpha,
+        architecture=architecture,
+        adapter_type=adapter_type,
+    )
+
+
+def _sorted_out(
+    tensors: Iterable[AdapterTensor],
+) -> tuple[dict[str, _Parts], list[AdapterTensor], list[AdapterTensor]]:
+    """(parts by module path, whole tensors with peft's prefix gone, every tensor)."""
+    parts: dict[str, _Parts] = {}
+    whole: list[AdapterTensor] = []
+    every = sorted(tensors, key=lambda each: each.name)
+    for tensor in every:
+        name = tensor.name.removeprefix(PREFIX)
+        end = next((end for end in _PAIRS if name.endswith(end)), None)
+        if end is None:
+            whole.append(AdapterTensor(name, tensor.dtype, tensor.shape))
+            continue
+        module = parts.setdefault(name.removesuffix(end), _Parts())
+        setattr(module, _PAIRS[end], tensor)
+        module.is_embedding = module.is_embedding or "lora_embedding" in end
+    return dict(sorted(parts.items())), whole, every
+
+
+def _modules(parts: dict[str, _Parts]) -> tuple[tuple[AdapterModule, ...], tuple[str, ...]]:
+    modules, contradictory = [], []
+    for path, each in parts.items():
+        if each.a is None or each.b is None:
+            continue
+        if not each.a.shape or len(each.b.shape) < _MATRIX or each.a.shape[0] != each.b.shape[1]:
+            contradictory.append(f"{path}: A is {list(each.a.shape)} and B is {list(each.b.shape)}")
+            continue
+        plain = len(each.a.shape) == len(each.b.shape) == _MATRIX
+        modules.append(
+            AdapterModule(
+                path=path,
+                rank=each.a.shape[0],
+                inputs=each.a.shape[1] if plain else None,
+                outputs=each.b.shape[0] if plain else None,
+                dtypes=(each.a.dtype, each.b.dtype),
+                is_embedding=each.is_embedding,
+                has_magnitude=each.magnitude is not None,
+            )
+        )
+    return tuple(modules), tuple(contradictory)
+
+
+def _is_weight(tensor: AdapterTensor) -> bool:
+    return tensor.name.endswith((".weight", ".bias")) and ".lora_" not in tensor.name
+
+
+def _module_of(name: str) -> str:
+    return name.removesuffix(".weight")
