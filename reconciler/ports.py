@@ -185,6 +185,16 @@ class RecordStore(Protocol):
         """Append one line, durable when it returns."""
         ...
 
+    async def history(self) -> tuple[dict[str, object], ...]:
+        """Every whole line of the journal that is kept, oldest first; empty where there is none. Changes nothing.
+
+        Whatever was dropped from its beginning is not needed: what is left begins with a whole record.
+
+        Raises:
+            RecordError: it cannot be read.
+        """
+        ...
+
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         """One writer per record, across processes. ``RecordLocked`` carries owner, host and age."""
         ...

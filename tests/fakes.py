@@ -280,6 +280,9 @@ class MemoryRecordStore:
         self.lines.append(line)
         self.events.append(str(line["event"]))
 
+    async def history(self) -> tuple[dict[str, object], ...]:
+        return tuple(self.lines)
+
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         return self._locked()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,24 @@ class Journal:
     A crash can leave half a line at the end; the next append starts on a line of its own, and reading skips the half.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        opening: Callable[[], Mapping[str, object] | None] = lambda: None,
+        rotate_bytes: int = ROTATE_BYTES,
+    ) -> None:
+        """Name the file; nothing is created before a line is written.
+
+        Args:
+            path: of the current journal.
+            opening: the line that every new file begins with, so that what only older files say is never needed; None
+                where there is nothing to say.
+            rotate_bytes: a file of this size is set beside, and a new one begun.
+        """
         self._path = path
+        self._opening = opening
+        self._rotate_bytes = rotate_bytes
 
     def append(self, line: Mapping[str, object]) -> None:
         """Append one line.
@@ -33,11 +49,10 @@ class Journal:
             OSError: the folder is not there, not writable or full.
         """
         self._rotate()
-        text = json.dumps({"v": JOURNAL_VERSION, **line}, ensure_ascii=False, separators=(",", ":"), default=str)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            lead = b"\n" if _ends_in_half_a_line(descriptor) else b""
-            os.write(descriptor, lead + text.encode() + b"\n")
+            lead = b"\n" if _ends_in_half_a_line(descriptor) else self._first_line(descriptor)
+            _write_whole(descriptor, lead + _as_text(line))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -48,16 +63,31 @@ class Journal:
             if path.exists():
                 yield from _whole_lines(path)
 
+    def _first_line(self, descriptor: int) -> bytes:
+        opening = self._opening() if os.fstat(descriptor).st_size == 0 else None
+        return _as_text(opening) if opening is not None else b""
+
     @property
     def _older(self) -> Path:
         return self._path.with_name(self._path.name + ".1")
 
     def _rotate(self) -> None:
         try:
-            if self._path.stat().st_size >= ROTATE_BYTES:
+            if self._path.stat().st_size >= self._rotate_bytes:
                 self._path.replace(self._older)
         except FileNotFoundError:
             return
+
+
+def _as_text(line: Mapping[str, object]) -> bytes:
+    text = json.dumps({"v": JOURNAL_VERSION, **line}, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    """All of it, also where the system takes less at once."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _ends_in_half_a_line(descriptor: int) -> bool:

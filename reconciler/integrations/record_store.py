@@ -44,7 +44,7 @@ class FileRecordStore:
         self._name = name
         self._folder = directory / folder_name(name)
         self._clock = clock
-        self._journal = Journal(self._folder / "journal.jsonl")
+        self._journal = Journal(self._folder / "journal.jsonl", opening=self._opening)
 
     @property
     def path(self) -> Path:
@@ -68,6 +68,12 @@ class FileRecordStore:
     async def journal(self, line: dict[str, object]) -> None:
         with self._writing("journal"):
             self._journal.append({"at": self._clock.now().isoformat(), **line})
+
+    async def history(self) -> tuple[dict[str, object], ...]:
+        try:
+            return tuple(self._journal.lines())
+        except OSError as error:
+            raise _unwritable("read", self._folder, error) from error
 
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         return self._locked(timeout_seconds)
@@ -105,11 +111,31 @@ class FileRecordStore:
             aside = self.path
         return _unreadable(f"{why}; it is kept as {aside}, and nothing was changed", aside)
 
+    def _opening(self) -> dict[str, object] | None:
+        """The record as it is saved: the line a journal begins with."""
+        try:
+            record = Record.model_validate_json(self.path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+        facts = {"document": record.name, "source": record.source, "after": record.generation}
+        whole = record.model_dump(mode="json", by_alias=True)
+        return {"at": self._clock.now().isoformat(), "event": "opened", **facts, "generation": record.generation,
+                "closes": [], "whole": whole}  # fmt: skip
+
     def _refuse_to_forget(self) -> None:
-        """A record that was set aside is not the same as none: going on would disown every model in silence."""
+        """A record that was set aside or lost is not the same as none: going on would disown every model in silence."""
         aside = sorted(self._folder.glob("record.json.bad-*"))
         if aside:
             raise _unreadable(f"the record was set aside as {aside[-1]} and nothing took its place", aside[-1])
+        if self._was_saved():
+            raise _unreadable(f"{self.path} is gone, and the journal beside it says that there was one", self.path)
+
+    def _was_saved(self) -> bool:
+        """A line that follows another state than the empty one was written after a save."""
+        try:
+            return any(isinstance(after := line.get("after"), int) and after > 0 for line in self._journal.lines())
+        except OSError:
+            return False
 
     def _sweep_temporaries(self) -> None:
         """What a crash in the middle of a save left behind; safe under the lock."""
@@ -157,8 +183,9 @@ def _unreadable(message: str, aside: Path) -> RecordUnreadable:
     return RecordUnreadable(
         message,
         hint=(
-            "move it back to record.json once repaired (or with the program version that wrote it); or delete it to "
-            "start with an empty record: installed models then count as foreign until `localmodels adopt`"
+            "`localmodels rebuild` makes it again from its journal and what the targets hold; or move it back to "
+            "record.json once repaired (or with the program version that wrote it); or delete its folder to start with "
+            "an empty record: installed models then count as foreign until `localmodels adopt`"
         ),
         details={"path": str(aside)},
     )

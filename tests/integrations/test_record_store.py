@@ -143,8 +143,28 @@ async def test_a_record_of_another_name_is_not_taken(tmp_path: Path) -> None:
 async def test_the_journal_is_dated(tmp_path: Path) -> None:
     found = await saved(tmp_path)
     await found.journal({"event": "intent"})
-    line = json.loads((found.path.parent / "journal.jsonl").read_text())
+    line = json.loads((found.path.parent / "journal.jsonl").read_text().splitlines()[-1])
     assert line == {"v": 1, "at": "2026-11-22T12:00:00+00:00", "event": "intent"}
+
+
+async def test_a_journal_begins_with_the_record_as_it_is_saved(tmp_path: Path) -> None:
+    found = await saved(tmp_path)
+    assert await found.history() == ()
+    await found.journal({"event": "intent"})
+    first, second = await found.history()
+    assert Record.model_validate_json(json.dumps(first["whole"])) == FULL
+    assert (first["event"], first["document"], first["generation"]) == ("opened", "default", 7)
+    assert second["event"] == "intent"
+
+
+async def test_a_record_that_is_lost_while_its_journal_is_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    found = store(tmp_path)
+    await found.journal({"event": "intent", "after": 0, "generation": 1})
+    assert await found.load() == Record(name="default"), "a line whose record was never saved"
+    await found.journal({"event": "installed", "after": 1, "generation": 2})
+    with pytest.raises(RecordUnreadable, match="is gone") as caught:
+        await found.load()
+    assert "localmodels rebuild" in (caught.value.hint or "")
 
 
 @given(st.text(min_size=1, max_size=80))

@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
     pool.command("allow-org")(pool_allow_org)
     pool.command("allow-family")(pool_allow_family)
     app.add_typer(pool, name="pool")
-    for one in (install, evict, adopt, disown, destroy, mirror):
+    for one in (install, evict, adopt, disown, rebuild, destroy, mirror):
         app.command()(one)
 
 
@@ -137,6 +137,27 @@ def disown(
     from reconciler.cli.commands.own import disown
 
     return disown(file, name, target=target, lock_timeout_seconds=lock_timeout, as_json=json)
+
+
+def rebuild(
+    file: options.File = None,
+    json: options.Json = False,
+    yes: options.Yes = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", envvar="LOCALMODELS_DRY_RUN", help="Only show what would be ours.")
+    ] = False,
+    take_over: options.TakeOver = False,
+    lock_timeout: options.LockTimeout = 0.0,
+) -> int:
+    """Make a lost record again.
+
+    From its journal, as far as the targets hold what it says. A record that is whole is never overwritten.
+    """
+    from reconciler.cli.commands.rebuild import run_rebuild
+
+    return run_rebuild(
+        file, yes=yes, dry=dry_run, take_over=take_over, lock_timeout_seconds=lock_timeout, as_json=json
+    )
 
 
 def destroy(
