@@ -1,0 +1,401 @@
+"""A route: one base model at one provider, with what is known of its tool calls, and of the provider's adapters.
+
+The facts are a table of ours with a source and a date in every row. What no source states is None, never guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Literal
+
+from pydantic import model_validator
+
+from reconciler.domain.catalog import CatalogModel
+from reconciler.domain.document import Frozen
+from reconciler.domain.names import glob_matches, is_ollama_name
+from reconciler.lora.dialect import Dialect
+
+ValueFormat = Literal["name_path", "json_with_base_model", "path"]
+AdapterFormat = Literal["peft", "gguf"]
+
+
+class Sourced(Frozen):
+    """A row of facts."""
+
+    source: str
+    """Where the facts were read: a URL, or the file of a repository with its commit."""
+    verified: date
+    """When they were read."""
+
+
+class HotLoad(Frozen):
+    """How adapters come and go while the server runs."""
+
+    load: str
+    """Method and path."""
+    unload: str
+    needs: str | None = None
+    """What the server must be started with."""
+
+
+class Provider(Sourced):
+    """What one provider can do with adapters. None: no source says."""
+
+    id: str
+    title: str
+    kind: Literal["managed_process", "daemon_api", "external"]
+    """Started with a model, a daemon that loads models by itself, or somebody else's."""
+    aliases: tuple[str, ...] = ()
+    """Other spellings, lower case, ``-`` for ``_``."""
+    command: tuple[str, ...] = ()
+    """The program that serves a base."""
+    default_port: int | None = None
+    model_arg: str | None = None
+    """The flag before the base; None where there is a command: the base stands alone."""
+    enable_lora_arg: str | None = None
+    lora_modules_arg: str | None = None
+    """The flag that names adapters at start. None: there is none."""
+    lora_modules_value_format: ValueFormat | None = None
+    max_lora_rank_arg: str | None = None
+    allowed_ranks: tuple[int, ...] | None = None
+    """What the rank flag takes, ascending. None: any, or not known."""
+    default_max_rank: int | None = None
+    """The largest rank it takes without the flag."""
+    adapter_formats: tuple[AdapterFormat, ...] | None = None
+    serves_many_adapters: bool | None = None
+    """Several at once, each a model name of its own."""
+    names_adapters: bool | None = None
+    """A request picks its adapter by model name."""
+    supports_dora: bool | None = None
+    supports_rslora: bool | None = None
+    supports_modules_to_save: bool | None = None
+    supports_bias: bool | None = None
+    supports_rank_pattern: bool | None = None
+    hot_load: HotLoad | None = None
+    harn_launches_lora: bool = False
+    """The origin's own launcher knows its adapter flags."""
+    notes: tuple[str, ...] = ()
+    """What a person should know before serving an adapter there."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Provider:
+        if (self.lora_modules_arg is None) != (self.lora_modules_value_format is None):
+            raise ValueError(f"{self.id}: an adapter flag and the format of its value go together")
+        if self.allowed_ranks is not None and sorted(set(self.allowed_ranks)) != list(self.allowed_ranks):
+            raise ValueError(f"{self.id}: allowed ranks must ascend")
+        return self
+
+    @property
+    def launches_lora(self) -> bool:
+        """It can be started with adapters."""
+        return self.lora_modules_arg is not None
+
+    @property
+    def limits_rank(self) -> bool:
+        """It has a flag for the largest rank, beside that for adapters."""
+        return self.launches_lora and self.max_lora_rank_arg is not None
+
+    @property
+    def value_format(self) -> ValueFormat:
+        return self.lora_modules_value_format or "name_path"
+
+    def rank_for(self, rank: int) -> int | None:
+        """The smallest rank limit that it takes and that holds ``rank``; None: there is none.
+
+        >>> facts = {"id": "v", "title": "v", "kind": "external", "source": "s", "verified": "2026-01-01"}
+        >>> vllm = Provider.model_validate(facts | {"allowed_ranks": (16, 32)})
+        >>> vllm.rank_for(24), vllm.rank_for(64)
+        (32, None)
+        """
+        if self.allowed_ranks is None:
+            return rank
+        return next((allowed for allowed in self.allowed_ranks if allowed >= rank), None)
+
+    def seen_by(self, dialect: Dialect) -> Provider:
+        """The provider without what a dialect's launcher cannot do."""
+        if dialect.own_adapter_support or self.harn_launches_lora:
+            return self
+        return self.model_copy(
+            update={
+                "enable_lora_arg": None,
+                "lora_modules_arg": None,
+                "lora_modules_value_format": None,
+                "max_lora_rank_arg": None,
+            }
+        )
+
+
+class CapabilityRow(Sourced):
+    """How tool calls work for some models at some providers; the first row that means a route counts."""
+
+    provider: str
+    """An id, or ``*``."""
+    models: tuple[str, ...]
+    """Anchored globs over the base's id and the last part of it; any case."""
+    dialects: tuple[str, ...] = ("localmodels", "harn")
+    native_tools: bool | None = None
+    preferred_tool_format: Literal["native", "text", "json"] | None = None
+    text_tool_wire_format_supported: bool | None = None
+    structured_output_mode: str | None = None
+    recommended_endpoint: str | None = None
+    tool_mode_parity: str | None = None
+    tool_call_parser: str | None = None
+    """What the server must be started with to hand tool calls out natively."""
+
+    def means(self, provider: str, base: str, dialect: Dialect) -> bool:
+        if dialect.name not in self.dialects or self.provider not in ("*", provider):
+            return False
+        names = (base, base.rpartition("/")[2])
+        return any(_matches(pattern, name) for pattern in self.models for name in names)
+
+
+class BaseAlias(Sourced):
+    """A base under the origin's own name."""
+
+    alias: str
+    id: str
+    provider: str
+    tier: str | None = None
+    tool_format: str | None = None
+    context_window: int | None = None
+    catalog_name: str | None = None
+
+
+class RouteTable(Frozen):
+    """All of it."""
+
+    format_version: Literal[1]
+    providers: tuple[Provider, ...]
+    capabilities: tuple[CapabilityRow, ...]
+    bases: tuple[BaseAlias, ...] = ()
+
+    def provider(self, name: str) -> Provider | None:
+        """The provider of an id or another spelling; None: not known."""
+        folded = _folded(name)
+        return next((one for one in self.providers if folded == _folded(one.id) or folded in one.aliases), None)
+
+    def provider_id(self, name: str) -> str:
+        """The id of a provider by any spelling; what nobody knows stays as it is written.
+
+        Source:
+            section 1 of the origin's commands: any case, ``_`` as ``-``, a handful of other names.
+        """
+        found = self.provider(name)
+        return found.id if found else name.strip()
+
+    def capabilities_of(self, provider: str, base: str, dialect: Dialect) -> Capabilities:
+        row = next((one for one in self.capabilities if one.means(provider, base, dialect)), None)
+        if row is None:
+            return Capabilities()
+        return Capabilities(**{name: getattr(row, name) for name in Capabilities.model_fields})
+
+    def base(self, selector: str) -> BaseAlias | None:
+        """A base of the table by its alias, or by the id behind it."""
+        folded = selector.strip().casefold()
+        rows = [*((one.alias, one) for one in self.bases), *((one.id, one) for one in self.bases)]
+        return next((one for name, one in rows if name.casefold() == folded), None)
+
+
+class Capabilities(Frozen):
+    """What is known of a route's tool calls. None: nobody says."""
+
+    native_tools: bool | None = None
+    preferred_tool_format: str | None = None
+    text_tool_wire_format_supported: bool | None = None
+    structured_output_mode: str | None = None
+    recommended_endpoint: str | None = None
+    tool_mode_parity: str | None = None
+    """interchangeable · native_unreliable · text_unreliable · native_only · text_only · unknown."""
+    tool_call_parser: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a selector means, before anybody asks who serves it."""
+
+    selector: str
+    """As it was written."""
+    id: str
+    model: CatalogModel | None = None
+    """None: the catalogue does not know it."""
+    alias: BaseAlias | None = None
+    format: str | None = None
+    """Of the repository that was named: gguf · mlx · safetensors · ollama. None: no repository was named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One base at one provider."""
+
+    selector: str
+    id: str
+    provider: str
+    resolved_alias: str | None
+    """The name it was found by, where that is not its id."""
+    tool_format: str
+    """Default of the route, whatever a command asks for."""
+    tier: str | None
+    family: str | None
+    lineage: str | None
+    catalog_name: str | None
+    context_window: int | None
+    capabilities: Capabilities
+    runtime: Provider | None
+    """What the provider can do with adapters, as the dialect sees it. None: it is not in the table."""
+    model: CatalogModel | None = None
+    """The catalogue's entry; None: it has none."""
+    is_inferred: bool = False
+    """Nobody said who serves it."""
+
+    @property
+    def launches_lora(self) -> bool:
+        return self.runtime is not None and self.runtime.launches_lora
+
+    @property
+    def limits_rank(self) -> bool:
+        return self.runtime is not None and self.runtime.limits_rank
+
+    @property
+    def value_format(self) -> ValueFormat:
+        """How an adapter is written behind its flag."""
+        return self.runtime.value_format if self.runtime else "name_path"
+
+    @property
+    def is_function_gemma(self) -> bool:
+        return "functiongemma" in self._words
+
+    @property
+    def is_gemma4(self) -> bool:
+        """Not asked of FunctionGemma, which goes first."""
+        return "gemma-4" in self._words or "gemma4" in self._words
+
+    @property
+    def _words(self) -> str:
+        return f"{self.id} {self.family or ''} {self.lineage or ''}".lower()
+
+
+class BaseReport(Frozen):
+    """A route as reports show it; every command's ``base``."""
+
+    selector: str
+    id: str
+    provider: str
+    resolved_alias: str | None
+    tool_format: str
+    tier: str | None
+    family: str | None
+    lineage: str | None
+    catalog_name: str | None
+    context_window: int | None
+
+    @classmethod
+    def of(cls, route: Route) -> BaseReport:
+        return cls(**{name: getattr(route, name) for name in cls.model_fields})
+
+
+class ToolCallingReport(Frozen):
+    """A route's capabilities as reports show them; every command's ``tool_calling``."""
+
+    native_tools: bool | None
+    preferred_tool_format: str | None
+    text_tool_wire_format_supported: bool | None
+    structured_output_mode: str | None
+    recommended_endpoint: str | None
+
+    @classmethod
+    def of(cls, route: Route) -> ToolCallingReport:
+        return cls(**{name: getattr(route.capabilities, name) for name in cls.model_fields})
+
+
+def inferred_provider(base: Base, dialect: Dialect) -> str | None:
+    """Who serves a base, by what was named; None: nothing says.
+
+    An Ollama name is Ollama's; a repository of GGUF files llama.cpp's, of MLX weights MLX's. A model that is named by
+    itself, or its own repository, is loaded by a server of whole weights.
+    """
+    if base.alias is not None:
+        return base.alias.provider
+    if dialect.inferred_provider is not None:
+        return dialect.inferred_provider
+    if base.format == "ollama" or (base.model is not None and ":" in base.selector and is_ollama_name(base.selector)):
+        return "ollama"
+    by_format = {"gguf": "llamacpp", "mlx": "mlx", "safetensors": "vllm"}
+    if base.format is not None:
+        return by_format.get(base.format)
+    return "vllm" if base.model is not None else None
+
+
+def route_of(base: Base, provider: str | None, table: RouteTable, dialect: Dialect) -> Route:
+    """A base at a provider.
+
+    Args:
+        base: what the selector means.
+        provider: as it was typed, by any spelling; None or blank: inferred, by ``vllm`` where nothing says.
+        table: the facts.
+        dialect: whose defaults.
+    """
+    typed = (provider or "").strip()
+    name = table.provider_id(typed) if typed else inferred_provider(base, dialect) or "vllm"
+    known = table.capabilities_of(name, base.id, dialect)
+    runtime = table.provider(name)
+    model, alias = base.model, base.alias
+    selector = base.selector.strip()
+    return Route(
+        selector=base.selector,
+        id=base.id,
+        provider=name,
+        resolved_alias=selector if selector != base.id and (model or alias) else None,
+        tool_format=_default_format(known, alias, dialect),
+        tier=alias.tier if alias else None,
+        family=_family(model),
+        lineage=model.lineage if model else None,
+        catalog_name=(alias.catalog_name if alias else None) or (model.id.partition("/")[2] if model else None),
+        context_window=(alias.context_window if alias else None) or (model.context_length if model else None),
+        capabilities=_as_dialect(known, dialect),
+        runtime=runtime.seen_by(dialect) if runtime else None,
+        model=model,
+        is_inferred=not typed,
+    )
+
+
+def with_runtime(route: Route, runtime: Provider) -> Route:
+    """The same route at a provider with other facts."""
+    return replace(route, runtime=runtime)
+
+
+def _default_format(known: Capabilities, alias: BaseAlias | None, dialect: Dialect) -> str:
+    if alias is not None and alias.tool_format:
+        return alias.tool_format
+    if known.preferred_tool_format:
+        return known.preferred_tool_format
+    return "native" if known.native_tools else dialect.unknown_tool_format
+
+
+def _as_dialect(known: Capabilities, dialect: Dialect) -> Capabilities:
+    """The origin has no unknown: what nobody says is a no, and text always travels."""
+    if dialect.name != "harn":
+        return known
+    text = known.text_tool_wire_format_supported
+    return known.model_copy(
+        update={
+            "native_tools": bool(known.native_tools),
+            "text_tool_wire_format_supported": True if text is None else text,
+            "structured_output_mode": known.structured_output_mode or "none",
+        }
+    )
+
+
+def _family(model: CatalogModel | None) -> str | None:
+    if model is None:
+        return None
+    return f"{model.lineage}-{model.generation}" if model.generation else model.lineage
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold().replace("_", "-")
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return pattern.casefold() == name.casefold() if "*" not in pattern else glob_matches(pattern, name)
