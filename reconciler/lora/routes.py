@@ -13,11 +13,15 @@ from pydantic import model_validator
 
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.document import Frozen
-from reconciler.domain.names import glob_matches, is_ollama_name
+from reconciler.domain.names import glob_matches
 from reconciler.lora.dialect import Dialect
 
 ValueFormat = Literal["name_path", "json_with_base_model", "path"]
 AdapterFormat = Literal["peft", "gguf"]
+
+DEFAULT_PROVIDER = "vllm"
+"""Serves what nothing says otherwise of: it loads whole weights by their Hub name, and PEFT adapters beside them."""
+_BY_FORMAT = {"gguf": "llamacpp", "mlx": "mlx", "safetensors": DEFAULT_PROVIDER, "ollama": "ollama"}
 
 
 class Sourced(Frozen):
@@ -309,22 +313,23 @@ class ToolCallingReport(Frozen):
         return cls(**{name: getattr(route.capabilities, name) for name in cls.model_fields})
 
 
-def inferred_provider(base: Base, dialect: Dialect) -> str | None:
+def inferred_provider(base: Base, table: RouteTable, dialect: Dialect) -> str | None:
     """Who serves a base, by what was named; None: nothing says.
 
-    An Ollama name is Ollama's; a repository of GGUF files llama.cpp's, of MLX weights MLX's. A model that is named by
-    itself, or its own repository, is loaded by a server of whole weights.
+    What nobody knows and begins with a provider's name is that provider's. An Ollama name is Ollama's; a repository of
+    GGUF files llama.cpp's, of MLX weights MLX's. A model that is named by itself, or its own repository, is loaded by a
+    server of whole weights.
     """
     if base.alias is not None:
         return base.alias.provider
+    first, slash, _ = base.id.partition("/")
+    if base.model is None and slash and table.provider(first) is not None:
+        return table.provider_id(first)
     if dialect.inferred_provider is not None:
         return dialect.inferred_provider
-    if base.format == "ollama" or (base.model is not None and ":" in base.selector and is_ollama_name(base.selector)):
-        return "ollama"
-    by_format = {"gguf": "llamacpp", "mlx": "mlx", "safetensors": "vllm"}
     if base.format is not None:
-        return by_format.get(base.format)
-    return "vllm" if base.model is not None else None
+        return _BY_FORMAT.get(base.format)
+    return DEFAULT_PROVIDER if base.model is not None else None
 
 
 def route_of(base: Base, provider: str | None, table: RouteTable, dialect: Dialect) -> Route:
@@ -332,12 +337,12 @@ def route_of(base: Base, provider: str | None, table: RouteTable, dialect: Diale
 
     Args:
         base: what the selector means.
-        provider: as it was typed, by any spelling; None or blank: inferred, by ``vllm`` where nothing says.
+        provider: as it was typed, by any spelling; None or blank: inferred.
         table: the facts.
         dialect: whose defaults.
     """
     typed = (provider or "").strip()
-    name = table.provider_id(typed) if typed else inferred_provider(base, dialect) or "vllm"
+    name = table.provider_id(typed) if typed else inferred_provider(base, table, dialect) or DEFAULT_PROVIDER
     known = table.capabilities_of(name, base.id, dialect)
     runtime = table.provider(name)
     model, alias = base.model, base.alias

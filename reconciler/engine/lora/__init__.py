@@ -1,0 +1,1 @@
+"""What the ``lora`` commands do: ports and facts in, reports out."""
