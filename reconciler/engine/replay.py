@@ -95,9 +95,9 @@ class _State:
     def notes(self) -> list[str]:
         said = []
         if self.foreign:
-            said.append(f"{self.foreign} lines of the journal belong to another document and were left out")
+            said.append(f"lines of the journal left out because they are another document's: {self.foreign}")
         if self.garbled:
-            said.append(f"{self.garbled} lines of the journal make no sense and were left out")
+            said.append(f"lines of the journal left out because they make no sense: {self.garbled}")
         if self.gaps:
             said.append("lines of the journal are missing: what only they said is not known any more")
         return said
