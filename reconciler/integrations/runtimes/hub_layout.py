@@ -77,6 +77,8 @@ class CacheView:
     """By the name a router lists them under."""
     partial_bytes: Bytes
     disk: DiskSpace
+    orphan_bytes: Bytes
+    """Of whole blobs that no snapshot leads to, and of projectors without a model: what removals left behind."""
 
 
 def cache_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -97,12 +99,14 @@ def look(directory: Path) -> CacheView | None:
     Blocks: run it in a thread.
     """
     models: dict[str, CachedModel] = {}
-    partial = 0
+    partial = orphans = 0
     try:
         for folder, repo in _repositories(directory):
-            models.update(_models(folder, repo))
+            held = _models(folder, repo)
+            models.update(held)
             partial += sum(_allocated(path) for path in (folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"))
-        return CacheView(models, Bytes(partial), disk_space(directory))
+            orphans += _orphan_bytes(folder) + (0 if held else _lone_projector_bytes(folder))
+        return CacheView(models, Bytes(partial), disk_space(directory), Bytes(orphans))
     except (OSError, ValueError, RuntimeError):
         return None
 
@@ -199,6 +203,23 @@ def _files(snapshot: Path) -> Iterator[CachedFile]:
         blob = path.resolve()
         there = blob.stat()
         yield CachedFile(path.relative_to(snapshot).as_posix(), blob, Bytes(there.st_size), stamp_of(there))
+
+
+def _orphan_bytes(folder: Path) -> int:
+    """Of large blobs that nothing leads to. A blob that is just being finished has no link yet, and a partial name."""
+    needed = {path.resolve().name for path in folder.glob("snapshots/**/*") if path.is_symlink()}
+    return sum(
+        path.stat().st_size
+        for path in (folder / "blobs").glob("*")
+        if _SHA256.fullmatch(path.name) and path.name not in needed and path.is_file()
+    )
+
+
+def _lone_projector_bytes(folder: Path) -> int:
+    """Of the projectors of a repository that has no model here any more."""
+    blobs = {file.blob: file.bytes for snapshot in _snapshots(folder) for file in _files(snapshot)
+             if parse(file.path).role == "projector"}  # fmt: skip
+    return sum(blobs.values())
 
 
 def _allocated(path: Path) -> int:

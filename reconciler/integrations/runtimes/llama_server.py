@@ -8,54 +8,33 @@ Where its cache directory cannot be read, content is compared by size only.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import (
-    Installed,
-    InstalledFile,
-    ObservedTarget,
-    Serving,
-    TargetObservation,
-    UnknownTarget,
-)
+from reconciler.domain.observation import Alias, Installed, Serving, TargetObservation, UnknownTarget
 from reconciler.domain.plan import Action, Row
-from reconciler.domain.units import Bytes, show_bytes
+from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.router_names import RouterName, tag_of
 from reconciler.integrations.runtimes.digest_cache import DigestCache
-from reconciler.integrations.runtimes.hub_layout import (
-    CachedFile,
-    CachedModel,
-    CacheView,
-    blob_bytes,
-    unlink_blobs,
-    unlink_model,
-)
+from reconciler.integrations.runtimes.llama_server_aliases import check_name, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_content import Content, standing, wanted_weights
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience
-from reconciler.integrations.runtimes.llama_server_serving import RouterPreset, as_told
+from reconciler.integrations.runtimes.llama_server_look import Look, observed, parsed
+from reconciler.integrations.runtimes.llama_server_preset import Preset
+from reconciler.integrations.runtimes.llama_server_removal import Removal
+from reconciler.integrations.runtimes.llama_server_router import Router
+from reconciler.integrations.runtimes.llama_server_serving import RouterPreset
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http
-
-DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
-
-_UNREAD = "listed"
-"""The stamp of a model whose files cannot be seen: it is there, and that is all a look can tell."""
-_STOP_SECONDS = 30.0
-"""Longest wait until a model is unloaded; the router cuts it off after its own ten."""
-_LOAD_SECONDS = 600.0
-_POLL_SECONDS = 0.1
 
 
 class LlamaServer:
@@ -70,6 +49,7 @@ class LlamaServer:
         poll_seconds: between two looks at a download whose events do not come.
         cache_directory: of our own, to remember which digest a file had.
         environ: read for the variables that tell where a Hub cache is.
+        api_key: what the router, or a proxy before it, asks for; it goes into the requests' header and nowhere else.
     """
 
     def __init__(
@@ -82,15 +62,17 @@ class LlamaServer:
         poll_seconds: float = 1.0,
         cache_directory: Path | None = None,
         environ: Mapping[str, str] | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._target = target
-        self._make_http = http
-        self._http: Http | None = None
         self._clock = clock
+        self._router = Router(target, http=http, clock=clock, api_key=api_key)
         self._patience = Patience(idle_seconds=idle_timeout_seconds, poll_seconds=poll_seconds)
         environ = os.environ if environ is None else environ
         self._content = Content(target, environ, DigestCache(cache_directory))
-        self._preset = RouterPreset(Path(target.preset) if target.preset else None, lambda: self._api, target.name)
+        preset = Path(target.preset) if target.preset else None
+        self._preset = RouterPreset(preset, lambda: self._api, target.name, self._router.is_busy)
+        self._removal = Removal(self._router, self._content, self._preset)
 
     @property
     def target(self) -> Target:
@@ -98,14 +80,10 @@ class LlamaServer:
 
     @property
     def _api(self) -> LlamaServerApi:
-        if self._http is None:
-            self._http = self._make_http()
-        return LlamaServerApi(self._target.endpoint or DEFAULT_ENDPOINT, self._http)
+        return self._router.api
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._router.close()
 
     # observing
 
@@ -115,7 +93,7 @@ class LlamaServer:
             version = await self._api.version()
             listed = await self._api.models()
             _, view = await self._content.look(listed)
-            busy = await self._busy(listed)
+            busy = await self._router.busy(listed)
             sections = await self._preset.sections()
         except OutsideError as error:
             return UnknownTarget(
@@ -125,56 +103,7 @@ class LlamaServer:
                 code=error.code,
                 hint=error.hint or f"is the router running? See `endpoint` of target {self._target.name}",
             )
-        models = view.models if view else {}
-        installed = [self._installed(item, models.get(item.name), item.name in busy) for item in standing(listed, view)]
-        return ObservedTarget(
-            name=self._target.name,
-            key=self._target.key,
-            installed=tuple(as_told(model, sections) for model in sorted(installed, key=lambda model: model.name)),
-            disk=view.disk if view else None,
-            partial_bytes=view.partial_bytes if view else Bytes(0),
-            partial_names=tuple(sorted(item.name for item in listed if not item.is_there)),
-            version=version,
-            notes=tuple(self._notes(view)),
-        )
-
-    async def _busy(self, listed: Sequence[Listed]) -> frozenset[str]:
-        """Names of models that answer somebody now, or are just being loaded for somebody."""
-        running = [item for item in listed if item.is_running]
-        found = await asyncio.gather(*(self._is_busy(item) for item in running))
-        return frozenset(item.name for item, busy in zip(running, found, strict=True) if busy)
-
-    async def _is_busy(self, item: Listed) -> bool:
-        if item.status == "loading":
-            return True
-        if item.status == "sleeping":  # it let go of its memory because nobody asked
-            return False
-        try:
-            return bool(await self._api.busy_slots(item.name))
-        except Refused:  # it does not tell: loaded counts as in use
-            return True
-
-    def _installed(self, item: Listed, model: CachedModel | None, busy: bool) -> Installed:
-        name = _parsed(item.name)
-        from_cache = model is not None and name is not None
-        return Installed(
-            name=item.name,
-            bytes=model.bytes if model else Bytes(item.weights_bytes or 0),
-            digest=self._content.known_digest(model) if model else None,
-            stamp=model.stamp if model else _UNREAD,
-            files=tuple(_installed_file(file) for file in model.all_files) if model else (),
-            repo=name.repo if name and (from_cache or item.source == "cache") else None,
-            quant=name.quant if name and (from_cache or item.source == "cache") else None,
-            loaded=busy,
-            model_context=_context(item),
-        )
-
-    def _notes(self, view: CacheView | None) -> list[str]:
-        if view is None:
-            return ["its cache directory cannot be read here, so content is not verified: `cache:` says where it is"]
-        if view.partial_bytes:
-            return [f"unfinished downloads take {show_bytes(view.partial_bytes)}; the router resumes them when asked"]
-        return []
+        return observed(self._target, Look(listed, view, sections, busy, version), self._content)
 
     async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
         """(digest, stamp) of a model, by reading its files whole unless they are known as they stand now."""
@@ -218,7 +147,7 @@ class LlamaServer:
     async def _fetch(self, name: str, artifact: HubArtifact, progress: Progress) -> None:
         download = Download(self._api, name, artifact, progress, clock=self._clock, patience=self._patience)
         await download.to_the_end()
-        item = await self._find(name)
+        item = await self._router.find(name)
         if item is None or item.source != "cache" or not item.is_there:
             raise download.failure(self._target.name)
         await self._verify(item, artifact)
@@ -263,129 +192,69 @@ class LlamaServer:
         Raises:
             Refused: ``in-use`` while a slot of it is at work or it is being downloaded; or not from the cache.
         """
-        listed = await self._api.models(reload=True)
-        item = next((item for item in listed if item.name == name), None)
-        directory, view = await self._content.look(listed)
-        if item is None or item not in standing(listed, view):
-            return Bytes(0)
-        model = view.models.get(name) if view else None
-        if item.is_there and model is not None and await self._preset.is_ours(name):
-            item = replace(item, source="cache", can_remove=True)  # it will be, once our section is out
-        self._refuse_what_is_not_removable(item, model)
-        await self._stopped(item)
-        await self._preset.forget(name)
-        repo = name.partition(":")[0]
-        before = await asyncio.to_thread(blob_bytes, directory, repo) if directory else {}
-        now = await self._find(name)
-        if now is not None and now.source == "preset" and directory is not None and model is not None:
-            await self._take_out(directory, name, model)
-        else:
-            await self._delete(name)
-        listed = await self._api.models(reload=True)
-        _, view_after = await self._content.look(listed)
-        if any(left.name == name for left in standing(listed, view_after)):
-            raise Unreachable(f"{name} was deleted, and {self._target.name} lists it still")
-        if directory is None or view is None:
-            return Bytes(item.weights_bytes or 0)
-        after = await asyncio.to_thread(blob_bytes, directory, repo)
-        return Bytes(sum(size for blob, size in before.items() if blob not in after))
+        return await self._removal.remove(name)
 
-    def _refuse_what_is_not_removable(self, item: Listed, model: CachedModel | None) -> None:
-        if not item.is_there:
-            raise Refused(f"{item.name} is being downloaded on {self._target.name}", code="in-use")
-        if model is not None and model.is_ambiguous:
-            files = ", ".join(file.path for file in model.files)
-            raise Refused(
-                f"removing {item.name} would remove all of {files}",
-                hint="the router knows them by one name: remove the right one from its cache by hand",
-            )
-        if item.source == "models_dir":
-            raise Refused(
-                f"{item.name} lies in the router's --models-dir, and it removes only what it downloaded itself",
-                hint="delete the file there",
-            )
-        if item.source == "preset" or not item.can_remove:
-            raise Refused(
-                f"{item.name} stands in the router's preset file, and it removes only what it downloaded itself",
-                hint="take its section out of the preset file",
-            )
-
-    async def _stopped(self, item: Listed) -> None:
-        """Unload an idle model and wait until it is; deleting it while it runs would cut off whoever comes now."""
-        if not item.is_running:
-            return
-        if await self._is_busy(item):
-            raise Refused(
-                f"{item.name} is serving a request on {self._target.name}",
-                code="in-use",
-                hint="wait until it has answered; an idle model is unloaded by itself",
-            )
-        await self._api.unload(item.name)
-        for _ in range(int(_STOP_SECONDS / _POLL_SECONDS)):
-            now = await self._find(item.name, reload=False)
-            if now is None or not now.is_running:
-                return
-            await self._clock.sleep(_POLL_SECONDS)
-        raise Unreachable(f"{item.name} does not unload on {self._target.name}")
-
-    async def _take_out(self, directory: Path, name: str, model: CachedModel) -> None:
-        """Remove the files ourselves: a router that was started with our section never deletes the model again.
-
-        It is unloaded, and no longer listed before its blobs go, so that nobody can begin to load it meanwhile.
-
-        Raises:
-            Refused: the files are not ours to write.
-        """
-        parsed = RouterName.parse(name)
-        try:
-            await asyncio.to_thread(unlink_model, directory, parsed, model)
-            await self._api.models(reload=True)
-            await asyncio.to_thread(unlink_blobs, directory, parsed, model)
-        except OSError as error:
-            raise Refused(
-                f"{name} cannot be removed from {directory}: {error.strerror or type(error).__name__}",
-                code="not-writable",
-                hint="restart the router: without our section, which is out now, it removes the model itself",
-            ) from error
-
-    async def _delete(self, name: str) -> None:
-        """Delete; a router that did not know the model has looked again then. The list decides, not the answer."""
-        try:
-            if not await self._api.delete(name) and await self._find(name) is not None:
-                await self._api.delete(name)
-        except Unreachable:
-            if await self._find(name) is not None:
-                raise
-
-    # serving
+    # serving and naming
 
     async def serve(self, name: str, wanted: Serving) -> None:
         """Write our section of the preset file; an idle model is unloaded, so that its next load is by it."""
         if await self._preset.says(name, wanted):
             return
-        item = await self._find(name, reload=False)
-        if item is not None:
-            await self._stopped(item)
         await self._preset.tell(name, wanted)
         if wanted.load:
-            await self._load(name)
+            for running in await self._preset.names_of(name) or (name,):
+                await self._router.load(running)
 
-    async def _load(self, name: str) -> None:
-        """Load it, so that the first who asks need not wait.
+    async def name(self, alias: str, model: str, *, context: int | None) -> Alias:
+        """Write the name's section of the preset file, which the router reads in one step.
 
-        Raises:
-            Refused: it does not run. Unreachable: it takes too long. It stays installed either way.
+        Where the old model was loaded under the name, the new one is too, or the name stays with the old.
         """
-        await self._api.load(name)
-        for _ in range(int(_LOAD_SECONDS / _POLL_SECONDS)):
-            item = await self._find(name, reload=False)
-            if item is not None and item.status in ("loaded", "sleeping"):
-                return
-            if item is None or item.failed:
-                code = f" (exit code {item.exit_code})" if item else ""
-                raise Refused(f"{name} does not load on {self._target.name}{code}", hint="the router's log says why")
-            await self._clock.sleep(_POLL_SECONDS)
-        raise Unreachable(f"{name} is still not loaded on {self._target.name}", code="timed-out")
+        check_name(alias)
+        listed = await self._api.models(reload=True)
+        _, view = await self._content.look(listed)
+        if model not in {item.name for item in standing(listed, view)}:
+            raise Refused(f"{model} is not there on {self._target.name}", code="not-found")
+        self._refuse_taken(alias, listed)
+        before = next((item for item in listed if item.name == alias), None)
+        preset = await self._preset.say_name(alias, model, context)
+        if (before is not None and before.is_running) or await self._preset.loads(alias):
+            await self._load_or_restore(alias, preset)
+        return await self._observed_alias(alias)
+
+    def _refuse_taken(self, alias: str, listed: Sequence[Listed]) -> None:
+        """A section of the file is looked at where it is written; here, what has the name without one."""
+        for item in listed:
+            if alias in item.aliases or (alias == item.name and stands_for(item) is None):
+                what = f"another name of {item.name}" if alias in item.aliases else "a model of its own"
+                raise Refused(
+                    f"{alias} is {what} on {self._target.name}",
+                    code="unmanaged-conflict",
+                    hint="give the slot another alias",
+                )
+
+    async def _load_or_restore(self, alias: str, before: Preset) -> None:
+        try:
+            await self._router.load(alias)
+        except OutsideError:
+            await self._preset.restore(before)
+            raise
+
+    async def _observed_alias(self, name: str) -> Alias:
+        found = await self.observe()
+        if isinstance(found, UnknownTarget):
+            raise Unreachable(found.reason, code=found.code, hint=found.hint)
+        for alias in found.aliases:
+            if alias.name == name:
+                return alias
+        raise Unreachable(f"{name} was told to {self._target.name}, and it does not list it")
+
+    async def unname(self, alias: str) -> None:
+        """Take the name's section out of the preset file."""
+        listed = await self._api.models(reload=True)
+        self._refuse_taken(alias, listed)
+        if self._target.preset or any(item.name == alias for item in listed):
+            await self._preset.forget_name(alias)
 
     async def _before(self, name: str) -> Listed | None:
         """What stands under a name. A section without files is taken for the model by the router, so ours goes first.
@@ -405,7 +274,7 @@ class LlamaServer:
                 hint="the router downloads nothing by a name that it knows: take the section out while it is installed",
             )
         await self._preset.forget(name)
-        return await self._find(name)
+        return await self._router.find(name)
 
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
         """Stop downloads that run and are not in ``names``; the router throws away what had arrived.
@@ -422,11 +291,6 @@ class LlamaServer:
         _, after = await self._content.look(await self._api.models())
         return Bytes(max(0, before.partial_bytes - after.partial_bytes)) if after else Bytes(0)
 
-    async def _find(self, name: str, *, reload: bool = True) -> Listed | None:
-        """A listed name; ghosts of a preset whose files are gone are none."""
-        listed = await self._api.models(reload=reload)
-        return next((item for item in listed if item.name == name), None)
-
 
 def _wanted(row: Row) -> tuple[RouterName, HubArtifact]:
     """The name and the artifact of a row, where they belong together.
@@ -436,28 +300,10 @@ def _wanted(row: Row) -> tuple[RouterName, HubArtifact]:
     """
     if not isinstance(row.artifact, HubArtifact):
         raise Refused(f"{row.name} is not resolved: what to fetch is not known", code="unresolved")
-    name = _parsed(row.name)
+    name = parsed(row.name)
     if name is None or name.repo != row.artifact.repo or name.tag != tag_of(row.artifact.files[0].path):
         raise Refused(
             f"a llama-server cannot be asked for {row.artifact.files[0].path} of {row.artifact.repo} as {row.name}",
             code="not-installable",
         )
     return name, row.artifact
-
-
-def _parsed(name: str) -> RouterName | None:
-    with suppress(ValueError):
-        return RouterName.parse(name)
-    return None
-
-
-def _context(item: Listed) -> int | None:
-    """Tokens of one conversation, where the settings say so."""
-    total, parallel = item.settings.get("ctx-size", ""), item.settings.get("parallel", "1")
-    if not total.isdigit() or not int(total):
-        return None
-    return int(total) // max(1, int(parallel) if parallel.isdigit() else 1)
-
-
-def _installed_file(file: CachedFile) -> InstalledFile:
-    return InstalledFile(path=file.path, bytes=file.bytes, stamp=file.stamp)

@@ -23,6 +23,8 @@ Status = Literal["unloaded", "loading", "loaded", "sleeping", "downloading"]
 Source = Literal["cache", "models_dir", "preset"]
 
 _LINE_LIMIT = 1 << 20
+_RELOAD_SECONDS = 60.0
+"""A running model whose settings changed is stopped first: for a request in flight the router waits 10 s."""
 _SETTING = re.compile(r"^\s*([a-z0-9-]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _RESOLVE = re.compile(r"^https?://[^/]+/(?:.*/)?([^/]+/[^/]+)/resolve/([^/?#]+)/([^?#]+)")
 
@@ -42,6 +44,8 @@ class Listed:
     exit_code: int | None = None
     weights_bytes: int | None = None
     """Of its tensors; told while it is loaded only."""
+    aliases: tuple[str, ...] = ()
+    """Other names that it answers to: ``alias`` in its section."""
 
     @property
     def is_there(self) -> bool:
@@ -77,11 +81,27 @@ class LlamaServerApi:
     """The calls of one router.
 
     Read against llama.cpp b10434, and run against it.
+
+    Args:
+        endpoint: base URL.
+        http: makes the requests; none follows a redirect, so that a key goes nowhere else.
+        key: what ``--api-key`` asks for, or a proxy before the router; None sends none.
+
+    Raises:
+        Refused: the key has characters that no key has.
     """
 
-    def __init__(self, endpoint: str, http: Http) -> None:
+    def __init__(self, endpoint: str, http: Http, key: str | None = None) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._http = http
+        key = (key or "").strip()
+        if any(not "!" <= letter <= "~" for letter in key):
+            raise Refused(
+                "the API key has characters that no key has",
+                code="unauthorised",
+                hint="the variable or file of apiKeyFrom must hold the key alone",
+            )
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def version(self) -> str:
         """The build of the router.
@@ -89,12 +109,15 @@ class LlamaServerApi:
         Raises:
             Refused: it serves one model only, or wants a key. Corrupt: what answers is no llama-server.
         """
-        reply = await self._http.request("GET", self._url("/props", autoload="false"), retries=1)
-        if reply.status == 401:
+        reply = await self._ask("GET", self._url("/props", autoload="false"), retries=1)
+        if reply.status in (401, 403):
+            known = bool(self._headers)
             raise Refused(
-                f"{self._endpoint} wants an API key, and localmodels has none to give",
+                f"{self._endpoint} {'does not accept the API key' if known else 'wants an API key'}",
                 code="unauthorised",
-                hint="start the router without --api-key, on loopback or behind a proxy that asks for the key",
+                hint="the key that apiKeyFrom of the target names is not the router's"
+                if known
+                else "say where the key is: `apiKeyFrom: {env: VARIABLE}` or `{file: PATH}` at the target",
             )
         if not reply.ok:
             raise _failed(reply, "cannot read /props")
@@ -117,10 +140,11 @@ class LlamaServerApi:
             Refused: code ``bad-request``: it cannot read its preset file. Corrupt, Unreachable: no whole answer.
         """
         url = self._url("/models", reload="1") if reload else self._url("/models")
-        reply = await self._http.request("GET", url, retries=0 if reload else 1)
+        seconds = _RELOAD_SECONDS if reload else None
+        reply = await self._ask("GET", url, retries=0 if reload else 1, timeout_seconds=seconds)
         if not reply.ok:
             words = _server_words(reply.body)
-            if "preset" in words or "config file" in words:
+            if "preset" in words or "config file" in words or "conflicts with" in words:
                 raise Refused(f"the router cannot read its preset file: {words}", code="bad-request")
             raise _failed(reply, "cannot read /models")
         items = _mapping(reply).get("data")
@@ -134,7 +158,7 @@ class LlamaServerApi:
         Raises:
             Refused: the server does not tell (``--no-slots``).
         """
-        reply = await self._http.request("GET", self._url("/slots", model=name, autoload="false"), retries=0)
+        reply = await self._ask("GET", self._url("/slots", model=name, autoload="false"), retries=0)
         if reply.status in (400, 404):
             return None
         if not reply.ok:
@@ -151,7 +175,7 @@ class LlamaServerApi:
 
         A 200 says nothing: also for a repository that does not exist.
         """
-        reply = await self._http.request("POST", self._url("/models"), json={"model": name}, retries=0)
+        reply = await self._ask("POST", self._url("/models"), json={"model": name}, retries=0)
         words = _server_words(reply.body)
         if reply.status == 400 and "already exists" in words:
             return False
@@ -166,13 +190,13 @@ class LlamaServerApi:
 
     async def load(self, name: str) -> None:
         """Begin to load a model; one that runs already is fine."""
-        reply = await self._http.request("POST", self._url("/models/load"), json={"model": name}, retries=0)
+        reply = await self._ask("POST", self._url("/models/load"), json={"model": name}, retries=0)
         if not reply.ok and "already running" not in _server_words(reply.body):
             raise _failed(reply, f"cannot load {name}")
 
     async def unload(self, name: str) -> None:
         """Stop a model or a download; one that does not run is fine. A request in flight has 10 s, then it is cut."""
-        reply = await self._http.request("POST", self._url("/models/unload"), json={"model": name}, retries=0)
+        reply = await self._ask("POST", self._url("/models/unload"), json={"model": name}, retries=0)
         if not reply.ok and not (reply.status in (400, 404) and "not" in _server_words(reply.body).lower()):
             raise _failed(reply, f"cannot unload {name}")
 
@@ -182,7 +206,7 @@ class LlamaServerApi:
         Raises:
             Refused: it does not come from the cache. Unreachable: the server failed in the middle; look again.
         """
-        reply = await self._http.request("DELETE", self._url("/models", model=name), retries=0, timeout_seconds=60)
+        reply = await self._ask("DELETE", self._url("/models", model=name), retries=0, timeout_seconds=60)
         words = _server_words(reply.body)
         if reply.status in (404, 500) and "not found" in words.lower():
             return False
@@ -199,7 +223,7 @@ class LlamaServerApi:
             Unreachable: no answer, a broken connection, or no event for ``idle_timeout_seconds``.
         """
         async with self._http.stream(
-            "GET", self._url("/models/sse"), idle_timeout_seconds=idle_timeout_seconds
+            "GET", self._url("/models/sse"), headers=self._headers, idle_timeout_seconds=idle_timeout_seconds
         ) as stream:
             if not 200 <= stream.status < 300:
                 raise Unreachable(f"{self._endpoint}/models/sse answered {stream.status}")
@@ -213,6 +237,13 @@ class LlamaServerApi:
                     event = _event(line)
                     if event is not None:
                         yield event
+
+    async def _ask(
+        self, method: str, url: str, *, json: Any = None, retries: int = 0, timeout_seconds: float | None = None
+    ) -> Reply:
+        return await self._http.request(
+            method, url, json=json, headers=self._headers, retries=retries, timeout_seconds=timeout_seconds
+        )
 
     def _url(self, path: str, **query: str) -> str:
         asked = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
@@ -236,6 +267,7 @@ def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
         failed=status.get("failed") is True,
         exit_code=_count(status.get("exit_code")),
         weights_bytes=_count(meta.get("size")) if isinstance(meta, dict) else None,
+        aliases=_names(item.get("aliases")),
     )
 
 
@@ -272,6 +304,10 @@ def _mapping(reply: Reply) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise _bad_answer(reply, "it is not an object")
     return document
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(name for name in value if isinstance(name, str) and name) if isinstance(value, list) else ()
 
 
 def _count(value: object) -> int | None:

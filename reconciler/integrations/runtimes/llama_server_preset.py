@@ -48,6 +48,12 @@ class Section:
         """What it says, in our words; None where it says nothing of it, or not what we would."""
         return serving_of(self.settings)
 
+    @property
+    def model(self) -> str | None:
+        """The model that it names another way; None where it is the section of a model itself."""
+        model = self.settings.get("hf-repo")
+        return model if model != self.name else None
+
 
 class Preset:
     """The file's text, taken apart. Changing it gives another one."""
@@ -61,15 +67,25 @@ class Preset:
         return "".join(self._lines)
 
     def with_section(self, name: str, serving: Serving, *, is_read: bool) -> Preset:
+        """With a section of ours that says how to serve a model."""
+        return self.with_settings(name, settings_of(serving), is_read=is_read)
+
+    def with_settings(self, name: str, settings: Mapping[str, str], *, is_read: bool) -> Preset:
         """With a section of ours, in place of the one that was there, else at the end."""
-        block = [f"{OURS if is_read else UNREAD}\n", f"[{name}]\n"]
-        block += [f"{key} = {value}\n" for key, value in settings_of(serving).items()]
         section = self.sections.get(name)
+        if section is not None and section.is_ours and section.is_read and section.settings == settings:
+            return self
+        block = [f"{OURS if is_read else UNREAD}\n", f"[{name}]\n"]
+        block += [f"{key} = {value}\n" for key, value in settings.items()]
         if section is not None:
             return Preset("".join([*self._lines[: section.start], *block, *self._lines[section.end :]]))
         before = self.text
         gap = "" if not before or before.endswith("\n\n") else "\n" if before.endswith("\n") else "\n\n"
         return Preset(before + gap + "".join(block))
+
+    def all_read(self) -> Preset:
+        """With nothing left to read: the router has seen what stands here."""
+        return Preset("".join(f"{OURS}\n" if line.startswith(UNREAD) else line for line in self._lines))
 
     def without_section(self, name: str) -> Preset:
         section = self.sections.get(name)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from reconciler.domain.observation import Installed, Serving
-from reconciler.errors import Refused
+from reconciler.errors import OutsideError, Refused
+from reconciler.integrations.runtimes.llama_server_aliases import is_read, told, with_alias, with_serving, without_alias
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_preset import (
     OURS,
     Preset,
     Section,
     read_preset,
-    settings_of,
     write_preset,
 )
 
@@ -27,16 +27,23 @@ class RouterPreset:
         path: as the router was started with; None: it was started without, or we do not know.
         api: of the router; called when it is first needed.
         target: what the router is called, for messages.
+        is_busy: whether a running model answers somebody.
     """
 
-    def __init__(self, path: Path | None, api: Callable[[], LlamaServerApi], target: str) -> None:
-        self._path, self._api, self._target = path, api, target
+    def __init__(
+        self,
+        path: Path | None,
+        api: Callable[[], LlamaServerApi],
+        target: str,
+        is_busy: Callable[[Listed], Awaitable[bool]],
+    ) -> None:
+        self._path, self._api, self._target, self._is_busy = path, api, target, is_busy
 
     async def sections(self) -> Mapping[str, Section] | None:
         """By model; None where there is no file, or it cannot be read: then nothing can be told."""
         if self._path is not None:
             with suppress(Refused):
-                return (await asyncio.to_thread(read_preset, self._path)).sections
+                return (await self._read()).sections
         return None
 
     async def is_ours(self, name: str) -> bool:
@@ -52,51 +59,128 @@ class RouterPreset:
         """
         if self._path is None:
             return True
-        section = (await asyncio.to_thread(read_preset, self._path)).sections.get(name)
+        sections = (await self._read()).sections
+        section = sections.get(name)
         if section is not None and not section.is_ours:
             raise Refused(
                 f"{self._path} has a section of {name} that is not ours to change",
                 code="unmanaged-conflict",
                 hint=f"set ctx-size there, or put the line `{OURS}` above it",
             )
-        return section is not None and section.is_read and section.serving == wanted
+        return section is not None and is_read(sections, name) and told(sections, name) == wanted
 
     async def tell(self, name: str, wanted: Serving) -> None:
-        """Write our section, have the router read it, and see it in force; else take it out again.
+        """Write our section, have the router read it, and see it in force; else all is as before.
 
         Raises:
-            Refused: the file cannot be written, or the router does not take what it says.
+            Refused: ``in-use``; or the file cannot be written, or the router does not take what it says.
+        """
+        await self._change(lambda before: with_serving(before, name, wanted))
+
+    async def say_name(self, alias: str, model: str, context: int | None) -> Preset:
+        """Make a name stand for a model, as ``tell`` does it; the file as it was before.
+
+        Raises:
+            Refused: as ``tell`` does; ``unmanaged-conflict``: the name is a section of somebody else's, or a model's.
         """
         if self._path is None:
-            return
-        before = await asyncio.to_thread(read_preset, self._path)
-        await self._write(before.with_section(name, wanted, is_read=False))
-        item = next((item for item in await self._api().models(reload=True) if item.name == name), None)
-        if item is None or any(item.settings.get(key) != value for key, value in settings_of(wanted).items()):
-            await self.forget(name)
-            raise self._not_in_force(name, wanted, item)
-        now = await asyncio.to_thread(read_preset, self._path)
-        await self._write(now.with_section(name, wanted, is_read=True))
+            raise self._nowhere()
+        self._refuse_foreign((await self._read()).sections.get(alias), alias)
+        return await self._change(lambda before: with_alias(before, alias, model, context))
+
+    async def forget_name(self, alias: str) -> None:
+        """Take a name of ours out; nothing where it is gone.
+
+        Raises:
+            Refused: as ``say_name`` does.
+        """
+        if self._path is None:
+            raise self._nowhere()
+        section = (await self._read()).sections.get(alias)
+        self._refuse_foreign(section, alias)
+        if section is not None:
+            await self._change(lambda before: without_alias(before, alias))
 
     async def forget(self, name: str) -> None:
         """Take our section out and have the router know; no section, or another's, is left alone."""
         if self._path is None or not await self.is_ours(name):
             return
-        now = await asyncio.to_thread(read_preset, self._path)
-        await self._write(now.without_section(name))
+        await self._write((await self._read()).without_section(name))
         await self._api().models(reload=True)
 
-    def _not_in_force(self, name: str, wanted: Serving, item: Listed | None) -> Refused:
-        found = item.settings if item else {}
-        differ = [
-            f"{key} is {found.get(key, 'not set')}"
-            for key, value in settings_of(wanted).items()
-            if found.get(key) != value
-        ]
+    async def names_of(self, model: str) -> tuple[str, ...]:
+        """Stable names of ours that stand for a model."""
+        sections = await self.sections() or {}
+        return tuple(name for name, section in sections.items() if section.is_ours and section.model == model)
+
+    async def loads(self, name: str) -> bool:
+        """The file says that the router loads it whenever it starts."""
+        section = (await self.sections() or {}).get(name)
+        return section is not None and section.settings.get("load-on-startup") == "true"
+
+    async def restore(self, before: Preset) -> None:
+        """Have the file as it was before an edit of ours that did not turn out well."""
+        with suppress(OutsideError):
+            await self._write(before)
+            await self._api().models(reload=True)
+
+    async def _change(self, edit: Callable[[Preset], Preset]) -> Preset:
+        """One edit of the file, in force when this returns; else undone. What the file said before it.
+
+        A running model that it concerns is stopped by the router as it reads the file, if nobody is being answered.
+        """
+        before = await self._read()
+        after = edit(before)
+        touched = _touched(before, after)
+        if self._path is None or not touched:
+            return before
+        await self._refuse_busy(touched)
+        await self._write(after)
+        try:
+            listed = {item.name: item for item in await self._api().models(reload=True)}
+            for name in touched & after.sections.keys():
+                if any(_found(listed, name).get(key) != value for key, value in after.sections[name].settings.items()):
+                    raise self._not_in_force(name, after.sections[name].settings, _found(listed, name))
+        except Refused:
+            await self.restore(before)
+            raise
+        await self._write((await self._read()).all_read())
+        return before
+
+    async def _refuse_busy(self, names: Collection[str]) -> None:
+        for item in await self._api().models():
+            if item.name in names and item.is_running and await self._is_busy(item):
+                raise Refused(
+                    f"{item.name} is serving a request on {self._target}, and would be stopped for it",
+                    code="in-use",
+                    hint="wait until it has answered",
+                )
+
+    def _refuse_foreign(self, section: Section | None, alias: str) -> None:
+        if section is None or (section.is_ours and section.model is not None):
+            return
+        raise Refused(
+            f"{alias} is a section of {self._path} that is not ours to change",
+            code="unmanaged-conflict",
+            hint="give the slot another alias, or take that section out",
+        )
+
+    def _nowhere(self) -> Refused:
+        return Refused(
+            f"{self._target} has no stable names: where its preset file is, is not known",
+            code="no-api",
+            hint="start the router with --models-preset FILE, and name the file at the target: `preset: FILE`",
+        )
+
+    def _not_in_force(self, name: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> Refused:
+        differ = [f"{key} is {found.get(key, 'not set')}" for key, value in wanted.items() if found.get(key) != value]
         return Refused(
             f"{self._target} does not take what {self._path} says of {name}: {', '.join(differ)}",
             hint=f"start it with --models-preset {self._path}, and without -c, -np, -ctk and -ctv, which would win",
         )
+
+    async def _read(self) -> Preset:
+        return await asyncio.to_thread(read_preset, self._path) if self._path is not None else Preset("")
 
     async def _write(self, preset: Preset) -> None:
         if self._path is not None:
@@ -108,6 +192,28 @@ def as_told(model: Installed, sections: Mapping[str, Section] | None) -> Install
     if sections is None:
         return model
     section = sections.get(model.name)
-    known = section.serving if section is not None and (section.is_read or not section.is_ours) else None
+    known = (
+        told(sections, model.name) if section is None or not section.is_ours or is_read(sections, model.name) else None
+    )
     ours = section is None or section.is_ours
     return model.model_copy(update={"serving": known, "serving_is_ours": ours and model.repo is not None})
+
+
+def _touched(before: Preset, after: Preset) -> frozenset[str]:
+    """Names whose section is another one now, or was not read yet."""
+    names = before.sections.keys() | after.sections.keys()
+    return frozenset(
+        name
+        for name in names
+        if _says(before, name) != _says(after, name)
+        or ((section := after.sections.get(name)) and section.is_ours and not section.is_read)
+    )
+
+
+def _says(preset: Preset, name: str) -> Mapping[str, str] | None:
+    section = preset.sections.get(name)
+    return section.settings if section is not None else None
+
+
+def _found(listed: Mapping[str, Listed], name: str) -> Mapping[str, str]:
+    return listed[name].settings if name in listed else {}

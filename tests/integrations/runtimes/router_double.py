@@ -76,6 +76,8 @@ class RouterDouble:
         self.preset: Path | None = None
         self.command_line: dict[str, str] = {}
         """Flags that win over the preset."""
+        self.key: str | None = None
+        """As of ``--api-key``: lists are open, all else is not."""
         self._pending: dict[str, int] = {}
 
     def arrive(self, name: str = NAME, path: str = FILE, content: bytes = CONTENT, named: str | None = None) -> None:
@@ -86,12 +88,16 @@ class RouterDouble:
         self.models[name] = {"status": status, "source": source, **more}
 
     def __call__(self, request: Request) -> Response:
+        open_paths = ("/models", "/health")
+        wrong = self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}"
+        if wrong and request.url.path not in open_paths:
+            return _error(401, "Invalid API Key")
         path, model = request.url.path, request.url.params.get("model", "")
         if request.content:
             model = json.loads(request.content)["model"]
         self.asked.append(f"{request.method} {path} {model}".strip())
-        if path == "/models" and "reload" in request.url.params:
-            self._read_preset()
+        if path == "/models" and "reload" in request.url.params and (refused := self._read_preset()):
+            return refused
         given = self.answers.get((request.method, path))
         if given is not None:
             return Response(given.status_code, content=given.content)
@@ -110,9 +116,17 @@ class RouterDouble:
                 self.brings(name)
         return Response(200, json={"data": [self._item(name) for name in sorted(self.models)], "object": "list"})
 
-    def _read_preset(self) -> None:
-        """Sections are settings of what is there, and ghosts of what is not."""
+    def _read_preset(self) -> Response | None:
+        """Sections are settings of what is there, ghosts of what is not, and names of what they lead to.
+
+        What runs and has other settings now is stopped. An ``alias`` is learnt and never forgotten.
+        """
         sections = Preset(self.preset.read_text()).sections if self.preset and self.preset.exists() else {}
+        for name, model in self.models.items():
+            for alias in model.get("aliases", ()):
+                if alias in sections:
+                    return _error(500, f"model name '{alias}' conflicts with alias of model '{name}'")
+        before = {name: dict(model.get("settings", {"hf-repo": name})) for name, model in self.models.items()}
         for name, model in list(self.models.items()):
             if model["source"] == "preset" and name not in sections and "model" not in model.get("settings", {}):
                 if name in look(self.cache).models:
@@ -126,7 +140,14 @@ class RouterDouble:
                 continue
             if name not in self.models:
                 self.add(name, source="preset")
-            self.models[name]["settings"] = {"hf-repo": name, **section.settings, **self.command_line}
+            said = dict(section.settings)
+            if alias := said.pop("alias", None):
+                self.models[name]["aliases"] = [*self.models[name].get("aliases", ()), alias]
+            self.models[name]["settings"] = {"hf-repo": name, **said, **self.command_line}
+        for name, model in self.models.items():
+            if name in before and model.get("settings") != before[name] and model["status"] == "loaded":
+                model["status"] = "unloaded"
+        return None
 
     def _item(self, name: str) -> dict[str, Any]:
         model = self.models[name]
@@ -135,7 +156,10 @@ class RouterDouble:
         if model.get("failed"):
             status |= {"failed": True, "exit_code": 1}
         removable = model["source"] == "cache"
-        return {"id": name, "status": status, "source": model["source"], "can_remove": removable}
+        aliases = model.get("aliases", [])
+        return {
+            "id": name, "aliases": aliases, "status": status, "source": model["source"], "can_remove": removable
+        }  # fmt: skip
 
     def _get_models_sse(self, _: str) -> Response:
         if self.events is None:
@@ -165,7 +189,7 @@ class RouterDouble:
 
     def _post_models_load(self, name: str) -> Response:
         model = self.models[name]
-        if name in self.broken:
+        if {name, model.get("settings", {}).get("hf-repo")} & self.broken:
             model.update(failed=True)
         else:
             model["status"] = "loaded"
