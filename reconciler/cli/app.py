@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli.declared import change, look, measure, work
+from reconciler.cli.declared import change, look, lora, measure, work
 
 WIDEST = 100
 """Columns of help text on a wide terminal."""
@@ -58,3 +58,4 @@ work.add_to(app)
 look.add_to(app)
 measure.add_to(app)
 change.add_to(app)
+lora.add_to(app)

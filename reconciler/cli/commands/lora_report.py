@@ -1,0 +1,85 @@
+"""What all ``lora`` commands do alike: the catalogue and the table they read, and how their reports are printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from reconciler.cli.outcome import EXIT_FAILED, print_json
+from reconciler.cli.wiring import Wiring
+from reconciler.domain.catalog import Catalogue
+from reconciler.domain.document import Frozen
+from reconciler.engine.lora.resolve import resolve_route
+from reconciler.errors import ReconcilerError
+from reconciler.lora.dialect import DIALECTS, Dialect, DialectName
+from reconciler.lora.findings import Finding, messages
+from reconciler.lora.routes import Route, RouteTable
+
+
+class Facts:
+    """What ``lora`` commands know before they look at anything."""
+
+    def __init__(self, dialect: DialectName, wiring: Wiring | None = None) -> None:
+        self.dialect: Dialect = DIALECTS[dialect]
+        self._wiring = wiring or Wiring()
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The shipped one: no command of this group asks anybody."""
+        return self._wiring.bundled
+
+    @cached_property
+    def table(self) -> RouteTable:
+        from reconciler.integrations.lora_routes import load_routes
+
+        return load_routes()
+
+    def route(self, base: str, provider: str | None) -> Route:
+        return resolve_route(base, provider, self.catalogue, self.table, self.dialect)
+
+
+def print_report(
+    report: Frozen,
+    findings: Sequence[Finding],
+    text: str,
+    failure: ReconcilerError | None,
+    dialect: Dialect,
+    *,
+    as_json: bool,
+) -> int:
+    """A report as an envelope, or as text.
+
+    Args:
+        report: what was found; the ``data`` of the envelope, or where it failed ``error.details``.
+        findings: its own, for the envelope's ``warnings``.
+        text: the same for a person.
+        failure: what to call it where the report is not ok; None: it is.
+        dialect: how its keys are spelled.
+        as_json: whether ``--json`` was given.
+
+    Returns:
+        The exit code: 1 where it is not ok.
+    """
+    if as_json:
+        document = report.model_dump(mode="json", by_alias=dialect.camel_case)
+        told = list(messages(findings))
+        if failure is None:
+            print_json(document, warnings=told)
+        else:
+            failure.details = document
+            print_json(None, error=failure, warnings=told)
+    else:
+        sys.stdout.write(text + "\n")
+    return EXIT_FAILED if failure is not None else 0
+
+
+def finding_lines(findings: Iterable[Finding], indent: str = "  ") -> list[str]:
+    """Findings as a person reads them, the errors first; each hint on a line of its own."""
+    order = {"error": 0, "warning": 1, "note": 2}
+    lines = []
+    for one in sorted(findings, key=lambda one: order[one.severity]):
+        lines.append(f"{indent}{one.severity}: {one.message} ({one.code})")
+        if one.hint:
+            lines.append(f"{indent}  hint: {one.hint}")
+    return lines
