@@ -38,6 +38,18 @@ class Dialect:
     """Keys of reports in camelCase, as everywhere here; else with ``_``."""
     eval_command: bool
     """Recipes hold the command of the origin's evaluation; we have none to name."""
+    any_bullet_names_a_tool: bool
+    """In a system's text; else only bullets under a heading that says so, and lists of schemas are read."""
+    parses_text_calls: bool
+    """Calls as ``name({ … })`` are read, not only counted, and become native ones too."""
+    takes_plain_chat: bool
+    """A record that declares its tools and calls none is an example too; one without any answer is none."""
+    counts_whole_prompt: bool
+    """Estimates of tokens count calls and schemas of tools too; else roles and texts only."""
+    source_tool_format: str
+    """What ``preflight`` expects of a corpus unless it is told."""
+    scans_config_lines: bool
+    """Training configurations are scanned line by line; else read as the YAML they are."""
 
 
 OURS = Dialect(
@@ -53,6 +65,12 @@ OURS = Dialect(
     own_adapter_support=True,
     camel_case=True,
     eval_command=False,
+    any_bullet_names_a_tool=False,
+    parses_text_calls=True,
+    takes_plain_chat=True,
+    counts_whole_prompt=True,
+    source_tool_format="auto",
+    scans_config_lines=False,
 )
 """Messages with tool calls, as TRL and the Hub have them; launch hints are the runtime's own command."""
 
@@ -69,6 +87,12 @@ HARN = Dialect(
     own_adapter_support=False,
     camel_case=False,
     eval_command=True,
+    any_bullet_names_a_tool=True,
+    parses_text_calls=False,
+    takes_plain_chat=False,
+    counts_whole_prompt=False,
+    source_tool_format="json",
+    scans_config_lines=True,
 )
 """Every default of the origin."""
 
