@@ -59,7 +59,9 @@ class Installed(Frozen):
     modified_at: datetime | None = None
     last_used_at: datetime | None = None
     loaded: bool = False
-    """Listed by the target as loaded or in use: never evicted now."""
+    """In use now, or perhaps: never evicted now. A target that cannot tell counts what is loaded."""
+    resident: bool = False
+    """In memory, whether or not anybody is being answered by it; where the target tells both."""
     remote: bool = False
     """A cloud stub: no local weights, never counted, never touched."""
     model_context: int | None = None
