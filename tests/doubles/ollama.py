@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from tests.doubles.ollama_create import create
 from tests.doubles.ollama_download import Download, Downloads, Faults, Pace, PullError
-from tests.doubles.ollama_generate import Speed, generate
+from tests.doubles.ollama_generate import Speed, chat, generate
 from tests.doubles.ollama_http import Exchange, Loopback
 from tests.doubles.ollama_model import CONFIG_TYPE
 from tests.doubles.ollama_pull import pull
@@ -131,10 +131,12 @@ class OllamaDouble:
         key = Name.parse(name).key
         runner = self.runners.get(key) or self.load(name)
         runner.busy += 1
-        yield runner
-        runner.busy -= 1
-        runner.first_use = False
-        runner.expires_at = datetime.now(UTC) + timedelta(seconds=runner.keep_alive)
+        try:
+            yield runner
+        finally:
+            runner.busy -= 1
+            runner.first_use = False
+            runner.expires_at = datetime.now(UTC) + timedelta(seconds=runner.keep_alive)
 
     def add_cloud(self, name: str, host: str = "https://ollama.com") -> None:
         """A cloud stub: a manifest and a config, no weights (1.2)."""
@@ -337,6 +339,12 @@ class OllamaDouble:
         if stored is not None:
             generate(self, exchange, body, stored)
 
+    def _chat(self, exchange: Exchange) -> None:
+        body = _body(exchange) or {}
+        stored = self._named(exchange, body)
+        if stored is not None:
+            chat(self, exchange, body, stored)
+
     def _named(self, exchange: Exchange, body: dict[str, Any] | None = None) -> Stored | None:
         """The model a body names, or None once the refusal is sent."""
         body = _body(exchange) if body is None else body
@@ -370,6 +378,7 @@ _ROUTES = {
     ("POST", "/api/copy"): OllamaDouble._copy,
     ("POST", "/api/create"): OllamaDouble._create,
     ("POST", "/api/generate"): OllamaDouble._generate,
+    ("POST", "/api/chat"): OllamaDouble._chat,
 }
 
 
@@ -411,7 +420,7 @@ def shown(store: Store, stored: Stored) -> dict[str, Any]:
         "modelfile": modelfile(store, stored, text),
         "parameters": "\n".join(lines),
         "template": text,
-        "details": details(store, stored),
+        "details": {**details(store, stored), "parent_model": (weights or {}).get("from", "")},
         "model_info": {key: value for key, value in pairs.items() if key not in hidden},
         "tensors": [],
         "capabilities": ["completion"],

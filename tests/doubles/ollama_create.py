@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tests.doubles.ollama_download import Faults
-from tests.doubles.ollama_model import CONFIG_TYPE
+from tests.doubles.ollama_model import CONFIG_TYPE, MANIFEST_TYPE
 from tests.doubles.ollama_pull import pull
 from tests.doubles.ollama_store import IMAGE, Name
 
@@ -29,16 +29,18 @@ def create(server: OllamaDouble, body: dict[str, Any]) -> Iterator[dict[str, Any
         yield {"error": f"blob {missing[0]} not found" if missing else "neither 'from' or 'files' was specified"}
         return
     layers: list[dict[str, Any]] = []
+    described: dict[str, Any] = {"model_format": "gguf", "model_family": "llama"}
     if body.get("from"):
         source = Name.parse(body["from"])
-        if store.find(source) is None:
+        if store.find(source) is None:  # a full pull, inside the create
             yield from (
                 line for line in pull(server, source, insecure=False, faults=Faults()) if isinstance(line, dict)
             )
         stored = store.find(source)
         if stored is not None:
-            layers = [dict(layer) for layer in stored.layers[:-1]]
-            yield {"status": f"using existing layer {layers[0]['digest']}"}
+            # every layer says whose it was; the weights' word is what /api/show calls parent_model
+            layers = [{**layer, "from": stored.name.short} for layer in stored.layers[:-1]]
+            described = json.loads(store.blob(stored.document["config"]["digest"]).read_bytes())
     for digest in (body.get("files") or {}).values():
         yield {"status": "parsing GGUF"}
         # since 0.30 the upload is rewritten: another digest, and the upload stays behind as an orphan
@@ -46,22 +48,32 @@ def create(server: OllamaDouble, body: dict[str, Any]) -> Iterator[dict[str, Any
         yield {"status": f"creating new layer {layers[-1]['digest']}"}
     for digest in (body.get("adapters") or {}).values():
         layers.append({"mediaType": IMAGE + "adapter", "digest": digest, "size": store.blob(digest).stat().st_size})
+    inherited = {layer["digest"] for layer in layers}
     layers = _with_texts(server, body, layers)
-    config = store.add_blob(json.dumps({"model_format": "gguf", "model_family": "llama"}).encode(), CONFIG_TYPE)
+    described["rootfs"] = {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]}
+    config = store.add_blob(json.dumps(described).encode(), CONFIG_TYPE)
+    for layer in (*layers, config):
+        known = layer["digest"] in inherited
+        yield {"status": f"{'using existing' if known else 'creating new'} layer {layer['digest']}"}
     yield {"status": "writing manifest"}
-    document = {"schemaVersion": 2, "mediaType": "", "config": config, "layers": layers}
+    document = {
+        "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config,
+        "layers": layers,
+    }  # fmt: skip
     old = store.find(name)
-    store.write(name, json.dumps(document).encode())
+    store.write(name, json.dumps(document, separators=(",", ":")).encode())
     if old is not None and not server.no_prune:
         store.remove_unused(layer["digest"] for layer in old.layers)
     yield {"status": "success"}
 
 
 def _with_texts(server: OllamaDouble, body: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Template, system and parameters of the body replace those that came with ``from``."""
+    """Template and system of the body replace those that came with ``from``; parameters are laid over theirs."""
     texts = {"template": body.get("template"), "system": body.get("system")}
     if body.get("parameters"):
-        texts["params"] = json.dumps(body["parameters"])
+        inherited = next((layer for layer in layers if layer["mediaType"] == IMAGE + "params"), None)
+        before = json.loads(server.store.blob(inherited["digest"]).read_bytes()) if inherited else {}
+        texts["params"] = json.dumps({**before, **body["parameters"]})
     for kind, text in texts.items():
         if text:
             layers = [layer for layer in layers if layer["mediaType"] != IMAGE + kind]

@@ -5,6 +5,7 @@ Nothing is computed: how fast the double is, is what a test says (``Speed``). On
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def generate(double: OllamaDouble, exchange: Exchange, body: dict[str, Any], sto
     seconds, prompt = keep_alive_seconds(body.get("keep_alive")), body.get("prompt")
     answer = {"model": body["model"], "created_at": datetime.now(UTC).isoformat(), "response": "", "done": True}
     if seconds == 0 and not prompt:
-        double.runners.pop(stored.name.key, None)
+        _unload(double, stored)
         return exchange.answer_json(200, {**answer, "done_reason": "unload"})
     if double.speed.only_embeds and prompt:
         return exchange.answer_json(400, {"error": f'"{body["model"]}" does not support generate'})
@@ -61,6 +62,37 @@ def generate(double: OllamaDouble, exchange: Exchange, body: dict[str, Any], sto
         double.runners.pop(stored.name.key, None)
     timings = _loading(double, fresh=fresh) | _answering(double.speed, options.get("num_predict") or 128)
     return exchange.answer_json(200, {**answer, "response": "words", "done_reason": "length", **timings})
+
+
+def chat(double: OllamaDouble, exchange: Exchange, body: dict[str, Any], stored: Stored) -> None:
+    """An answer that says which weights gave it, streamed word by word unless told otherwise."""
+    seconds, weights = keep_alive_seconds(body.get("keep_alive")), stored.layer("model")
+    begun = {"model": body["model"], "created_at": datetime.now(UTC).isoformat()}
+    _load(double, stored, seconds, (body.get("options") or {}).get("num_ctx"))
+    words = ["from ", weights["digest"] if weights else "nothing"]
+    ended = {"done": True, "done_reason": "stop", **_answering(double.speed, len(words))}
+    with double.in_flight(stored.name.short):
+        if body.get("stream", True) is False:
+            return exchange.answer_json(200, {**begun, "message": _said("".join(words)), **ended})
+        exchange.begin_stream()
+        for word in words:
+            line = {**begun, "message": _said(word), "done": False}
+            exchange.send_chunk(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        exchange.send_chunk(json.dumps({**begun, "message": _said(""), **ended}).encode() + b"\n")
+        return exchange.end_stream()
+
+
+def _said(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def _unload(double: OllamaDouble, stored: Stored) -> None:
+    """At once where it is idle; a request that runs is finished first, and nothing is kept alive after it."""
+    runner = double.runners.get(stored.name.key)
+    if runner is not None and runner.busy:
+        runner.keep_alive, runner.first_use, runner.expires_at = 0.0, False, datetime.now(UTC)
+    else:
+        double.runners.pop(stored.name.key, None)
 
 
 def _load(double: OllamaDouble, stored: Stored, keep_alive: float, context: int | None) -> bool:

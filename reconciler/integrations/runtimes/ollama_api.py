@@ -55,6 +55,8 @@ class Loaded:
     """Bytes it takes in memory, cache included."""
     size_vram: int | None = None
     """Bytes of these on accelerators."""
+    digest: str | None = None
+    """Of the manifest it was loaded from: the name may stand for another one by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,18 @@ class Shown:
     """``sha256:<hex>`` of weights, projector and adapters, from the ``FROM`` and ``ADAPTER`` lines of the modelfile."""
     context: int | None
     """``num_ctx`` of its parameters."""
+    parent: str | None = None
+    """The name it was created from, whether or not that is installed."""
+    form: str = ""
+    """Everything of it but weights and ``num_ctx``; equal where two models differ in these only. Opaque, and to be
+    compared with what the same source told: server or directory."""
+    is_adapted: bool = False
+    """Its weights are not its parent's alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullLine:
-    """One line of a pull. ``malformed`` holds the start of a line that could not be read."""
+    """One line of a pull or a create. ``malformed`` holds the start of a line that could not be read."""
 
     status: str = ""
     error: str = ""
@@ -123,7 +132,14 @@ class OllamaApi:
             raise _bad_answer(reply, "no modelfile in it")
         context = _CONTEXT.search(parameters)
         blobs = dict.fromkeys(f"sha256:{match}" for match in _BLOB.findall(modelfile))
-        return Shown(blobs=tuple(blobs), context=int(context[1]) if context else None)
+        details = document.get("details")
+        return Shown(
+            blobs=tuple(blobs),
+            context=int(context[1]) if context else None,
+            parent=(_text(details.get("parent_model")) if isinstance(details, dict) else "") or None,
+            form=_form(document, parameters),
+            is_adapted=re.search(r"^ADAPTER\s", modelfile, re.MULTILINE) is not None,
+        )
 
     async def delete(self, name: str) -> bool:
         """Delete a name; False when there was none. Does not unload it.
@@ -137,6 +153,46 @@ class OllamaApi:
         if not reply.ok:
             raise _failed(reply, f"cannot delete {name}")
         return True
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name: a copy of its manifest, which keeps its files.
+
+        Raises:
+            Refused: ``not-found``: there is no such model.
+        """
+        body = {"source": source, "destination": destination}
+        reply = await self._http.request("POST", self._url("/api/copy"), json=body, retries=0)
+        if not reply.ok:
+            raise _failed(reply, f"cannot copy {source}")
+
+    async def create(
+        self, name: str, source: str, parameters: Mapping[str, int], *, idle_timeout_seconds: float
+    ) -> AsyncGenerator[PullLine]:
+        """Lines of a create of ``name`` from an installed model, sharing its files.
+
+        From a model that is not installed the server pulls it: look first, and close the generator on such a line.
+        An ``error`` line means failure even where ``success`` follows.
+
+        Raises:
+            Refused: before anything was done. Unreachable: the connection broke; look again.
+        """
+        body = {"model": name, "from": source, "stream": True, **({"parameters": parameters} if parameters else {})}
+        async with self._http.stream(
+            "POST", self._url("/api/create"), json=body, idle_timeout_seconds=idle_timeout_seconds
+        ) as stream:
+            if not 200 <= stream.status < 300:
+                raise _status_error(stream.status, stream.url, await stream.read(2048), f"cannot create {name}")
+            async with aclosing(_lines(stream.chunks())) as lines:
+                async for line in lines:
+                    yield _pull_line(line)
+
+    async def unload(self, name: str, *, timeout_seconds: float) -> None:
+        """Have it unloaded once nobody is being answered by it; returns at once. Nothing where it is not loaded.
+
+        Raises:
+            Refused: there is no such model.
+        """
+        await self.generate(name, timeout_seconds=timeout_seconds, keep_alive=0)
 
     async def generate(self, name: str, *, timeout_seconds: float, **fields: Any) -> Mapping[str, Any]:
         """One whole answer of ``/api/generate``; without a ``prompt`` it loads, or with ``keep_alive`` 0 unloads.
@@ -267,7 +323,15 @@ def _loaded(reply: Reply, item: Mapping[str, Any]) -> Loaded:
         context=context or None,
         size=_count(item.get("size")),
         size_vram=_count(item.get("size_vram")),
+        digest=_text(item.get("digest")) or None,
     )
+
+
+def _form(document: Mapping[str, Any], parameters: str) -> str:
+    """What makes a model of its own out of weights, besides ``num_ctx``. The order of parameters is not stable."""
+    told = sorted(" ".join(line.split()) for line in parameters.splitlines() if not _CONTEXT.match(line))
+    words = [document.get(name) for name in ("template", "system", "messages", "license")]
+    return json.dumps([*(word or None for word in words), told], sort_keys=True)
 
 
 def _mapping(reply: Reply) -> Mapping[str, Any]:

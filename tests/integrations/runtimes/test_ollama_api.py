@@ -87,7 +87,8 @@ def test_show_tells_blobs_of_every_from_and_adapter_line_and_the_context():
         "parameters": "stop      <x>\nnum_ctx                        32768",
     }
     shown = asked(json.dumps(document).encode(), lambda api: api.show("m"))
-    assert shown == Shown(tuple(f"sha256:{digest}" for digest in (one, two, three)), 32768)
+    assert (shown.blobs, shown.context) == (tuple(f"sha256:{digest}" for digest in (one, two, three)), 32768)
+    assert shown.is_adapted
 
 
 @pytest.mark.parametrize(
