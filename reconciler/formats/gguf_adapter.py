@@ -85,7 +85,5 @@ def _data_begin(header: GgufHeader, tensors: tuple[TensorEntry, ...]) -> int:
 
 def _base_names(header: GgufHeader) -> tuple[str, ...]:
     count = min(header.whole("general.base_model.count") or 0, 8)
-    found = (
-        header.text(f"general.base_model.{index}.{key}") for index in range(count) for key in ("repo_url", "name")
-    )
+    found = (header.text(f"general.base_model.{index}.{key}") for index in range(count) for key in ("repo_url", "name"))
     return tuple(each for each in found if each)

@@ -22,7 +22,7 @@ from reconciler.formats.gguf_container import NeedMore
 
 LENGTH_BYTES = 8
 HEADER_LIMIT_BYTES = 32 * 2**20
-"""The largest header that is read. An adapter of 94 layers with 128 experts each needs 15 MB; the library takes 100 MB."""
+"""The largest header that is read. An adapter of 94 layers with 128 experts needs 15 MB; the library takes 100 MB."""
 _METADATA = "__metadata__"
 _LENGTH = struct.Struct("<Q")
 _BITS = {

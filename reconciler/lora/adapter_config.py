@@ -95,9 +95,9 @@ def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:
         excludes=_meaning(excludes),
         modules_to_save=_texts(saved),
         target_parameters=_texts(document.get("target_parameters")),
-        rank_pattern={key: each for key, value in _items(document, "rank_pattern") if (each := _whole(value))},
+        rank_pattern={key: rank for key, value in _items(document, "rank_pattern") if (rank := _whole(value))},
         alpha_pattern={
-            key: each for key, value in _items(document, "alpha_pattern") if (each := _number(value)) is not None
+            key: alpha for key, value in _items(document, "alpha_pattern") if (alpha := _number(value)) is not None
         },
         layers_to_transform=_wholes(document.get("layers_to_transform")),
         layers_pattern=_texts(document.get("layers_pattern")),
@@ -110,7 +110,7 @@ def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:
         lora_bias=document.get("lora_bias") is True,
         ensures_tying=document.get("ensure_weight_tying") is True,
         dropout=_number(document.get("lora_dropout")),
-        contract_id=next((each for key in CONTRACT_KEYS if (each := _text(document.get(key))) is not None), None),
+        contract_id=next((word for key in CONTRACT_KEYS if (word := _text(document.get(key))) is not None), None),
         peft_version=_text(document.get("peft_version")),
     )
 

@@ -4,7 +4,7 @@ A regular expression from a file can take for ever on a name of a hundred charac
 estimated before it runs, from above; one that could be too dear is not tried, and its answer is *not known*.
 
 Source:
-    peft 0.21.2 ``tuners/tuners_utils.py`` (``check_target_module_exists``) and ``utils/other.py`` (``get_pattern_key``).
+    peft 0.21.2 ``tuners/tuners_utils.py`` (``check_target_module_exists``), ``utils/other.py`` (``get_pattern_key``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Pattern:
     """A foreign regular expression."""
 
     def __init__(self, text: str) -> None:
-        self._compiled, self._repeats, self._choices = None, 0, 0
+        self._compiled: re.Pattern[str] | None = None
+        self._repeats, self._choices = 0, 0
         plain = _plain(text)
         if plain is None:
             return

@@ -30,6 +30,9 @@ _TOKENS = ".trainable_tokens_delta"
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|blk)\.(\d{1,6})(?:\.|$)")
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _MATRIX = 2
+_EXPERTS = 3
+"""Dimensions of the experts of one layer in GGUF: their number comes first."""
+_GGUF_EMBEDDING = "token_embd.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class AdapterModule:
     @property
     def is_stack(self) -> bool:
         """The experts of a mixture as one tensor: its rank is the adapter's times their number."""
-        return self.target == "experts" or ".base_layer" in self.path or "_exps" in self.path
+        return self.target in {"experts", "base_layer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,22 +208,40 @@ def _modules(parts: dict[str, _Parts]) -> tuple[tuple[AdapterModule, ...], tuple
     for path, each in parts.items():
         if each.a is None or each.b is None:
             continue
-        if not each.a.shape or len(each.b.shape) < _MATRIX or each.a.shape[0] != each.b.shape[1]:
+        sizes = _sizes(path, each.a.shape, each.b.shape)
+        if sizes is None:
             contradictory.append(f"{path}: A is {list(each.a.shape)} and B is {list(each.b.shape)}")
             continue
-        plain = len(each.a.shape) == len(each.b.shape) == _MATRIX
+        rank, inputs, outputs = sizes
         modules.append(
             AdapterModule(
                 path=path,
-                rank=each.a.shape[0],
-                inputs=each.a.shape[1] if plain else None,
-                outputs=each.b.shape[0] if plain else None,
+                rank=rank,
+                inputs=inputs,
+                outputs=outputs,
                 dtypes=(each.a.dtype, each.b.dtype),
-                is_embedding=each.is_embedding,
+                is_embedding=each.is_embedding or path == _GGUF_EMBEDDING,
                 has_magnitude=each.magnitude is not None,
             )
         )
     return tuple(modules), tuple(contradictory)
+
+
+def _sizes(path: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int | None, int | None] | None:
+    """(rank, inputs, outputs) of a pair; None: its halves do not fit together, or have no rank."""
+    if path == _GGUF_EMBEDDING and len(a) == len(b) == _MATRIX:
+        rank, other, inputs, outputs = a[1], b[1], a[0], b[0]  # A is stored turned round there
+    elif len(a) == len(b) == _EXPERTS:
+        rank, other, inputs, outputs = a[1], b[2], a[2], b[1]
+        other = other if a[0] == b[0] else -1
+    elif len(a) >= _MATRIX and len(b) >= _MATRIX:
+        rank, other, inputs, outputs = a[0], b[1], a[1], b[0]
+    else:
+        return None
+    if rank != other or not rank:
+        return None
+    is_plain = len(a) == len(b) and len(a) <= _EXPERTS
+    return rank, inputs if is_plain else None, outputs if is_plain else None
 
 
 def _is_weight(tensor: AdapterTensor) -> bool:
