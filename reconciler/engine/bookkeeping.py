@@ -129,7 +129,7 @@ class Books:
             "source": record.source,
             "after": self._record.generation - int(self._unsaved),
             "generation": record.generation,
-            "closes": [intent.id for intent in self._record.intents if intent not in record.intents],
+            **_gone(self._record, record),
         }
         await self._store.journal({**line, **{_camel(key): value for key, value in facts.items()}})
         await self._store.save(record)
@@ -195,3 +195,14 @@ def _plain(value: Intent | RecordEntry | Record) -> object:
 def _camel(key: str) -> str:
     head, *rest = key.split("_")
     return head + "".join(word.capitalize() for word in rest)
+
+
+def _gone(before: Record, after: Record) -> dict[str, object]:
+    """What a change takes out of the record, by its keys: a replay need not know what each event means."""
+    entries = [(one.target_key, one.name) for one in before.entries]
+    aliases = [(one.target_key, one.name) for one in before.aliases]
+    return {
+        "closes": [intent.id for intent in before.intents if intent not in after.intents],
+        "drops": [place for place in entries if after.entry(*place) is None],
+        "dropsAliases": [place for place in aliases if after.alias(*place) is None],
+    }

@@ -7,9 +7,9 @@ as a later line follows an older state. What does not belong here: whether the t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -114,19 +114,24 @@ def _changed(record: Record, line: Mapping[str, object]) -> Record:
         if whole.name != record.name:
             raise ValueError("the record of another document")
         return whole
-    closes = line.get("closes")
-    for closed in closes if isinstance(closes, list) else ():
+    for closed in _listed(line, "closes"):
         record = record.without_intent(str(closed))
+    for target_key, name in _listed(line, "drops"):
+        record = record.without(target_key, name)
+    for target_key, name in _listed(line, "dropsAliases"):
+        record = record.without_alias(target_key, name)
     if "intent" in line:
         return record.with_intent(_read(Intent, line["intent"]))
     if "entry" in line:
         return record.with_entry(_read(RecordEntry, line["entry"]))
     if "alias" in line:
         return record.with_alias(_read(RecordAlias, line["alias"]))
-    if "targetKey" in line:
-        place = str(line["targetKey"]), str(line.get("name", ""))
-        return record.without_alias(*place) if line.get("event") == "unnamed" else record.without(*place)
     return record
+
+
+def _listed(line: Mapping[str, object], key: str) -> Sequence[Any]:
+    found = line.get(key, ())
+    return found if isinstance(found, list | tuple) else ()
 
 
 def _read(kind: type[Value], raw: object) -> Value:

@@ -6,7 +6,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from reconciler.cli.views.rebuild import rebuilt_text
-from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation
+from reconciler.domain.observation import Alias, Installed
 from reconciler.domain.record import Record, RecordAlias
 from reconciler.domain.units import Bytes
 from reconciler.engine.ownership import disown
@@ -192,17 +192,6 @@ async def test_a_step_that_was_open_is_finished_by_the_next_apply() -> None:
     assert here.record.intents == ()
 
 
-class AliasedRuntime(FakeRuntime):
-    """A fake that lists stable names."""
-
-    aliases: tuple[Alias, ...] = ()
-
-    async def observe(self) -> TargetObservation:
-        found = await super().observe()
-        assert isinstance(found, ObservedTarget)
-        return found.model_copy(update={"aliases": self.aliases})
-
-
 async def test_a_stable_name_is_ours_again_where_it_stands_as_recorded() -> None:
     here = await applied(("a", ALPHA))
     record = here.record
@@ -215,9 +204,7 @@ async def test_a_stable_name_is_ours_again_where_it_stands_as_recorded() -> None
         "generation": record.generation, "whole": whole,
     })  # fmt: skip
     lose(here)
-    runtime = AliasedRuntime(target(), installed=here.runtime().installed)
-    runtime.aliases = (Alias(name="same", model="m"), Alias(name="moved", model="n"))
-    here.runtimes[target().key] = runtime
+    here.runtime().aliases = {"same": Alias(name="same", model="m"), "moved": Alias(name="moved", model="n")}
     found = await rebuild(here.world, OPTIONS, agree=yes)
     assert [one.name for one in found.owned if one.kind == "alias"] == ["same"]
     assert {one.name: one.why for one in found.left_out} == {
