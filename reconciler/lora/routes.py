@@ -57,6 +57,10 @@ class Provider(Sourced):
     default_port: int | None = None
     model_arg: str | None = None
     """The flag before the base; None where there is a command: the base stands alone."""
+    repository_arg: str | None = None
+    """The flag before a base that is fetched by its Hub name, where that is another."""
+    tool_call_parser_args: tuple[str, ...] = ()
+    """The flags before the name of a parser of native tool calls."""
     enable_lora_arg: str | None = None
     lora_modules_arg: str | None = None
     """The flag that names adapters at start. None: there is none."""
@@ -227,6 +231,8 @@ class Base:
     alias: BaseAlias | None = None
     format: str | None = None
     """Of the repository that was named: gguf · mlx · safetensors · ollama. None: no repository was named."""
+    repository: str | None = None
+    """The repository that was named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +258,8 @@ class Route:
     """The catalogue's entry; None: it has none."""
     is_inferred: bool = False
     """Nobody said who serves it."""
+    repository: str | None = None
+    """The repository of its files, where one was named."""
 
     @property
     def launches_lora(self) -> bool:
@@ -362,6 +370,7 @@ def route_of(base: Base, provider: str | None, table: RouteTable, dialect: Diale
         runtime=runtime.seen_by(dialect) if runtime else None,
         model=model,
         is_inferred=not typed,
+        repository=base.repository,
     )
 
 

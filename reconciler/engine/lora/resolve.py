@@ -58,7 +58,7 @@ def resolve_base(
         raise
     if dialect.any_base:
         return Base(selector, typed, found.model)
-    return Base(selector, found.model.id, found.model, format=_format(found, typed))
+    return Base(selector, found.model.id, found.model, format=_format(found, typed), repository=found.repository)
 
 
 def _known(name: str, catalogue: Catalogue) -> Named | None:

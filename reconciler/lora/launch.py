@@ -1,0 +1,124 @@
+"""The command that serves a base with an adapter: the runtime's own, or the origin's launcher."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from reconciler.lora.dialect import Dialect
+from reconciler.lora.findings import Finding, error, note
+from reconciler.lora.routes import Provider, Route
+
+BASE_FILE = "BASE.gguf"
+"""Stands for a base's file, where the runtime takes files and nobody named a repository of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to serve a base with one adapter."""
+
+    argv: tuple[str, ...]
+    """Empty: this provider cannot be started with an adapter."""
+    max_rank: int | None
+    """The limit to start it with; None: it takes none, or the rank is not known."""
+    findings: tuple[Finding, ...] = ()
+    """Where the limit is not the rank."""
+
+
+def launch(
+    route: Route,
+    name: str,
+    reference: str,
+    rank: int | None,
+    dialect: Dialect,
+    *,
+    source: str | None = None,
+    parser: bool = False,
+) -> Launch:
+    """How to serve the base of a route with one adapter.
+
+    Args:
+        route: base and provider.
+        name: what requests call the adapter.
+        reference: its folder, file, or Hub name.
+        rank: of the adapter, or the largest of all that are served together; None: not known.
+        dialect: whose command.
+        source: what the server loads as the base; None: what the route says.
+        parser: tools are called natively, so the server must be told how to read them.
+    """
+    runtime = route.runtime
+    if runtime is None or not runtime.launches_lora:
+        return Launch((), None)
+    limit, findings = _limit(runtime, rank, dialect)
+    if dialect.launch == "harn-local":
+        return Launch(_harn(route, name, reference, limit, source), limit, findings)
+    argv = (
+        *runtime.command,
+        *_base(route, runtime, source),
+        *([runtime.enable_lora_arg] if runtime.enable_lora_arg else []),
+        *_flag(runtime.max_lora_rank_arg, limit),
+        *_flag(runtime.lora_modules_arg, adapter_value(runtime, name, reference, source or route.id)),
+        *_parser(route, runtime, wanted=parser),
+    )
+    return Launch(argv, limit, findings)
+
+
+def adapter_value(runtime: Provider, name: str, reference: str, base: str) -> str:
+    """One adapter as it stands behind the runtime's flag.
+
+    >>> facts = {"id": "v", "title": "v", "kind": "external", "source": "s", "verified": "2026-01-01"}
+    >>> adapter_value(Provider.model_validate(facts), "sql", "./sql", "Qwen/Qwen3-8B")
+    'sql=./sql'
+    """
+    if runtime.value_format == "json_with_base_model":
+        value = {"name": name, "path": reference, "base_model_name": base}
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return reference if runtime.value_format == "path" else f"{name}={reference}"
+
+
+def _limit(runtime: Provider, rank: int | None, dialect: Dialect) -> tuple[int | None, tuple[Finding, ...]]:
+    if rank is None or not runtime.limits_rank:
+        return None, ()
+    if not dialect.rounds_rank:
+        return rank, ()
+    allowed = runtime.rank_for(rank)
+    words = ", ".join(str(one) for one in runtime.allowed_ranks or ())
+    if allowed is None:
+        found = error("rank_too_large", f"{runtime.title} serves no adapter of rank {rank}", f"its limits are {words}")
+        return None, (found,)
+    if allowed == rank:
+        return rank, ()
+    return allowed, (
+        note(
+            "rank_rounded",
+            f"{runtime.title} has no limit of rank {rank}: it is started with {allowed}, which holds it",
+            f"its limits are {words}",
+        ),
+    )
+
+
+def _base(route: Route, runtime: Provider, source: str | None) -> tuple[str, ...]:
+    if runtime.adapter_formats == ("gguf",) and source is None:
+        if route.repository is not None and runtime.repository_arg is not None:
+            return (runtime.repository_arg, route.repository)
+        return _flag(runtime.model_arg, BASE_FILE)
+    named = source or route.repository or route.id
+    return (runtime.model_arg, named) if runtime.model_arg else (named,)
+
+
+def _parser(route: Route, runtime: Provider, *, wanted: bool) -> tuple[str, ...]:
+    name = route.capabilities.tool_call_parser
+    return (*runtime.tool_call_parser_args, name) if wanted and name and runtime.tool_call_parser_args else ()
+
+
+def _flag(flag: str | None, value: object) -> tuple[str, ...]:
+    return (flag, str(value)) if flag is not None and value is not None else ()
+
+
+def _harn(route: Route, name: str, reference: str, limit: int | None, source: str | None) -> tuple[str, ...]:
+    return (
+        "harn", "local", "launch", route.selector, "--provider", route.provider,
+        "--model-source", source or route.id,
+        "--lora-adapter", f"{name}={reference}",
+        *_flag("--max-lora-rank", limit),
+    )  # fmt: skip
