@@ -13,6 +13,7 @@ from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, HardwareOverride, Target
 from reconciler.domain.hardware import Hardware, HardwareReading
 from reconciler.domain.observation import (
+    Alias,
     Answer,
     DiskSpace,
     HubNeed,
@@ -137,6 +138,14 @@ class FakeRuntime:
     """The process dies right after this name was installed or removed."""
     stall: asyncio.Event | None = None
     """Installs write half, then wait for this."""
+    aliases: dict[str, Alias] = field(default_factory=dict)
+    """Stable names, whoever made them."""
+    lists_aliases: bool = False
+    """As an Ollama: a stable name is listed as a model too, and has a digest of its own."""
+    fail_names: dict[str, list[BaseException]] = field(default_factory=dict)
+    """By stable name: raised by the next steps about it, one each."""
+    on_name: Callable[[str, str], None] | None = None
+    """Told before a name is made or moved: the name, and the model it will stand for."""
     removes_nothing: bool = False
     """Says it removed a model and did not."""
     digests: dict[str, str] = field(default_factory=dict)
@@ -165,7 +174,8 @@ class FakeRuntime:
         return ObservedTarget(
             name=self.on.name,
             key=self.on.key,
-            installed=tuple(self.installed[name] for name in sorted(self.installed)),
+            installed=tuple(self.installed[name] for name in sorted(self.installed)) + self._listed_aliases(),
+            aliases=tuple(self.aliases[name] for name in sorted(self.aliases)),
             disk=DiskSpace(
                 device=f"disk-of-{self.on.name}", total_bytes=Bytes(1000 * GB), free_bytes=Bytes(self.free_bytes - used)
             ),
@@ -226,6 +236,36 @@ class FakeRuntime:
         self._crash_if_asked(name)
         return freed
 
+    async def name(self, alias: str, model: str, *, context: int | None) -> Alias:
+        self.calls.append(f"name {alias} {model}")
+        if failures := self.fail_names.get(alias):
+            raise failures.pop(0)
+        assert model in self.installed, f"{alias} was to stand for {model}, which is not there"
+        if self.on_name is not None:
+            self.on_name(alias, model)
+        digest = f"{alias}={self.installed[model].digest}@{context}" if self.lists_aliases else None
+        made = Alias(name=alias, model=model, digest=digest, context=context if self.lists_aliases else None)
+        self.aliases[alias] = made
+        self._crash_if_asked(alias)
+        return made
+
+    async def unname(self, alias: str) -> None:
+        self.calls.append(f"unname {alias}")
+        if failures := self.fail_names.get(alias):
+            raise failures.pop(0)
+        if not self.removes_nothing:
+            self.aliases.pop(alias, None)
+        self._crash_if_asked(alias)
+
+    def _listed_aliases(self) -> tuple[Installed, ...]:
+        if not self.lists_aliases:
+            return ()
+        return tuple(
+            Installed(name=f"{alias.name}:latest", bytes=self.installed[alias.model].bytes, digest=alias.digest)
+            for _, alias in sorted(self.aliases.items())
+            if alias.model in self.installed
+        )
+
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
         gone = [name for name in self.partials if name not in names]
         self.calls.extend(f"clean {name}" for name in gone)
@@ -240,7 +280,7 @@ class FakeRuntime:
 
     @property
     def mutations(self) -> list[str]:
-        return [call for call in self.calls if call.split()[0] in {"install", "remove", "clean"}]
+        return [call for call in self.calls if call.split()[0] in {"install", "remove", "clean", "name", "unname"}]
 
     def _used(self) -> int:
         return sum(model.bytes for model in self.installed.values())

@@ -49,4 +49,4 @@ def test_every_key_is_described() -> None:
 def test_what_is_not_built_is_not_allowed_by_it() -> None:
     schema = generate_schema()
     assert schema["$defs"]["HarnessFit"]["properties"]["enabled"]["const"] is False
-    assert "alias" not in keys_at(schema, "Plain", ("localModels", "slots", 0))
+    assert "adapters" not in keys_at(schema, "Plain", ("localModels", "slots", 0))

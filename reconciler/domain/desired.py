@@ -56,6 +56,8 @@ class Slot(Frozen):
     """A purpose to be met, or a pin."""
 
     name: str
+    alias: str | None = None
+    """Stable name on the slot's target that stands for what fills the slot."""
     profile: Profile = "general"
     model: str | None = None
     """Set: a pin. A catalogue id, a Hub repository, or an Ollama name."""
@@ -96,6 +98,13 @@ class Slot(Frozen):
         return tuple(f"slot/{self.name}[{index}]" for index in range(self.count))
 
 
+class SecretReference(Frozen):
+    """Where a secret is, never the secret."""
+
+    env: str | None = None
+    file: str | None = None
+
+
 class Target(Frozen):
     """One configured instance of a runtime."""
 
@@ -112,6 +121,8 @@ class Target(Frozen):
     """Folder in which a llama-server keeps its downloads, absolute; None: where its variables say."""
     preset: str | None = None
     """The ``--models-preset`` file of a llama-server, absolute: where apply writes how it serves our models."""
+    api_key_from: SecretReference | None = None
+    """Where the key is that a llama-server, or a proxy before it, asks for."""
     program: Literal["lms", "vllm", "llama-server"] | None = None
     hardware: HardwareOverride | None = None
     disk_budget: Bytes | None = None
@@ -151,13 +162,6 @@ class Refresh(Frozen):
     interval_seconds: float = 86_400.0
     jitter_seconds: float = 600.0
     proposal_threshold: float = 5.0
-
-
-class SecretReference(Frozen):
-    """Where a secret is, never the secret."""
-
-    env: str | None = None
-    file: str | None = None
 
 
 class Hub(Frozen):

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from reconciler.domain.desired_scalars import (
     INTEGRAL,
+    AliasName,
     Count,
     Duration,
     Gibibytes,
@@ -116,6 +117,8 @@ class Slot(Written):
 
     name: Name
     """What the slot is called; unique."""
+    alias: Given[AliasName] = None
+    """A stable name for clients, unique on its target: it stands for whatever fills the slot, and moves with it."""
     profile: Given[Profile] = None
     """What the model is for. Without it, and without model: general."""
     model: Given[Word] = None
@@ -190,6 +193,18 @@ TargetHardware = Annotated[
 ]
 
 
+class SecretReference(Written):
+    """Where a secret is, never the secret."""
+
+    twins = (("env", "file"),)
+    needs_a_key = True
+
+    env: Given[Variable] = None
+    """Environment variable that holds it."""
+    file: Given[Path] = None
+    """File that holds it; relative to this file."""
+
+
 class Target(Written):
     """A place models are put: one installed runtime, or a folder."""
 
@@ -211,6 +226,8 @@ class Target(Written):
     """Folder in which a llama-server keeps its downloads. Without it: where its variables say, such as LLAMA_CACHE."""
     preset: Given[Path] = None
     """The --models-preset file of a llama-server: apply writes context, parallel and kvCache of our models into it."""
+    api_key_from: Given[SecretReference] = None
+    """Where the API key of a llama-server is, or of a proxy before it; sent as a bearer token to its endpoint alone."""
     program: Given[Literal["lms", "vllm", "llama-server"]] = None
     """The program an advisory target prints commands for. Without it: llama-server."""
     hardware: Given[TargetHardware] = None
@@ -256,18 +273,6 @@ class Refresh(Written):
     """The same in milliseconds. One of the two at most."""
     proposal_threshold: Annotated[float, Field(ge=0)] = 5.0
     """Points by which a challenger must beat the model that fills a slot."""
-
-
-class SecretReference(Written):
-    """Where a secret is, never the secret."""
-
-    twins = (("env", "file"),)
-    needs_a_key = True
-
-    env: Given[Variable] = None
-    """Environment variable that holds it."""
-    file: Given[Path] = None
-    """File that holds it; relative to this file."""
 
 
 class Hub(Written):

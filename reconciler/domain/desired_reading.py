@@ -115,6 +115,7 @@ def _slots(slots: list[written.Slot], lines: tuple[int | None, ...]) -> tuple[re
 def _slot(slot: written.Slot, line: int | None) -> read.Slot:
     return read.Slot(
         name=slot.name,
+        alias=slot.alias,
         profile=slot.profile or "general",
         model=slot.model,
         quant=slot.quant,
@@ -157,6 +158,7 @@ def _target(target: written.Target, at: _Folder) -> read.Target:
         insecure=target.insecure,
         cache=at.path(target.cache) if target.cache else None,
         preset=at.path(target.preset) if target.preset else None,
+        api_key_from=_secret(target.api_key_from, at),
         program=_program(target),
         hardware=_override(machine),
         disk_budget=_size(target.disk_budget, target.disk_budget_gb),
@@ -232,11 +234,14 @@ def _seconds(text: str | None, milliseconds: int | None, default: float) -> floa
 
 def _hub(hub: written.Hub, at: _Folder, environment: Mapping[str, str]) -> read.Hub:
     endpoint = hub.endpoint or environment.get("HF_ENDPOINT") or HUB_ENDPOINT
-    token = hub.token_from
     reference = read.SecretReference(env="HF_TOKEN") if environment.get("HF_TOKEN") else None
-    if token is not None:
-        reference = read.SecretReference(env=token.env, file=at.path(token.file) if token.file else None)
-    return read.Hub(endpoint=endpoint.rstrip("/"), token_from=reference)
+    return read.Hub(endpoint=endpoint.rstrip("/"), token_from=_secret(hub.token_from, at) or reference)
+
+
+def _secret(reference: written.SecretReference | None, at: _Folder) -> read.SecretReference | None:
+    if reference is None:
+        return None
+    return read.SecretReference(env=reference.env, file=at.path(reference.file) if reference.file else None)
 
 
 def _limits(limits: written.Limits) -> read.Limits:

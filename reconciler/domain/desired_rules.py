@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pydantic.alias_generators import to_camel
+
 from reconciler.domain.desired_document import (
     Block,
     HardwareOverride,
@@ -27,6 +29,7 @@ from reconciler.domain.names import (
     glob_matches,
     is_ollama_name,
     nearest,
+    same_stable_name,
     split_repo,
 )
 from reconciler.domain.units import parse_duration
@@ -61,8 +64,9 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
             yield _below(finding, "targets", index)
     yield from _places_are_apart(settings.targets or [])
     for index, slot in enumerate(settings.slots or ()):
-        for finding in _slot_rules(slot, settings):
+        for finding in (*_slot_rules(slot, settings), *_alias_rules(slot)):
             yield _below(finding, "slots", index)
+    yield from _aliases_are_apart(settings.slots or [])
     yield from _installer_rules(settings)
     yield from _refresh_rules(settings)
     if settings.hardware and settings.hardware.override:
@@ -110,7 +114,7 @@ def host_of(endpoint: str) -> str:
 
 _TAKES = {"endpoint": ("ollama", "llama-server", "advisory", "lm-studio", "vllm"), "path": ("store",),
           "registry": ("ollama",), "insecure": ("ollama",), "cache": ("llama-server",), "preset": ("llama-server",),
-          "program": ("advisory",)}  # fmt: skip
+          "api_key_from": ("llama-server",), "program": ("advisory",)}  # fmt: skip
 
 
 def _target_rules(target: Target) -> Iterator[Finding]:
@@ -118,7 +122,7 @@ def _target_rules(target: Target) -> Iterator[Finding]:
         if key in target.model_fields_set and target.runtime not in runtimes:
             allowed = " or ".join(runtimes)
             message = f"found on a target with 'runtime: {target.runtime}'; allowed: with {allowed}"
-            yield Finding((key,), message, rests_on=(("runtime",),))
+            yield Finding((to_camel(key),), message, rests_on=(("runtime",),))
     if target.insecure and target.registry is None and target.runtime == "ollama":
         message = "found without 'registry'; allowed: together with it"
         yield Finding(("insecure",), message, "add the registry it is about", rests_on=(("registry",),))
@@ -328,6 +332,37 @@ def _pin_has_a_home(slot: Slot, model: str, settings: Settings) -> Iterator[Find
     message = f"found {model}, an Ollama name, but no target of this slot is an Ollama; others take org/name"
     hint = "add a target with 'runtime: ollama', or pin a Hub repository"
     yield Finding(("model",), message, hint, elsewhere=(*judged_by, ("installer",)))
+
+
+def _alias_rules(slot: Slot) -> Iterator[Finding]:
+    if slot.alias is None:
+        return
+    if slot.count > 1:
+        message = f"found on a slot with 'count: {slot.count}'; allowed: with 1, because a name stands for one model"
+        yield Finding(("alias",), message, "write one slot for each model", rests_on=(("count",),))
+    if slot.model is not None and is_ollama_name(slot.model) and same_stable_name("ollama|", slot.alias, slot.model):
+        message = f"found {slot.alias!r}, the name of the pinned model itself; allowed: another name"
+        yield Finding(("alias",), message, f"write 'alias: my-{slot.alias}', or leave it out", rests_on=(("model",),))
+
+
+def _aliases_are_apart(slots: list[Slot]) -> Iterator[Finding]:
+    """On one target a name stands for one model; a slot without a target may go to any."""
+    seen: list[tuple[int, str, str | None]] = []
+    for index, slot in enumerate(slots):
+        if slot.alias is None:
+            continue
+        folded = slot.alias.casefold()
+        first = next((one for one, name, target in seen if name == folded and _may_meet(target, slot.target)), None)
+        seen.append((index, folded, slot.target))
+        if first is not None:
+            message = f"found {slot.alias!r}, the alias of slot {slots[first].name!r}; allowed: each once per target"
+            hint = "give one of the two another name, or name a 'target' of its own at both"
+            rests_on = tuple(("slots", one, "target") for one in (first, index))
+            yield Finding(("slots", index, "alias"), message, hint, ("slots", first, "alias"), rests_on)
+
+
+def _may_meet(one: str | None, other: str | None) -> bool:
+    return one is None or other is None or one == other
 
 
 def _target_exists(slot: Slot, settings: Settings) -> Iterator[Finding]:

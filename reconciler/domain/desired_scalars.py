@@ -44,6 +44,13 @@ class Shape:
 NAME_WORDS = "a name of letters, digits and . _ -, starting with a letter or digit, 63 at most"
 
 Name = Annotated[str, Shape(rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{END}", NAME_WORDS)]
+AliasName = Annotated[
+    str,
+    Shape(
+        rf"^(?!.*\.[gG][gG][uU][fF]$)[A-Za-z0-9]([A-Za-z0-9._-]{{0,62}}[A-Za-z0-9_-])?{END}",
+        "a name of letters, digits and . _ -, starting with one of the first two, ending in no dot and no .gguf, 64 at most",
+    ),
+]
 Organisation = Annotated[
     str,
     Shape(

@@ -88,6 +88,45 @@ class OllamaName:
         return self.canonical.lower() == other.canonical.lower()
 
 
+def stable_name_key(target_key: str, name: str) -> str:
+    """What a target compares stable names by: an Ollama folds case and reads a missing tag as ``latest``.
+
+    Args:
+        target_key: as ``Target.key``.
+        name: as the file or the target spells it.
+
+    >>> stable_name_key("ollama|http://127.0.0.1:11434", "Coder"), stable_name_key("store|/models", "Coder")
+    ('coder:latest', 'Coder')
+    """
+    if not target_key.startswith("ollama|"):
+        return name
+    try:
+        return OllamaName.parse(name).canonical.casefold()
+    except ValueError:
+        return name.casefold()
+
+
+def same_stable_name(target_key: str, one: str, other: str) -> bool:
+    """Whether a target takes both for one name."""
+    return stable_name_key(target_key, one) == stable_name_key(target_key, other)
+
+
+def store_link(alias: str, model: str, *, files: int) -> str:
+    """Where a store keeps a stable name, relative to the store: what a client opens to read the model (shard 1).
+
+    Args:
+        alias: as the file spells it.
+        model: canonical name in the store.
+        files: of how many files the model is.
+
+    >>> store_link("coder", "org/repo/m-Q4_K_M.gguf", files=1)
+    'aliases/coder.gguf'
+    >>> store_link("big", "org/repo/m-00001-of-00002.gguf", files=2)
+    'aliases/big/m-00001-of-00002.gguf'
+    """
+    return f"aliases/{alias}.gguf" if files == 1 else f"aliases/{alias}/{model.rpartition('/')[2]}"
+
+
 def is_ollama_name(text: str) -> bool:
     """Whether a text can only be meant for an Ollama: a tag, a bare name, or a host in front.
 

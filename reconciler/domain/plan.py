@@ -179,6 +179,11 @@ class Row(Frozen):
     """To copy: how a person goes on, where we cannot."""
 
     @property
+    def fetches(self) -> bool:
+        """Files come: what it names is not there, or not so, before it is done."""
+        return self.action in (Action.INSTALL, Action.UPDATE) and not self.only_serves and self.alias is None
+
+    @property
     def only_serves(self) -> bool:
         """Nothing is fetched: the target is told how to serve what it has."""
         return self.action is Action.UPDATE and self.reason is Reason.SERVING
@@ -250,6 +255,8 @@ class Summary(Frozen):
     update: int = 0
     evict: int = 0
     forget: int = 0
+    named: int = 0
+    """Stable names that are made, moved or removed; no ``update`` counts them."""
     kept: int = 0
     held: int = 0
     deferred: int = 0

@@ -7,13 +7,14 @@ and begins nothing that depends on a step that failed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.engine.bookkeeping import Books
-from reconciler.engine.look import find
+from reconciler.engine.look import find, find_alias
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.order import budget_scopes, replacements, waits
 from reconciler.engine.recheck import in_use_now, refuse_what_is_refused, refuse_what_moved, unknown_now
@@ -131,9 +132,9 @@ class _Run:
         return await take(row, self.runtimes.get(row.target), self.bench)
 
     def _reason_to_skip(self, row: Row, replaced_by: frozenset[int]) -> StepOutcome | None:
-        missing = [self.rows[index].name for index in sorted(replaced_by) if self._ended[index].status != "done"]
+        missing = [self.rows[index] for index in sorted(replaced_by) if self._ended[index].status != "done"]
         if missing:
-            return skipped(row, "replacement-failed", f"kept: {', '.join(missing)} did not arrive to take its place")
+            return skipped(row, "replacement-failed", _why_it_stays(row, missing))
         if (row.target_key, row.name) in self.options.postponed:
             return skipped(row, "backing-off", "failed lately with the same input; it is tried again later")
         if row.action is Action.FORGET:
@@ -141,10 +142,26 @@ class _Run:
         if unknown := unknown_now(row, self.bench.seen):
             return skipped(row, "target-unknown", unknown.reason, unknown.hint)
         if in_use_now(row, self.bench.seen):
-            return skipped(row, "in-use", f"{row.name} is in use now; the eviction waits for the next run")
+            waits = f"the eviction of {row.name}" if row.alias is None else f"the name {row.alias.name}"
+            return skipped(row, "in-use", f"{row.name} is in use now; {waits} waits for the next run")
         return None
 
     def _is_gone(self, row: Row) -> bool:
         """A target that answered whole does not list it: the only word on which an entry is forgotten."""
         target = self.planned.observation.target(row.target)
-        return isinstance(target, ObservedTarget) and find(target, row.name) is None
+        if not isinstance(target, ObservedTarget):
+            return False
+        if row.alias is not None:
+            return find_alias(target, row.alias.name) is None
+        return find(target, row.name) is None
+
+
+def _why_it_stays(row: Row, missing: Sequence[Row]) -> str:
+    """What an eviction, or a change of a name, would have needed first."""
+    names = [one.alias.name for one in missing if one.alias is not None]
+    models = [one.name for one in missing if one.alias is None]
+    if row.alias is not None and row.alias.after is not None:
+        return f"the name {row.alias.name} stays as it is: {', '.join(models)} did not arrive"
+    if names:
+        return f"kept: the name {', '.join(names)} still stands for it"
+    return f"kept: {', '.join(models)} did not arrive to take its place"

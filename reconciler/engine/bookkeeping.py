@@ -11,12 +11,16 @@ from datetime import datetime
 from typing import Literal
 
 from reconciler.domain.desired import DesiredState
-from reconciler.domain.observation import Installed
+from reconciler.domain.names import same_stable_name
+from reconciler.domain.observation import Alias, Installed
 from reconciler.domain.plan import Row
-from reconciler.domain.record import Intent, Record, RecordEntry
+from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes
 from reconciler.errors import RecordConflict
 from reconciler.ports import Clock, RecordStore
+
+NAMING = ("name", "unname")
+"""Actions of intents whose ``name`` is a stable name and no model."""
 
 
 class Books:
@@ -58,7 +62,7 @@ class Books:
         async with self._writing:
             record = self._record
             for older in record.intents:
-                if (older.target_key, older.name) == (row.target_key, row.name):
+                if (older.target_key, older.name) == (row.target_key, row.name) and older.action not in NAMING:
                     existed = existed or (older.existed and older.action != "evict")
                     record = record.without_intent(older.id)
             now = self._clock.now()
@@ -90,6 +94,68 @@ class Books:
             await self._write(
                 record, event="evicted", intent_id=intent.id, target_key=intent.target_key, name=intent.name
             )
+
+    async def begin_naming(self, row: Row) -> Intent:
+        """Write down that a stable name is about to be made, moved or removed; an older intent gives way to it."""
+        wanted = row.alias
+        if wanted is None:
+            raise ValueError(f"{row.address} is about no stable name")
+        async with self._writing:
+            record, now = self._record, self._clock.now()
+            for older in record.intents:
+                here = older.target_key == row.target_key and older.action in NAMING
+                if here and same_stable_name(row.target_key, older.name, wanted.name):
+                    record = record.without_intent(older.id)
+            alias = None
+            if wanted.after is not None:
+                alias = RecordAlias(
+                    target_key=row.target_key,
+                    target_name=row.target,
+                    name=wanted.name,
+                    model=wanted.after,
+                    context=wanted.context,
+                    made_at=now,
+                )
+            intent = Intent(
+                id=str(record.generation + 1),
+                action="unname" if alias is None else "name",
+                target_key=row.target_key,
+                target_name=row.target,
+                name=wanted.name,
+                alias=alias,
+                begun_at=now,
+            )
+            await self._write(record.with_intent(intent), event="intent", intent=_plain(intent))
+        return intent
+
+    async def named(self, intent: Intent, found: Alias) -> None:
+        """Write down that a stable name stands for its model, with what the target then held."""
+        if intent.alias is None:
+            raise ValueError(f"intent {intent.id} ({intent.action}) leads to no name")
+        alias = intent.alias.model_copy(update={"digest": found.digest, "made_at": self._clock.now()})
+        async with self._writing:
+            record = with_alias(self._record.without_intent(intent.id), alias)
+            await self._write(record, event="named", intent_id=intent.id, alias=_plain(alias))
+
+    async def unnamed(self, intent: Intent) -> None:
+        """Write down that a stable name of ours is gone."""
+        async with self._writing:
+            record = without_alias(self._record.without_intent(intent.id), intent.target_key, intent.name)
+            await self._write(
+                record, event="unnamed", intent_id=intent.id, target_key=intent.target_key, name=intent.name
+            )
+
+    async def forget_alias(self, target_key: str, name: str, *, event: str = "forgot-name") -> None:
+        """Drop a stable name from the record without touching the target."""
+        async with self._writing:
+            await self._write(
+                without_alias(self._record, target_key, name), event=event, target_key=target_key, name=name
+            )
+
+    async def enter_alias(self, alias: RecordAlias, *, event: str) -> None:
+        """Put a stable name into the record without touching the target."""
+        async with self._writing:
+            await self._write(with_alias(self._record, alias), event=event, alias=_plain(alias))
 
     async def ended(self, intent: Intent, status: str, code: str | None) -> None:
         """Journal that a step did not get there. Its intent stays open until a look tells what is there."""
@@ -134,6 +200,19 @@ class Books:
         await self._store.journal({**line, **{_camel(key): value for key, value in facts.items()}})
         await self._store.save(record)
         self._record, self._unsaved = record, False
+
+
+def with_alias(record: Record, alias: RecordAlias) -> Record:
+    """The record with a stable name, in place of the same one in another spelling."""
+    return without_alias(record, alias.target_key, alias.name).with_alias(alias)
+
+
+def without_alias(record: Record, target_key: str, name: str) -> Record:
+    """The record without a stable name, however it is spelled there."""
+    for alias in record.aliases:
+        if alias.target_key == target_key and same_stable_name(target_key, alias.name, name):
+            record = record.without_alias(target_key, alias.name)
+    return record
 
 
 def claimed(record: Record, desired: DesiredState, *, take_over: bool) -> Record:
@@ -188,7 +267,7 @@ def entry_of(intent: Intent, found: Installed, now: datetime) -> RecordEntry:
     )
 
 
-def _plain(value: Intent | RecordEntry | Record) -> object:
+def _plain(value: Intent | RecordEntry | RecordAlias | Record) -> object:
     return value.model_dump(mode="json", by_alias=True)
 
 

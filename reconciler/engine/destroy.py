@@ -11,12 +11,12 @@ from typing import get_args
 
 from reconciler.domain.desired import DesiredState, RuntimeKind, Target
 from reconciler.domain.observation import ObservedTarget, TargetObservation, UnknownTarget
-from reconciler.domain.plan import Action, Plan, Reason, Row, Standing, Summary
-from reconciler.domain.record import RecordEntry
+from reconciler.domain.plan import Action, AliasMove, Plan, Reason, Row, Standing, Summary
+from reconciler.domain.record import Record, RecordAlias, RecordEntry
 from reconciler.domain.report import Report
 from reconciler.domain.units import Bytes
 from reconciler.engine.apply import run_steps, told
-from reconciler.engine.look import by_key, find
+from reconciler.engine.look import by_key, find, find_alias, is_busy
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.ownership import quietly
 from reconciler.engine.reconcile import Confirm, Session, planned, session
@@ -42,7 +42,7 @@ async def destroy(world: World, options: Options, *, dry: bool = False, confirm:
         base = await planned(world, here.desired, here.books.record, here.runtimes, quietly(options))
         targets = await look_at_targets(world, desired, runtimes, timeout_seconds=options.target_timeout_seconds)
         observation = base.observation.model_copy(update={"targets": targets})
-        plan = _removal_plan(base.plan, base.record.entries, targets)
+        plan = _removal_plan(base.plan, base.record, targets)
         everything = Planned(desired, base.record, observation, plan)
         if dry or (confirm is not None and plan.changes and not await confirm(everything)):
             return Report(plan=plan)
@@ -51,7 +51,7 @@ async def destroy(world: World, options: Options, *, dry: bool = False, confirm:
         outcomes, after, notes = await seen_again(
             everything, outcomes, here.books, runtimes=runtimes, world=world, options=options
         )
-        remaining = _removal_plan(base.plan, here.books.record.entries, after.targets)
+        remaining = _removal_plan(base.plan, here.books.record, after.targets)
         done = all(outcome.status == "done" for outcome in outcomes)
         report = Report(plan=plan, outcomes=outcomes, verified=done, remaining=remaining, warnings=notes)
         return told(report, world)
@@ -63,10 +63,12 @@ async def _everywhere(world: World, here: Session) -> AsyncIterator[tuple[Desire
     known = {target.key for target in here.desired.targets}
     names = {target.name for target in here.desired.targets}
     gone: dict[str, Target] = {}
-    for entry in here.books.record.entries:
-        if entry.target_key not in known and entry.target_key not in gone:
-            name = entry.target_name if entry.target_name not in names else entry.target_key
-            gone[entry.target_key] = target_of_key(entry.target_key, name)
+    record = here.books.record
+    places = [(entry.target_key, entry.target_name) for entry in record.entries]
+    places += [(alias.target_key, alias.target_name) for alias in record.aliases]
+    for key, name in places:
+        if key not in known and key not in gone:
+            gone[key] = target_of_key(key, name if name not in names else key)
     without = here.desired.model_copy(update={"targets": tuple(gone.values())})
     async with opened(world, without) as orphaned:
         desired = here.desired.model_copy(update={"targets": (*here.desired.targets, *gone.values())})
@@ -86,8 +88,10 @@ def target_of_key(key: str, name: str) -> Target:
     return Target.model_validate({"name": name, "runtime": kind, where: place or None})
 
 
-def _removal_plan(base: Plan, entries: tuple[RecordEntry, ...], targets: Sequence[TargetObservation]) -> Plan:
-    rows = [_removal(entry, by_key(tuple(targets), entry.target_key)) for entry in entries]
+def _removal_plan(base: Plan, record: Record, targets: Sequence[TargetObservation]) -> Plan:
+    """Names first, then the models that they stand for."""
+    rows = [_removal_of_name(alias, by_key(tuple(targets), alias.target_key)) for alias in record.aliases]
+    rows += [_removal(entry, by_key(tuple(targets), entry.target_key)) for entry in record.entries]
     changes = [row for row in rows if row.action is not Action.KEEP]
     deferred = [row for row in rows if row.reason is Reason.IN_USE]
     blocked = [row for row in rows if row.reason is Reason.TARGET_UNKNOWN]
@@ -103,6 +107,7 @@ def _removal_plan(base: Plan, entries: tuple[RecordEntry, ...], targets: Sequenc
         summary=Summary(
             evict=sum(row.action is Action.EVICT for row in changes),
             forget=sum(row.action is Action.FORGET for row in changes),
+            named=sum(row.action is Action.UPDATE for row in changes),
             deferred=len(deferred),
             blocked=len(blocked),
             bytes_freed=freed,
@@ -133,8 +138,31 @@ def _removal(entry: RecordEntry, target: ObservedTarget | UnknownTarget | None) 
         return _turned(row, Action.KEEP, Reason.TARGET_UNKNOWN, f"{entry.target_name} cannot be looked at: {reason}")
     if found is None:
         return _turned(row, Action.FORGET, Reason.GONE, "it is gone already").model_copy(update={"before": None})
-    if found.loaded:
+    if is_busy(target, found):
         return _turned(row, Action.KEEP, Reason.IN_USE, "in use now: it stays, and stays ours")
+    return row
+
+
+def _removal_of_name(alias: RecordAlias, target: ObservedTarget | UnknownTarget | None) -> Row:
+    here = find_alias(target, alias.name) if isinstance(target, ObservedTarget) else None
+    row = Row(
+        address=f"target/{alias.target_name}/{alias.name}",
+        action=Action.UPDATE,
+        reason=Reason.ALIAS,
+        target=target.name if target is not None else alias.target_name,
+        target_key=alias.target_key,
+        name=(here.model if here is not None else None) or alias.model,
+        ours=True,
+        alias=AliasMove(name=alias.name, before=here.model if here is not None else None),
+        message=f"name {alias.name} goes: everything of ours is to go",
+    )
+    if not isinstance(target, ObservedTarget):
+        reason = target.reason if target is not None else "it is not configured"
+        return _turned(row, Action.KEEP, Reason.TARGET_UNKNOWN, f"{alias.target_name} cannot be looked at: {reason}")
+    if here is None:
+        return _turned(row, Action.FORGET, Reason.GONE, f"the name {alias.name} is gone already")
+    if here.loaded:
+        return _turned(row, Action.KEEP, Reason.IN_USE, f"name {alias.name} is in use now: it stays, and stays ours")
     return row
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from reconciler.domain.artifact import Artifact, HubArtifact
-from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
-from reconciler.domain.record import RecordEntry
+from reconciler.domain.names import same_stable_name
+from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation
+from reconciler.domain.record import Record, RecordAlias, RecordEntry
 
 SIZE_TOLERANCE = 0.01
 """A manifest and its configuration ride along with the weights; beyond one per cent it is something else."""
@@ -19,6 +20,37 @@ def find(target: ObservedTarget, name: str) -> Installed | None:
         return exact
     folded = name.casefold()
     return next((model for model in target.installed if model.name.casefold() == folded and not model.remote), None)
+
+
+def find_alias(target: ObservedTarget, name: str) -> Alias | None:
+    """The stable name as the target has it, whoever made it."""
+    return next((alias for alias in target.aliases if same_stable_name(target.key, alias.name, name)), None)
+
+
+def recorded_alias(record: Record, target_key: str, name: str) -> RecordAlias | None:
+    """Our record of a stable name, however it is spelled."""
+    ours = (alias for alias in record.aliases if alias.target_key == target_key)
+    return next((alias for alias in ours if same_stable_name(target_key, alias.name, name)), None)
+
+
+def same_model(target_key: str, one: str | None, other: str | None) -> bool:
+    """Whether two names mean one model: a file system tells cases apart, an Ollama does not."""
+    if one is None or other is None or not target_key.startswith("ollama|"):
+        return one == other
+    return same_stable_name(target_key, one, other)
+
+
+def is_busy(target: ObservedTarget, model: Installed) -> bool:
+    """In use under its own name, or under one that stands for it."""
+    return model.loaded or any(
+        alias.loaded and alias.model is not None and same_model(target.key, alias.model, model.name)
+        for alias in target.aliases
+    )
+
+
+def alias_identity(alias: Alias | None) -> str | None:
+    """What tells a name that stands for one thing from one that stands for another."""
+    return None if alias is None else f"{alias.model} {alias.digest} {alias.context}"
 
 
 def by_key(targets: tuple[TargetObservation, ...], key: str) -> TargetObservation | None:

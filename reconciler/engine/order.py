@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.record import Record
-
-FETCHING = (Action.INSTALL, Action.UPDATE)
+from reconciler.engine.look import same_model
 
 
 def slots_of(row: Row, record: Record) -> frozenset[str]:
@@ -21,18 +20,28 @@ def slots_of(row: Row, record: Record) -> frozenset[str]:
 
 
 def replacements(rows: Sequence[Row], record: Record) -> tuple[frozenset[int], ...]:
-    """For each row, the rows before it that bring what takes its place: an eviction depends on their success."""
+    """For each row, the rows before it whose success it depends on.
+
+    An eviction needs what takes its place, and the names that stood for its model to stand for it no more; a name needs
+    the model it will stand for; and it is removed only where the eviction behind it may happen.
+    """
     found = []
     for index, row in enumerate(rows):
         mine = slots_of(row, record) if row.action is Action.EVICT else frozenset()
-        found.append(
-            frozenset(
-                earlier
-                for earlier in range(index)
-                if rows[earlier].action in FETCHING and mine & set(rows[earlier].slots)
-            )
-        )
+        if row.alias is not None and row.alias.after is None:
+            mine = frozenset(row.slots)
+        found.append(frozenset(earlier for earlier in range(index) if _rests_on(row, mine, rows[earlier])))
     return tuple(found)
+
+
+def _rests_on(row: Row, slots: frozenset[str], earlier: Row) -> bool:
+    if (earlier.fetches or earlier.only_serves) and slots & set(earlier.slots):
+        return True
+    if earlier.target_key != row.target_key:
+        return False
+    if row.action is Action.EVICT and earlier.alias is not None and earlier.action is Action.UPDATE:
+        return earlier.alias.before is not None and same_model(row.target_key, earlier.alias.before, row.name)
+    return row.alias is not None and row.alias.after is not None and earlier.fetches and earlier.name == row.name
 
 
 def waits(rows: Sequence[Row], record: Record, scopes: Mapping[str, str]) -> tuple[frozenset[int], ...]:
@@ -50,7 +59,7 @@ def waits(rows: Sequence[Row], record: Record, scopes: Mapping[str, str]) -> tup
         for earlier in range(index):
             other = rows[earlier]
             makes_room = (
-                row.action in FETCHING
+                row.fetches
                 and other.action is Action.EVICT
                 and scopes.get(other.target, other.target) == scopes.get(row.target, row.target)
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarget
 from reconciler.domain.record import RecordEntry
-from reconciler.engine.look import find
+from reconciler.engine.look import find, find_alias, recorded_alias, same_model
 from reconciler.engine.reconcile import Session, planned, session
 from reconciler.engine.world import Options, Planned, Runtimes, World, unheard
 from reconciler.errors import Refused, Unreachable, UsageError
@@ -26,6 +26,8 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
     async with session(world, options) as here:
         plan = await planned(world, here.desired, here.books.record, here.runtimes, quietly(options))
         target, found = _where(plan, name, target_name)
+        if find_alias(target, found.name) is not None and recorded_alias(plan.record, target.key, found.name):
+            raise UsageError(f"{name} is a stable name of ours, and no model", hint="adopt the model it stands for")
         known = here.books.record.entry(target.key, found.name)
         if known is not None:
             return known
@@ -37,12 +39,18 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
 async def disown(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:
     """Let a model go: it stays where it is, and is foreign from now on. Works for targets that left the file.
 
+    A stable name of ours that stands for it goes with it: nobody moves it any more. ``reporter.note`` tells each.
+
     Raises:
         UsageError: the record has no, or more than one, such entry.
     """
     async with session(world, options) as here:
         entry = _owned(here, name, target_name)
         await here.books.forget(entry.target_key, entry.name, event="disowned")
+        for alias in here.books.record.aliases:
+            if alias.target_key == entry.target_key and same_model(entry.target_key, alias.model, entry.name):
+                await here.books.forget_alias(alias.target_key, alias.name, event="disowned-name")
+                world.reporter.note("info", f"the name {alias.name} on {entry.target_name} is not ours any more either")
         return entry
 
 

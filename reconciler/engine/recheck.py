@@ -12,7 +12,7 @@ from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import Observation, ObservedTarget, TargetObservation, UnknownTarget
 from reconciler.domain.plan import Action, Plan, Row
 from reconciler.domain.record import Record
-from reconciler.engine.look import find, identity
+from reconciler.engine.look import alias_identity, find, find_alias, identity, is_busy
 from reconciler.errors import PlanningError, StalePlan
 from reconciler.planning.trust import distrust_of_artifact
 
@@ -89,6 +89,10 @@ def refuse_what_moved(rows: Sequence[Row], planned: Observation, seen: Sequence[
             was, stands = identity(find(then, row.name)), identity(find(here, row.name))
             if was != stands:
                 moved.append(f"{row.name} on {row.target} {_what_happened(was, stands)}")
+            if row.alias is not None:
+                was, stands = (alias_identity(find_alias(one, row.alias.name)) for one in (then, here))
+                if was != stands:
+                    moved.append(f"the name {row.alias.name} on {row.target} {_what_happened_to_name(was, stands)}")
     if moved:
         raise StalePlan(
             f"the world moved since the plan was made: {'; '.join(moved)}",
@@ -103,14 +107,21 @@ def unknown_now(row: Row, seen: Sequence[TargetObservation]) -> UnknownTarget | 
 
 
 def in_use_now(row: Row, seen: Sequence[TargetObservation]) -> bool:
-    """The row would evict a model that is loaded."""
-    if row.action is not Action.EVICT:
-        return False
+    """The row would evict a model that is loaded, or change a name under which one is."""
     for target in seen:
         if isinstance(target, ObservedTarget) and target.name == row.target:
-            model = find(target, row.name)
-            return model is not None and model.loaded
+            if row.alias is not None:
+                alias = find_alias(target, row.alias.name)
+                return alias is not None and alias.loaded
+            model = find(target, row.name) if row.action is Action.EVICT else None
+            return model is not None and is_busy(target, model)
     return False
+
+
+def _what_happened_to_name(was: str | None, stands: str | None) -> str:
+    if was is None:
+        return "appeared"
+    return "is gone" if stands is None else "stands for something else"
 
 
 def _what_happened(was: str | None, stands: str | None) -> str:

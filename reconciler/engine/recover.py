@@ -12,8 +12,17 @@ from datetime import datetime
 from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
 from reconciler.domain.record import Intent, Record
 from reconciler.domain.units import show_bytes
-from reconciler.engine.bookkeeping import entry_of
-from reconciler.engine.look import by_key, find, has_its_size, holds, is_recorded
+from reconciler.engine.bookkeeping import NAMING, entry_of, with_alias, without_alias
+from reconciler.engine.look import (
+    by_key,
+    find,
+    find_alias,
+    has_its_size,
+    holds,
+    is_recorded,
+    recorded_alias,
+    same_model,
+)
 from reconciler.engine.world import Runtimes, unheard
 from reconciler.errors import OutsideError
 
@@ -46,6 +55,8 @@ async def recover(
             continue
         if intent.action == "evict":
             record, note = _after_eviction(record, intent, target)
+        elif intent.action in NAMING:
+            record, note = _after_naming(record, intent, target)
         else:
             record, note = await _after_install(record, intent, target, runtimes, now)
         notes.extend([note] if note else [])
@@ -91,6 +102,26 @@ def _after_eviction(record: Record, intent: Intent, target: ObservedTarget) -> t
     if find(target, intent.name) is not None:
         return settled, f"the eviction of {intent.name} on {target.name} did not happen; it is still ours"
     return settled.without(intent.target_key, intent.name), f"{intent.name} is gone from {target.name}, as was begun"
+
+
+def _after_naming(record: Record, intent: Intent, target: ObservedTarget) -> tuple[Record, str]:
+    """A name that stands where we were moving it is ours; one that was never ours is not taken by a look."""
+    settled, here = record.without_intent(intent.id), find_alias(target, intent.name)
+    ours = recorded_alias(record, intent.target_key, intent.name)
+    if intent.alias is None:
+        if here is not None or ours is None:
+            return settled, f"the name {intent.name} on {target.name} was not removed"
+        return without_alias(settled, intent.target_key, intent.name), f"the name {intent.name} is gone, as was begun"
+    if here is None:
+        return settled, f"the name {intent.name} on {target.name} was not made"
+    wanted = intent.alias
+    stands = same_model(target.key, here.model, wanted.model) and here.context in (None, wanted.context)
+    if not stands or intent.existed:
+        return settled, f"the name {intent.name} on {target.name} was not moved"
+    found = wanted.model_copy(update={"digest": here.digest})
+    return with_alias(
+        settled, found
+    ), f"the name {intent.name} on {target.name} stands for {wanted.model}, as was begun"
 
 
 async def _after_install(

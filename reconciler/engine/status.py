@@ -8,13 +8,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from reconciler.domain.desired import Slot
 from reconciler.domain.document import Frozen
 from reconciler.domain.hardware import Hardware
+from reconciler.domain.names import same_stable_name
 from reconciler.domain.observation import DiskSpace, Installed, ObservedTarget, TargetObservation, UnknownTarget
 from reconciler.domain.plan import Budget, Drift, Reason
-from reconciler.domain.record import Intent, Record, RecordEntry
+from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes
-from reconciler.engine.look import find, is_recorded
+from reconciler.engine.look import find, find_alias, is_recorded, recorded_alias, same_model
 from reconciler.engine.ownership import quietly
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.world import Options, Planned, World
@@ -40,6 +42,19 @@ class StatusModel(Frozen):
     last_used_at: datetime | None = None
 
 
+class StatusAlias(Frozen):
+    """One stable name on one target, there or recorded."""
+
+    name: str
+    standing: Literal["ours", "drifted", "missing", "foreign", "unknown", "orphaned"]
+    """``drifted``: ours, and somebody moved it."""
+    model: str | None = None
+    """What it stands for; of nothing that is there: None."""
+    slots: tuple[str, ...] = ()
+    context: int | None = None
+    loaded: bool = False
+
+
 class StatusTarget(Frozen):
     """One target: whether it answers, and what it holds."""
 
@@ -52,6 +67,8 @@ class StatusTarget(Frozen):
     hint: str | None = None
     version: str | None = None
     models: tuple[StatusModel, ...] = ()
+    aliases: tuple[StatusAlias, ...] = ()
+    """Stable names. One that is not ours may stand among the models as well, where the target lists it so."""
     disk: DiskSpace | None = None
     partial_bytes: Bytes = Bytes(0)
     """Unfinished downloads."""
@@ -94,7 +111,7 @@ def status_of(planned: Planned) -> Status:
     desired, record, observation, plan = planned.desired, planned.record, planned.observation, planned.plan
     matched = {(row.target_key, row.name): row.slots for row in plan.kept if row.reason is Reason.UNMANAGED_MATCH}
     changed = {(drift.target, drift.name) for drift in plan.drift if drift.kind == "content-changed"}
-    known = [_target(target, record, matched, changed) for target in observation.targets]
+    known = [_target(target, record, matched, changed, desired.slots) for target in observation.targets]
     return Status(
         name=desired.name,
         source=desired.source,
@@ -119,6 +136,7 @@ def _target(
     record: Record,
     matched: dict[tuple[str, str], tuple[str, ...]],
     changed: set[tuple[str, str]],
+    slots: tuple[Slot, ...],
 ) -> StatusTarget:
     entries = [entry for entry in record.entries if entry.target_key == target.key]
     if isinstance(target, UnknownTarget):
@@ -129,13 +147,14 @@ def _target(
             reason=target.reason,
             hint=target.hint,
             models=tuple(_recorded(entry, "unknown") for entry in entries),
+            aliases=tuple(_recorded_alias(one, "unknown") for one in record.aliases if one.target_key == target.key),
         )
     ours = [_ours(entry, target, changed) for entry in entries]
     recorded = {model.name for entry in entries if (model := find(target, entry.name)) is not None}
     others = [
         _not_ours(model, matched.get((target.key, model.name)))
         for model in target.installed
-        if model.name not in recorded
+        if model.name not in recorded and not _is_our_alias(record, target, model.name)
     ]
     return StatusTarget(
         name=target.name,
@@ -143,11 +162,47 @@ def _target(
         state="observed",
         version=target.version,
         models=tuple(sorted((*ours, *others), key=lambda model: model.name)),
+        aliases=_aliases(target, record, slots),
         disk=target.disk,
         partial_bytes=target.partial_bytes,
         partial_names=target.partial_names,
         notes=target.notes,
     )
+
+
+def _is_our_alias(record: Record, target: ObservedTarget, name: str) -> bool:
+    return find_alias(target, name) is not None and recorded_alias(record, target.key, name) is not None
+
+
+def _aliases(target: ObservedTarget, record: Record, slots: tuple[Slot, ...]) -> tuple[StatusAlias, ...]:
+    """Every name that stands there, and every one of ours that does not."""
+    gone = [one for one in record.aliases if one.target_key == target.key and find_alias(target, one.name) is None]
+    found = [_recorded_alias(one, "missing") for one in gone]
+    for alias in target.aliases:
+        ours = recorded_alias(record, target.key, alias.name)
+        moved = ours is not None and not (
+            same_model(target.key, alias.model, ours.model) and ours.digest in (None, alias.digest)
+        )
+        found.append(
+            StatusAlias(
+                name=alias.name if ours is None else ours.name,
+                standing="foreign" if ours is None else "drifted" if moved else "ours",
+                model=alias.model,
+                context=alias.context,
+                loaded=alias.loaded,
+            )
+        )
+    asked = [(slot.alias, slot.addresses) for slot in slots if slot.alias and slot.target in (None, target.name)]
+    return tuple(
+        one.model_copy(
+            update={"slots": next((all_ for name, all_ in asked if same_stable_name(target.key, name, one.name)), ())}
+        )
+        for one in sorted(found, key=lambda one: one.name)
+    )
+
+
+def _recorded_alias(alias: RecordAlias, standing: Literal["missing", "unknown", "orphaned"]) -> StatusAlias:
+    return StatusAlias(name=alias.name, standing=standing, model=alias.model, context=alias.context)
 
 
 def _ours(entry: RecordEntry, target: ObservedTarget, changed: set[tuple[str, str]]) -> StatusModel:
@@ -203,17 +258,22 @@ def _not_ours(model: Installed, slots: tuple[str, ...] | None) -> StatusModel:
 def _orphaned(planned: Planned) -> tuple[StatusTarget, ...]:
     known = {target.key for target in planned.desired.targets}
     gone: dict[str, list[RecordEntry]] = {}
+    names: dict[str, list[RecordAlias]] = {}
     for entry in planned.record.entries:
         if entry.target_key not in known:
             gone.setdefault(entry.target_key, []).append(entry)
+    for alias in planned.record.aliases:
+        if alias.target_key not in known:
+            names.setdefault(alias.target_key, []).append(alias)
     return tuple(
         StatusTarget(
-            name=entries[0].target_name,
+            name=[*gone.get(key, ()), *names.get(key, ())][0].target_name,
             key=key,
             state="orphaned",
             reason="this target left the file; nothing is evicted there",
             hint="`localmodels destroy` removes what is ours there, `localmodels disown` lets it go",
-            models=tuple(_recorded(entry, "orphaned") for entry in entries),
+            models=tuple(_recorded(entry, "orphaned") for entry in gone.get(key, ())),
+            aliases=tuple(_recorded_alias(alias, "orphaned") for alias in names.get(key, ())),
         )
-        for key, entries in sorted(gone.items())
+        for key in sorted(gone.keys() | names.keys())
     )

@@ -13,16 +13,16 @@ from typing import Literal, TypeVar
 
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import ObservedTarget, TargetObservation
-from reconciler.domain.plan import Action, Row
+from reconciler.domain.plan import Action, AliasMove, Row
 from reconciler.domain.record import Intent
 from reconciler.domain.report import StepOutcome
 from reconciler.domain.units import Bytes
 from reconciler.engine.bookkeeping import Books
-from reconciler.engine.look import by_key, find
+from reconciler.engine.look import by_key, find, find_alias, recorded_alias
 from reconciler.engine.recheck import refuse_what_is_not_allowed
 from reconciler.engine.room import Room, fetched_bytes
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Unreachable
-from reconciler.ports import Clock, Reporter, Runtime, Serves
+from reconciler.ports import Clock, Names, Reporter, Runtime, Serves
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
@@ -89,12 +89,15 @@ def skipped(row: Row, code: str, message: str, hint: str | None = None) -> StepO
 async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> tuple[Bytes, OutsideError | None]:
     """Bytes that came, and what is amiss with a step that got there all the same."""
     if row.action is Action.FORGET:
-        await bench.books.forget(row.target_key, row.name)
+        await _forget(row, bench)
         return Bytes(0), None
     if runtime is None:
         raise PlanningError(f"no target is called {row.target}", code="target-unknown", hint="plan again")
     if row.action is Action.EVICT:
         await _evict(row, runtime, bench)
+        return Bytes(0), None
+    if row.alias is not None:
+        await _name(row, row.alias, runtime, bench)
         return Bytes(0), None
     if row.only_serves:
         _refuse_what_is_not_ours(row, bench)
@@ -128,6 +131,53 @@ async def _serve(row: Row, runtime: Runtime) -> None:
     """Tell the target how; nothing to write down, because the next look shows what it was told."""
     if row.serving is not None and isinstance(runtime, Serves):
         await runtime.serve(row.name, row.serving)
+
+
+async def _forget(row: Row, bench: Bench) -> None:
+    if row.alias is not None:
+        await bench.books.forget_alias(row.target_key, row.alias.name)
+    else:
+        await bench.books.forget(row.target_key, row.name)
+
+
+async def _name(row: Row, wanted: AliasMove, runtime: Runtime, bench: Bench) -> None:
+    """Make, move or remove a stable name that is ours, or free."""
+    if not isinstance(runtime, Names):
+        raise PlanningError(f"{row.target} has no stable names", code="no-api", hint="plan again")
+    await _refuse_a_name_of_others(row, wanted, runtime, bench)
+    intent = await bench.books.begin_naming(row)
+    after = wanted.after
+    if after is None:
+        await _attempts(lambda: runtime.unname(wanted.name), intent, row, bench)
+        await bench.books.unnamed(intent)
+        return
+    found = await _attempts(lambda: runtime.name(wanted.name, after, context=wanted.context), intent, row, bench)
+    await bench.books.named(intent, found)
+
+
+async def _refuse_a_name_of_others(row: Row, wanted: AliasMove, runtime: Runtime, bench: Bench) -> None:
+    """Look once more right before: a download may have taken hours, and a target does not know whose a name is.
+
+    Raises:
+        PlanningError: ``not-owned`` or ``unmanaged-conflict``: it is not ours, or not as we left it.
+        Unreachable: the target does not answer now.
+    """
+    now = await runtime.observe()
+    if not isinstance(now, ObservedTarget):
+        raise Unreachable(f"{row.target} cannot be looked at: {now.reason}", hint=now.hint)
+    here, ours = find_alias(now, wanted.name), recorded_alias(bench.books.record, row.target_key, wanted.name)
+    if ours is None and (here is not None or wanted.after is None):
+        raise PlanningError(
+            f"the name {wanted.name} on {row.target} is not ours: it stays as it is",
+            code="unmanaged-conflict",
+            hint="remove it there, or give the slot another alias",
+        )
+    if wanted.after is not None and find(now, wanted.after) is None:
+        raise PlanningError(
+            f"{wanted.after} is not on {row.target} any more: {wanted.name} stays as it is",
+            code="not-found",
+            hint="plan again",
+        )
 
 
 async def _evict(row: Row, runtime: Runtime, bench: Bench) -> None:

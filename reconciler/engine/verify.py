@@ -12,11 +12,11 @@ from reconciler.domain.observation import (
     Resolved,
     TargetObservation,
 )
-from reconciler.domain.plan import Action, Plan, Row
+from reconciler.domain.plan import Action, AliasMove, Plan, Row
 from reconciler.domain.record import Record, RecordEntry
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.engine.bookkeeping import Books
-from reconciler.engine.look import by_key, find, is_recorded
+from reconciler.engine.look import by_key, find, find_alias, is_recorded, recorded_alias, same_model
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.recover import recover, swept
 from reconciler.engine.resolve import resolved_plan
@@ -112,6 +112,9 @@ async def _as_seen(
     corrected = []
     for outcome in outcomes:
         row, target = outcome.row, by_key(observation.targets, outcome.row.target_key)
+        if row.alias is not None and isinstance(target, ObservedTarget):
+            corrected.append(await _name_as_seen(before, outcome, row.alias, target, books))
+            continue
         if outcome.status == "done" and row.action is Action.EVICT and isinstance(target, ObservedTarget):
             entry, found = before.entry(row.target_key, row.name), find(target, row.name)
             if entry is not None and found is not None and is_recorded(entry, found):
@@ -125,6 +128,24 @@ async def _as_seen(
             continue
         corrected.append(outcome)
     return tuple(corrected)
+
+
+async def _name_as_seen(
+    before: Record, outcome: StepOutcome, wanted: AliasMove, target: ObservedTarget, books: Books
+) -> StepOutcome:
+    """The outcome of a step about a stable name. What we failed to remove is still ours."""
+    if outcome.status != "done" or outcome.row.action is Action.FORGET:
+        return outcome
+    here, later = find_alias(target, wanted.name), recorded_alias(books.record, target.key, wanted.name)
+    if wanted.after is None:
+        ours = recorded_alias(before, target.key, wanted.name)
+        if here is None or ours is None or later is not None:  # gone, or made again by a later step
+            return outcome
+        await books.enter_alias(ours, event="restored")
+        return _not_so(outcome, "not-removed", f"{target.name} said the name {wanted.name} is gone, and lists it still")
+    if here is not None and same_model(target.key, here.model, wanted.after):
+        return outcome
+    return _not_so(outcome, "not-installed", f"{target.name} said {wanted.name} stands for {wanted.after}; it does not")
 
 
 def _is_missing(row: Row, target: TargetObservation | None) -> bool:

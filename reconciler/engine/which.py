@@ -6,10 +6,10 @@ import posixpath
 
 from reconciler.domain.desired import DEFAULT_CONTEXT, DesiredState, Slot, Target
 from reconciler.domain.document import Frozen
-from reconciler.domain.names import nearest
+from reconciler.domain.names import nearest, store_link
 from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarget
 from reconciler.domain.plan import Plan, Row
-from reconciler.engine.look import find
+from reconciler.engine.look import find, find_alias, same_model
 from reconciler.engine.ownership import quietly
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.world import Options, Planned, World
@@ -24,8 +24,12 @@ class Filling(Frozen):
     runtime: str
     model: str
     """As the target calls it."""
+    alias: str | None = None
+    """The stable name that stands for it now, where the slot has one."""
     path: str | None = None
     """Of the file (shard 1), in a store."""
+    alias_path: str | None = None
+    """The same through the alias: it stays when the model is swapped."""
     url: str | None = None
     """Of the server."""
     context: int | None = None
@@ -38,7 +42,7 @@ class Filling(Frozen):
 
 
 async def fillings(world: World, slot: str, options: Options) -> tuple[Filling, ...]:
-    """Every address of a slot, or the one that is named.
+    """Every address of a slot, or the one that is named, be it by the slot's alias.
 
     Raises:
         UsageError: the file has no such slot.
@@ -55,8 +59,10 @@ def _addresses(desired: DesiredState, asked: str) -> tuple[str, ...]:
         return (asked if asked in every else f"slot/{asked}",)
     name = asked.removeprefix("slot/")
     slot = next((slot for slot in desired.slots if slot.name == name), None)
+    if slot is None and (named := [slot for slot in desired.slots if slot.alias == name]):
+        return tuple(address for slot in named for address in slot.addresses)
     if slot is None:
-        names = [slot.name for slot in desired.slots]
+        names = [name for slot in desired.slots for name in (slot.name, slot.alias) if name]
         near = nearest(name, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(names) or 'no slot'}"
         raise UsageError(f"no slot is called {name}", code="unknown-slot", hint=hint)
@@ -93,12 +99,16 @@ def _described(planned: Planned, address: str, target: Target, seen: ObservedTar
     entry = planned.record.entry(target.key, model.name)
     slot = next(slot for slot in planned.desired.slots if address in slot.addresses)
     row = next((row for row in planned.plan.kept if (row.target, row.name) == (target.name, model.name)), None)
+    alias, folder = _alias(slot, seen, model), target.path if target.runtime == "store" else None
+    link = store_link(alias, model.name, files=len(model.files) or 1) if alias else None
     return Filling(
         address=address,
         target=target.name,
         runtime=target.runtime,
         model=model.name,
-        path=posixpath.join(target.path, model.name) if target.runtime == "store" and target.path else None,
+        alias=alias,
+        path=posixpath.join(folder, model.name) if folder else None,
+        alias_path=posixpath.join(folder, link) if folder and link else None,
         url=target.endpoint if target.runtime != "store" else None,
         context=_context(slot, row, model, seen),
         model_id=entry.model_id if entry else (row.model_id if row else model.repo),
@@ -106,6 +116,12 @@ def _described(planned: Planned, address: str, target: Target, seen: ObservedTar
         ours=entry is not None,
         drift=_drift(planned.plan, target.name, model.name),
     )
+
+
+def _alias(slot: Slot, seen: ObservedTarget, model: Installed) -> str | None:
+    """The slot's alias, where it stands for this model now."""
+    here = find_alias(seen, slot.alias) if slot.alias is not None else None
+    return slot.alias if here is not None and same_model(seen.key, here.model, model.name) else None
 
 
 def _drift(plan: Plan, target: str, name: str) -> str | None:

@@ -152,6 +152,7 @@ def _advice(scene: Scene, picks: tuple[Pick, ...]) -> Row:
         option.context,
         kv_cache=option.kv_cache,
         parallel=option.parallel,
+        alias=next((pick.slot.alias for pick in picks if pick.slot.alias), None),
     )
     return row.model_copy(update={"command": command})
 
@@ -301,7 +302,7 @@ def _undesired(scene: Scene, rows: Diff, selection: Selection, target: Target, e
         keep(Reason.REPLACEMENT_BLOCKED, "its slot cannot be decided now, so it stays", rows.kept)
     elif scene.desired.pool.prune == "never":
         keep(Reason.PRUNE_OFF, "prune: never", rows.kept)
-    elif installed.loaded:
+    elif scene.in_use(target.name, installed):
         keep(Reason.IN_USE, f"{why}; in use now, so the eviction waits", rows.deferred)
     else:
         rows.changes.append(

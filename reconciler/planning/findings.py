@@ -89,8 +89,8 @@ def _unknown_targets(scene: Scene) -> list[str]:
 def _keeps_without_match(scene: Scene) -> list[str]:
     names = {
         name
-        for target in scene.observed.values()
-        for model in target.installed
+        for models in scene.models_on.values()
+        for model in models
         for name in (model.name, model.repo or "", f"{model.repo}:{model.quant}")
     } | {name for entry in scene.record.entries for name in (entry.name, entry.model_id)}
     return [
@@ -106,6 +106,10 @@ def _orphans(scene: Scene) -> list[str]:
         f"{entry.name} on {entry.target_name} is orphaned: its target left the file; `destroy` or `disown` settles it"
         for entry in scene.record.entries
         if entry.target_key not in keys
+    ] + [
+        f"the name {alias.name} on {alias.target_name} is orphaned: its target left the file; `destroy` removes it"
+        for alias in scene.record.aliases
+        if alias.target_key not in keys
     ]
 
 
@@ -126,6 +130,8 @@ def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:
             found += _context_not_set(pick)
             continue
         said, tokens = _shorter(pick, served) or _longer(option, served) or ("", 0)
+        if said and option.target.runtime == "ollama" and pick.slot.alias is not None:
+            continue  # a request under the alias gets what the slot asks
         if said and option.target.runtime == "ollama":
             said += f": start the server with OLLAMA_CONTEXT_LENGTH={tokens}"
             said += f", unless the model was made with num_ctx {own}" if own else ""

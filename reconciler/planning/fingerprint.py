@@ -27,7 +27,10 @@ def fingerprint_of(scene: Scene) -> Fingerprint:
 def _of_target(target: object) -> str:
     if not isinstance(target, ObservedTarget):
         return "unknown"
-    rows = sorted((model.name, model.stamp or model.digest or "", model.bytes) for model in target.installed)
+    rows: list[object] = []
+    rows += sorted((model.name, model.stamp or model.digest or "", model.bytes) for model in target.installed)
+    if target.aliases:
+        rows.append(sorted((one.name, one.model or "", one.digest or "", one.context or 0) for one in target.aliases))
     return _digest(rows)
 
 

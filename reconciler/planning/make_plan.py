@@ -10,6 +10,7 @@ from reconciler.domain.observation import Observation
 from reconciler.domain.plan import Action, Overrides, Plan, Reason, Row, Summary
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
+from reconciler.planning.aliases import name_slots
 from reconciler.planning.diff import diff
 from reconciler.planning.findings import drift_of, findings, over_budget
 from reconciler.planning.fingerprint import fingerprint_of
@@ -30,12 +31,14 @@ def make_plan(
     rows = diff(scene, selection)
     ordered = order(scene, rows.changes)
     refused = guard(scene, ordered.changes, (*rows.kept, *ordered.kept))
-    held = list(rows.held)
-    changes, budgets = ordered.changes, ordered.budgets
+    blocked = (*rows.blocked, *ordered.blocked)
+    named = name_slots(scene, selection.picks, ordered.changes, blocked)
+    held, deferred = list(rows.held), [*rows.deferred, *named.deferred]
+    changes, budgets = named.changes, ordered.budgets
     if not desired.enabled:
         held.extend(_disabled(row) for row in changes)
         changes, refused, budgets = (), (), order(scene, ()).budgets
-    blocked = (*rows.blocked, *ordered.blocked)
+    blocked = (*blocked, *named.blocked)
     kept = (*rows.kept, *ordered.kept)
     needs = tuple(dict.fromkeys(rows.needs)) if desired.enabled else ()
     return Plan(
@@ -47,15 +50,15 @@ def make_plan(
         changes=changes,
         kept=_sorted(kept),
         held=_sorted(held),
-        deferred=_sorted(rows.deferred),
+        deferred=_sorted(deferred),
         blocked=_sorted(blocked),
         unfilled=selection.unfilled,
         refused=refused,
         needs=needs,
         budgets=budgets,
         overrides=scene.overrides,
-        warnings=(*findings(scene, selection.picks), *over_budget(budgets)),
-        summary=_summary(changes, kept, held, rows.deferred, blocked, selection.unfilled),
+        warnings=(*findings(scene, selection.picks), *named.warnings, *over_budget(budgets)),
+        summary=_summary(changes, kept, held, deferred, blocked, selection.unfilled),
     )
 
 
@@ -93,11 +96,13 @@ def _summary(
     def count(action: Action) -> int:
         return sum(1 for row in changes if row.action is action)
 
+    named = sum(1 for row in changes if row.action is Action.UPDATE and row.alias is not None)
     return Summary(
         install=count(Action.INSTALL),
-        update=count(Action.UPDATE),
+        update=count(Action.UPDATE) - named,
         evict=count(Action.EVICT),
         forget=count(Action.FORGET),
+        named=named,
         kept=len(kept),
         held=len(held),
         deferred=len(deferred),

@@ -16,10 +16,10 @@ from reconciler.domain.desired import DesiredState, Target
 from reconciler.domain.estimate import Assessment, Candidate, Requirement
 from reconciler.domain.hardware import Hardware
 from reconciler.domain.measurement import measured_by
-from reconciler.domain.names import OllamaName
-from reconciler.domain.observation import Installed, Observation, ObservedTarget, Resolved, Unavailable
+from reconciler.domain.names import OllamaName, stable_name_key
+from reconciler.domain.observation import Alias, Installed, Observation, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.plan import Overrides
-from reconciler.domain.record import Record, RecordEntry
+from reconciler.domain.record import Record, RecordAlias, RecordEntry
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import candidates
 from reconciler.ranking.rank import EvidenceIndex, Numbers, assess, assess_longest, numbers_for
@@ -128,10 +128,50 @@ class Scene:
         )
 
     @cached_property
+    def models_on(self) -> Mapping[str, tuple[Installed, ...]]:
+        """By target: the models that stand there. A stable name of ours is none, even where a target lists it so."""
+        return {
+            name: tuple(model for model in target.installed if not self._is_our_alias(target, model.name))
+            for name, target in self.observed.items()
+        }
+
+    def _is_our_alias(self, target: ObservedTarget, name: str) -> bool:
+        key = stable_name_key(target.key, name)
+        return (target.key, key) in self._recorded_aliases and key in self._aliases[target.name]
+
+    @cached_property
+    def _aliases(self) -> Mapping[str, Mapping[str, Alias]]:
+        return {
+            name: {stable_name_key(target.key, alias.name): alias for alias in target.aliases}
+            for name, target in self.observed.items()
+        }
+
+    @cached_property
+    def _recorded_aliases(self) -> Mapping[tuple[str, str], RecordAlias]:
+        return {(one.target_key, stable_name_key(one.target_key, one.name)): one for one in self.record.aliases}
+
+    def alias(self, target: Target, name: str) -> Alias | None:
+        """What stands under a stable name on an observed target, whoever made it."""
+        return self._aliases.get(target.name, {}).get(stable_name_key(target.key, name))
+
+    def recorded_alias(self, target_key: str, name: str) -> RecordAlias | None:
+        """Our record of a stable name on a target."""
+        return self._recorded_aliases.get((target_key, stable_name_key(target_key, name)))
+
+    def in_use(self, target: str, model: Installed) -> bool:
+        """Loaded under its own name, or under one that stands for it."""
+        named = (alias for alias in self._aliases[target].values() if alias.model is not None and alias.loaded)
+        return model.loaded or any(self.same_model(target, str(alias.model), model.name) for alias in named)
+
+    def same_model(self, target: str, one: str, other: str) -> bool:
+        """Whether two names mean one model on a target."""
+        return self._fold(target, one) == self._fold(target, other)
+
+    @cached_property
     def _installed(self) -> Mapping[str, Mapping[str, Installed]]:
         return {
-            name: {self._fold(name, model.name): model for model in target.installed if not model.remote}
-            for name, target in self.observed.items()
+            name: {self._fold(name, model.name): model for model in models if not model.remote}
+            for name, models in self.models_on.items()
         }
 
     @cached_property
@@ -140,10 +180,10 @@ class Scene:
         return {
             name: {
                 (model.repo, model.quant): model
-                for model in sorted(target.installed, key=lambda model: model.name, reverse=True)
+                for model in sorted(models, key=lambda model: model.name, reverse=True)
                 if model.repo and model.quant and not model.remote
             }
-            for name, target in self.observed.items()
+            for name, models in self.models_on.items()
         }
 
     def installed(self, target: str, name: str) -> Installed | None:
@@ -165,8 +205,7 @@ class Scene:
         """
         found = self._mentions.get(target.name)
         if found is None:
-            observed = self.observed.get(target.name)
-            names = [name for model in (observed.installed if observed else ()) for name in (model.name, model.repo)]
+            names = [name for model in self.models_on.get(target.name, ()) for name in (model.name, model.repo)]
             for entry in self.record.entries:
                 if entry.target_key == target.key:
                     names += (entry.name, entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else None)

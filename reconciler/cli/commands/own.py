@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
@@ -13,6 +14,13 @@ from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import show_bytes
 from reconciler.engine import ownership
 from reconciler.engine.world import Options
+
+
+class _Noted(Silent):
+    """What else a command on the record did."""
+
+    def note(self, level: Literal["info", "warning"], message: str) -> None:
+        sys.stderr.write(f"{message}\n" if level == "info" else "")
 
 
 def adopt(file: Path | None, name: str, *, target: str | None, lock_timeout_seconds: float, as_json: bool) -> int:
@@ -27,7 +35,7 @@ def adopt(file: Path | None, name: str, *, target: str | None, lock_timeout_seco
 def disown(file: Path | None, name: str, *, target: str | None, lock_timeout_seconds: float, as_json: bool) -> int:
     """Take the model out of the record."""
     options = Options(lock_timeout_seconds=lock_timeout_seconds)
-    entry = run_to_end(ownership.disown(Wiring(file=file).world(Silent()), name, target, options))
+    entry = run_to_end(ownership.disown(Wiring(file=file).world(_Noted()), name, target, options))
     words = f"{entry.name} on {entry.target_name} is not ours any more; it stays where it is"
     return _show(entry, words, "", as_json=as_json)
 

@@ -42,6 +42,8 @@ def _text(one: Filling) -> str:
         *([["path", one.path]] if one.path else []),
         *([["url", one.url]] if one.url else []),
         ["model", one.model],
+        *([["alias", one.alias]] if one.alias else []),
+        *([["alias path", one.alias_path]] if one.alias_path else []),
         *([["context", str(one.context)]] if one.context else []),
     ]
     return "\n".join(columns(rows, indent=""))

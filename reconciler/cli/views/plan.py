@@ -78,6 +78,7 @@ def summary_words(summary: Summary, *, approximate: bool = False) -> str:
         (summary.update, f"update{down if not summary.install else ''}"),
         (summary.evict, f"evict{freed}"),
         (summary.forget, "forget"),
+        (summary.named, "name" if summary.named == 1 else "names"),
         (summary.kept, "kept"),
         (summary.held, "held"),
         (summary.deferred, "deferred"),
@@ -110,6 +111,10 @@ def _rows(rows: Sequence[Row], *, with_action: bool) -> list[str]:
 def _cells(row: Row, *, with_action: bool) -> list[str]:
     what = f"{row.model_id} {row.quant or ''}".strip() if row.model_id else (row.name or "–")
     address = ", ".join(row.slots) or row.address
+    if row.alias is not None:
+        sign, word = (row.action.sign, "name") if with_action else (" ", "")
+        changed = f"{row.alias.name} → {row.alias.after}" if row.alias.after else row.alias.name
+        return [sign, address, word or row.reason.value, changed, "", row.target, row.reason.value if word else ""]
     size = row.bytes_down or row.bytes_freed or (row.before.bytes if row.before else 0)
     shown = f"{'' if row.resolved else '≈'}{show_bytes(size)}" if size else ""
     sign = row.action.sign if with_action else " "

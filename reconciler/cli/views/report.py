@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.cli.views.plan import summary_line, summary_words
 from reconciler.cli.views.table import paint
-from reconciler.domain.plan import Action
+from reconciler.domain.plan import Action, AliasMove
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import show_bytes, show_duration
 
@@ -20,6 +20,8 @@ _PAST = {
 def outcome_line(outcome: StepOutcome) -> str:
     """One step: what happened, how much, how long; a hint where it failed."""
     row = outcome.row
+    if row.alias is not None:
+        return _name_line(outcome, row.alias)
     if outcome.status == "done":
         size = row.bytes_down or row.bytes_freed
         parts = [show_bytes(size)] if size else []
@@ -27,6 +29,17 @@ def outcome_line(outcome: StepOutcome) -> str:
         detail = f" ({', '.join(parts)})" if parts else ""
         return f"{_PAST[row.action]} {row.name} on {row.target}{detail}"
     line = f"{outcome.status}: {row.action.value} {row.name} on {row.target}: {outcome.message}"
+    return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
+
+
+def _name_line(outcome: StepOutcome, wanted: AliasMove) -> str:
+    """A step about a stable name: ``named coder → org/repo/file.gguf on local``."""
+    row = outcome.row
+    change = f"name {wanted.name}" + (f" → {wanted.after}" if wanted.after else " removed")
+    if outcome.status == "done":
+        forgot = row.action is Action.FORGET
+        return f"forgot the name {wanted.name} on {row.target}" if forgot else f"{change} on {row.target}"
+    line = f"{outcome.status}: {change} on {row.target}: {outcome.message}"
     return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
 
 

@@ -9,7 +9,7 @@ from reconciler.cli.views.plan import used_line
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes, show_duration
-from reconciler.engine.status import Status, StatusModel, StatusTarget
+from reconciler.engine.status import Status, StatusAlias, StatusModel, StatusTarget
 
 _COLOUR = {"ours": "green", "unmanaged-match": "green", "drifted": "yellow", "missing": "red", "unknown": "yellow"}
 
@@ -44,6 +44,7 @@ def _target(target: StatusTarget, now: datetime) -> list[str]:
     lines += [f"  hint: {target.hint}"] if target.hint else []
     table = columns([_cells(model, now) for model in target.models], right=frozenset({2}))
     lines += [paint(row, _COLOUR.get(model.standing, "dim")) for model, row in zip(target.models, table, strict=True)]
+    lines += [paint(f"  {_alias(alias)}", _COLOUR.get(alias.standing, "dim")) for alias in target.aliases]
     if not target.models and target.state == "observed":
         lines.append("  no models")
     if target.partial_bytes:
@@ -52,6 +53,14 @@ def _target(target: StatusTarget, now: datetime) -> list[str]:
     if target.disk:
         lines.append(f"  {show_bytes(target.disk.free_bytes)} of {show_bytes(target.disk.total_bytes)} disk free")
     return lines + [f"  note: {note}" for note in target.notes]
+
+
+def _alias(alias: StatusAlias) -> str:
+    """``name coder → org/repo/file.gguf (ours, 16,384 tokens, in use)``."""
+    notes = [alias.standing, *([f"{alias.context:,} tokens"] if alias.context else [])]
+    notes += ["in use"] if alias.loaded else []
+    slots = f" for {', '.join(alias.slots)}" if alias.slots else ""
+    return f"name {alias.name} → {alias.model or 'nothing that is there'}{slots} ({', '.join(notes)})"
 
 
 def _cells(model: StatusModel, now: datetime) -> list[str]:

@@ -16,9 +16,8 @@ from reconciler.errors import DesiredStateError, Problem
 from reconciler.integrations.files.schema import definition_at, keys_at
 from reconciler.integrations.files.yaml_positions import KeyPath, Loaded, show_path
 
-_SECRET_PATHS = ("tokenFrom", "env", "file", "token")
+_SECRET_PATHS = ("tokenFrom", "apiKeyFrom", "env", "file", "token")
 _SECRET_LOOK = re.compile(r"hf_[A-Za-z0-9]{6,}|sk-[A-Za-z0-9]{6,}|//[^/\s]*@")
-_NOT_BUILT = {"alias": "leave it out; call the model by its own name"}
 _FORM_TAGS = {"wrapped", "plain"}
 
 
@@ -64,8 +63,6 @@ class Words:
 
     def unknown_key(self, path: KeyPath) -> Problem:
         key, allowed = str(path[-1]), self._keys(path[:-1])
-        if key in _NOT_BUILT and self._is_ours(path):
-            return self.at(path, f"'{key}' is not supported yet", _NOT_BUILT[key], of_key=True)
         near = nearest(key, allowed, 1)
         hint = f"did you mean '{near[0]}'?" if near else self._home_of(key, path)
         return self.at(path, f"unknown key; allowed here: {', '.join(allowed)}", hint, of_key=True)
@@ -76,9 +73,6 @@ class Words:
             return []
         *outer, key = without_tags(error["loc"])
         return [(*outer, near) for near in nearest(str(key), self._keys(tuple(outer)), 1)]
-
-    def _is_ours(self, path: KeyPath) -> bool:
-        return "slots" in path
 
     def _home_of(self, key: str, path: KeyPath) -> str | None:
         """Where a key that stands in the wrong place belongs."""

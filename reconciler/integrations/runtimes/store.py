@@ -18,12 +18,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.desired import Limits, Target
-from reconciler.domain.observation import Installed, InstalledFile, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.observation import (
+    Alias,
+    Installed,
+    InstalledFile,
+    ObservedTarget,
+    TargetObservation,
+    UnknownTarget,
+)
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import Refused, UsageError
 from reconciler.formats import gguf_names
 from reconciler.integrations.runtimes import store_files as files
+from reconciler.integrations.runtimes import store_names
 from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed, stamp_of
 from reconciler.integrations.runtimes.download import Download, RateLimit
 from reconciler.integrations.runtimes.open_files import open_inodes
@@ -139,6 +147,7 @@ class Store:
             name=self._target.name,
             key=self._target.key,
             installed=tuple(self._installed(bundle, in_use) for bundle in whole),
+            aliases=store_names.aliases(self._root, whole),
             disk=files.disk_space(self._root),
             partial_bytes=Bytes(sum(partial.bytes for partial in unfinished)),
             partial_names=tuple(sorted({partial.model for partial in unfinished if partial.model})),
@@ -323,6 +332,21 @@ class Store:
         with disk_errors(place.path):
             self._digests.put(place.path, stamp_of(place.path.stat()), place.file.sha256)
 
+    # ------------------------------------------------------------------- stable names
+
+    async def name(self, alias: str, model: str, *, context: int | None) -> Alias:  # noqa: ARG002 - the port's
+        """A link under ``aliases/``; a file carries no context, so the name says none."""
+        bundle = await asyncio.to_thread(self._look_up, model)
+        if bundle is None:
+            raise Refused(
+                f"{model} is not in {self._root}", code="not-found", hint="localmodels status lists what is there"
+            )
+        return await asyncio.to_thread(store_names.put, self._root, alias, bundle)
+
+    async def unname(self, alias: str) -> None:
+        """The link goes; what it leads to stays."""
+        await asyncio.to_thread(store_names.drop, self._root, alias)
+
     # ------------------------------------------------------------------- remove
 
     async def remove(self, name: str) -> Bytes:
@@ -378,6 +402,8 @@ class Store:
 
     def _clean_partials(self, names: frozenset[str]) -> Bytes:
         freed = files.sweep_notes(self._root)
+        with disk_errors(self._root):
+            store_names.sweep(self._root)
         with disk_errors(files.partial_folder(self._root)):
             for partial in files.partials(self._root):
                 if (partial.model is None or partial.model not in names) and not is_being_fetched(partial.paths):

@@ -25,6 +25,8 @@ from reconciler.integrations.runtimes.partials import PARTIAL_SUFFIX, STATE_SUFF
 
 OWN_FOLDER = ".localmodels"
 """What we keep inside a store besides models: unfinished downloads, and which files make a model."""
+ALIASES = "aliases"
+"""Folder of a store whose symbolic links are stable names, and no models."""
 DEEPEST = 8
 LONGEST_PART_BYTES = 255
 LONGEST_NAME_BYTES = 1024
@@ -116,7 +118,7 @@ def scan(root: Path) -> tuple[dict[str, FoundFile], tuple[str, ...]]:
         seen.add((there.st_dev, there.st_ino))
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or (prefix == f"{ALIASES}/" and entry.is_symlink()):
                     continue
                 name = prefix + entry.name
                 if not name.isprintable():
