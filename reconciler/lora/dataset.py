@@ -1,0 +1,273 @@
+"""Rows of a training set: native messages with tool calls, or the text lanes of one row for each calling turn.
+
+Source:
+    section 4.2 of the specification of the origin's commands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from reconciler.lora.bounded_json import canonical_digest
+from reconciler.lora.call_text import CLOSE, OPEN, Call, bodies_of, read_block, without_blocks
+from reconciler.lora.contract import Contract
+from reconciler.lora.conversation import (
+    Answered,
+    Calling,
+    Result,
+    Said,
+    Turn,
+    Unconvertible,
+    conversation_of,
+    written_calls,
+)
+from reconciler.lora.corpus import Record
+from reconciler.lora.dialect import Dialect
+from reconciler.lora.tool_format import DatasetShape
+from reconciler.lora.tool_schemas import tools_of
+
+Row = dict[str, Any]
+
+_PROVENANCE = (
+    ("source_record_id", ("source_record_id", "source_id", "id")),
+    (
+        "source_transcript_id",
+        ("source_transcript_id", "transcript_id", "conversation_id", "session_id", "id"),
+    ),
+    ("teacher_model", ("teacher_model", "model", "source_model")),
+    ("teacher_provider", ("teacher_provider", "provider", "source_provider")),
+)
+"""Where an example comes from, and the columns that may say so."""
+
+
+@dataclass(frozen=True)
+class ExportTarget:
+    """What the rows are written for."""
+
+    contract: Contract
+    shape: DatasetShape
+    dialect: Dialect
+    adapter_name: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What was given with ``--target-metadata``."""
+    default_split: str = "train"
+    default_license: str = "unknown"
+
+    @property
+    def is_native(self) -> bool:
+        return self.shape.name == "messages_with_tool_calls"
+
+    @cached_property
+    def contract_id(self) -> str:
+        return self.contract.id
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """As rows and manifests show it; what was not given is left out."""
+        contract, catalog = self.contract, self.contract.tool_catalog
+        found = {
+            "base_model": contract.base_model,
+            "provider": contract.provider,
+            "harn_tool_format": contract.harn_tool_format,
+            "adapter_name": self.adapter_name,
+            "chat_template": contract.chat_template,
+            "contract_id": self.contract_id,
+            "tool_catalog": {"policy": catalog.policy, "catalog_id": catalog.id, "catalog_hash": catalog.hash},
+            "metadata": dict(self.metadata) or None,
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The rows of one record. None: it holds nothing to learn."""
+
+    rows: tuple[Row, ...]
+    tool_calls: int
+    tool_results: int
+
+
+def row_text(row: Row) -> str:
+    """One line of the file, its line break included."""
+    return json.dumps(row, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def rows_of(record: Record, target: ExportTarget) -> Converted:
+    """The rows that a record gives.
+
+    Raises:
+        Unconvertible: it cannot be written in this shape.
+    """
+    return _native(record, target) if target.is_native else _text_lane(record, target)
+
+
+def _native(record: Record, target: ExportTarget) -> Converted:
+    dialect = target.dialect
+    turns = conversation_of(record, text_calls=dialect.parses_text_calls)
+    if dialect.takes_plain_chat and not any(isinstance(turn, Answered) for turn in turns):
+        return Converted((), 0, 0)
+    calls = [calling.call for turn in turns if isinstance(turn, Answered) for calling in turn.calls]
+    tools = tools_of(record, calls, dialect)
+    if not tools and not (dialect.takes_plain_chat and record.tools is not None):
+        raise Unconvertible("no_tools", "the record names no tools and calls none")
+    row = {
+        **_columns(record),
+        "messages": [message_of(turn) for turn in turns],
+        "tools": tools,
+        "metadata": _metadata(record, target, tools),
+    }
+    return Converted((row,), len(calls), sum(isinstance(turn, Result) for turn in turns))
+
+
+def message_of(turn: Turn) -> Row:
+    """A turn as a message of the shape that chat templates take."""
+    if isinstance(turn, Said):
+        return {"role": turn.role, "content": turn.text}
+    if isinstance(turn, Result):
+        return {"role": "tool", "tool_call_id": turn.call_id, "name": turn.name, "content": turn.content}
+    calls = [_call(calling) for calling in turn.calls]
+    return {"role": "assistant", "content": turn.text, **turn.kept, **({"tool_calls": calls} if calls else {})}
+
+
+def _call(calling: Calling) -> Row:
+    call = calling.call
+    return {"id": calling.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+
+
+def _text_lane(record: Record, target: ExportTarget) -> Converted:
+    """One row for each turn of the assistant that calls: what came before as messages, the turn itself as text."""
+    context: list[Row] = []
+    seen: list[Call] = []
+    rows: list[Row] = []
+    count = 0
+    for index, (role, content) in enumerate(_spoken(record)):
+        calls = _calls_of_turn(content, record, target) if role == "assistant" else None
+        if calls is not None:
+            seen += calls.read
+            count += calls.count
+            tools = tools_of(record, seen, target.dialect)
+            rows.append(
+                {
+                    "id": f"{record.id}#turn-{index}",
+                    "source_id": record.text("id"),
+                    **{key: value for key, value in _columns(record).items() if key != "id"},
+                    "messages": list(context),
+                    "tools": tools,
+                    "assistant_tool_text": content,
+                    "metadata": _metadata(record, target, tools),
+                }
+            )
+        context.append({"role": role, "content": content})
+    return Converted(tuple(rows), count, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _CallsOfTurn:
+    count: int
+    read: Sequence[Call]
+
+
+def _calls_of_turn(content: str, record: Record, target: ExportTarget) -> _CallsOfTurn | None:
+    """The calls of one answer; None where it makes none.
+
+    Raises:
+        Unconvertible: it cannot stand in this lane.
+    """
+    bodies = [body for _, _, body in bodies_of(content)]
+    rest = without_blocks(content)
+    if OPEN in rest or CLOSE in rest:
+        raise Unconvertible("call_not_closed", f"a call that is not closed: {OPEN} and {CLOSE} go in pairs")
+    if not bodies:
+        return None
+    if target.contract.harn_tool_format == "json":
+        read = list(written_calls(content, text_calls=False))
+        return _CallsOfTurn(len(read), read)
+    if record.source_format != "text":
+        raise Unconvertible(
+            "source_not_text",
+            f"calls of tool_format {record.source_format} cannot become {target.shape.name}, which takes calls as text",
+        )
+    return _CallsOfTurn(len(bodies), list(_text_calls(bodies)) if target.dialect.parses_text_calls else [])
+
+
+def _text_calls(bodies: Iterable[str]) -> Iterable[Call]:
+    for body in bodies:
+        block = read_block(body)
+        if block.kind != "text" or block.problem is not None:
+            raise Unconvertible("call_not_text", f"a call is not name({{ … }}): {block.problem or 'it is JSON'}")
+        yield from block.calls
+
+
+def _spoken(record: Record) -> Iterable[tuple[str, str]]:
+    """Role and text of every message, structured calls and results written out as the text lanes have them."""
+    if not record.is_structured:
+        yield from ((message.role, message.content) for message in record.messages)
+        return
+    results: list[str] = []
+    for turn in conversation_of(record, text_calls=False):
+        if isinstance(turn, Result):
+            results.append(f"[result of {turn.name}]\n{turn.content}\n[end of {turn.name} result]")
+            continue
+        if results:
+            yield "user", "\n".join(results)
+            results = []
+        if isinstance(turn, Said):
+            yield turn.role, turn.text
+        else:
+            yield "assistant", _with_calls(turn)
+    if results:
+        yield "user", "\n".join(results)
+
+
+def _with_calls(turn: Answered) -> str:
+    bodies = (
+        json.dumps({"name": each.call.name, "arguments": dict(each.call.arguments)}, ensure_ascii=False)
+        for each in turn.calls
+    )
+    return "\n".join([*([turn.text] if turn.text else []), *(f"{OPEN}\n{body}\n{CLOSE}" for body in bodies)])
+
+
+def _columns(record: Record) -> Row:
+    return {key: record.text(key) for key in ("id", "eval_name", "language", "task_type")}
+
+
+def _metadata(record: Record, target: ExportTarget, tools: Sequence[Mapping[str, Any]]) -> Row:
+    contract, catalog = target.contract, target.contract.tool_catalog
+    named = {"tool_catalog_id": catalog.id, "tool_catalog_hash": catalog.hash}
+    return {
+        **record.metadata,
+        "lora_exporter": target.shape.exporter,
+        "dataset_format": target.shape.name,
+        "source_tool_format": record.source_format,
+        **{key: record.first(*columns) for key, columns in _PROVENANCE},
+        "target_base_model": contract.base_model,
+        "target_tool_format": contract.harn_tool_format,
+        "tool_catalog_policy": catalog.policy,
+        **{key: value for key, value in named.items() if value is not None},
+        "tool_schema_hash": canonical_digest(tools),
+        "prompt_template_hash": prompt_template_hash(record.system_text, target),
+        "split": record.first("split") or target.default_split,
+        "license": record.first("license") or target.default_license,
+        "lora_target": target.document,
+        "lora_contract_id": target.contract_id,
+    }
+
+
+def prompt_template_hash(system_text: str, target: ExportTarget) -> str:
+    """Of everything around the messages that the model will see."""
+    contract, catalog = target.contract, target.contract.tool_catalog
+    return canonical_digest(
+        {
+            "chat_template": contract.chat_template or "",
+            "dataset_format": target.shape.name,
+            "harn_tool_format": contract.harn_tool_format,
+            "tool_catalog_policy": catalog.policy,
+            "tool_catalog_id": catalog.id or "",
+            "tool_catalog_hash": catalog.hash or "",
+            "system": system_text,
+        }
+    )
