@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -325,11 +326,7 @@ class OllamaDouble:
             return exchange.answer_json(400, first)
         if body.get("stream", True) is False:
             return self._unstreamed(exchange, iter((first, *lines)))
-        exchange.begin_stream()
-        for line in (first, *lines):
-            exchange.send_chunk(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        exchange.end_stream()
-        return None
+        return self._streamed(exchange, (line for line in chain((first,), lines)), Faults())
 
     def _generate(self, exchange: Exchange) -> None:
         """1.8: load, unload, and an answer to a prompt with its timings."""
@@ -405,6 +402,11 @@ def parameters(store: Store, stored: Stored) -> dict[str, Any]:
     return json.loads(store.blob(layer["digest"]).read_bytes()) if layer else {}
 
 
+def system(store: Store, stored: Stored) -> str:
+    layer = stored.layer("system")
+    return store.blob(layer["digest"]).read_text() if layer else ""
+
+
 def shown(store: Store, stored: Stored) -> dict[str, Any]:
     """The answer of ``/api/show`` (1.3)."""
     template = stored.layer("template")
@@ -420,6 +422,7 @@ def shown(store: Store, stored: Stored) -> dict[str, Any]:
         "modelfile": modelfile(store, stored, text),
         "parameters": "\n".join(lines),
         "template": text,
+        **({"system": said} if (said := system(store, stored)) else {}),
         "details": {**details(store, stored), "parent_model": (weights or {}).get("from", "")},
         "model_info": {key: value for key, value in pairs.items() if key not in hidden},
         "tensors": [],
@@ -438,6 +441,7 @@ def modelfile(store: Store, stored: Stored, template: str) -> str:
         if layer["mediaType"] in kinds
     ]
     lines += [f'TEMPLATE """{template}"""'] if template else []
+    lines += [f'SYSTEM """{said}"""'] if (said := system(store, stored)) else []
     return "\n".join([*lines, *(f"PARAMETER {key} {value}" for key, value in parameters(store, stored).items()), ""])
 
 

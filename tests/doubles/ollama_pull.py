@@ -84,8 +84,8 @@ def _layer(server: OllamaDouble, layer: dict[str, Any], url: str, faults: Faults
         while not download.finished.wait(server.pace.tick_seconds):
             quiet = silent and download.completed >= (faults.stall_after or 0)
             yield None if quiet else _progress(digest, size, download.completed)
-        if download.error is not None:
-            raise PullError(download.error)
+        if download.error is not None or download.killed:
+            raise PullError(download.error or "the server is going down")
         yield _progress(digest, size, size)
     finally:
         server.downloads.leave(download)

@@ -47,7 +47,7 @@ def _alias(item: Listed, look: Look) -> Alias | None:
         model=canonical(origin.name) if same and origin is not None else None,
         digest=item.digest,
         context=shown.context,
-        loaded=look.is_busy(item),
+        loaded=any(key(runner.name) == key(item.name) for runner in look.busy),
     )
 
 

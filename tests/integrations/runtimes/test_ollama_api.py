@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import OutsideError
 from reconciler.integrations.http import Http, MockTransport, Response
-from reconciler.integrations.runtimes.ollama_api import OllamaApi, PullLine, Shown, _pull_line
+from reconciler.integrations.runtimes.ollama_api import OllamaApi, PullLine, _pull_line
 from tests.doubles.ollama_rig import QuickClock
 
 json_values = st.recursive(
