@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from math import factorial
+from warnings import catch_warnings, simplefilter
 
 _STEPS_AT_MOST = 200_000_000
 _PATTERN_LIMIT = 4000
@@ -37,7 +38,9 @@ class Pattern:
         self._repeats = plain.count("*") + plain.count("+") + len(_COUNTED.findall(plain))
         self._choices = plain.count("?") + plain.count("|")
         try:
-            self._compiled = re.compile(text)
+            with catch_warnings():
+                simplefilter("ignore")  # what its author should have written otherwise is not our reader's concern
+                self._compiled = re.compile(text)
         except (re.error, OverflowError, RecursionError):
             self._compiled = None
 
@@ -45,12 +48,12 @@ class Pattern:
         """Whether trying it on all of these ends soon, whatever it is."""
         if self._compiled is None or self._choices > 64 or self._repeats > 8:
             return False
-        steps = sum(max(1, len(name)) ** self._repeats for name in names) // factorial(self._repeats)
-        return steps <= _STEPS_AT_MOST
+        steps = sum(pow(max(1, len(name)), self._repeats) for name in names) / factorial(self._repeats)
+        return bool(steps <= _STEPS_AT_MOST)
 
     def fits(self, name: str) -> bool:
         """Whether the whole name matches."""
-        return self._compiled is not None and self._compiled.fullmatch(name) is not None
+        return bool(self._compiled and self._compiled.fullmatch(name))
 
 
 def _plain(text: str) -> str | None:

@@ -1,0 +1,298 @@
+"""Whether an adapter is the one its contract manifest speaks of, at the route it is to be served on.
+
+Source:
+    section 2.4 of the specification of the origin's commands; beyond it the id is computed again, and the hashes of
+    ``artifacts`` are compared with the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from reconciler.domain.document import Frozen
+from reconciler.formats.foreign_json import read_json
+from reconciler.lora import contract as contracts
+from reconciler.lora.adapter_config import ALL_LINEAR, AdapterConfig
+from reconciler.lora.base_names import Match, match_names, plain_match
+from reconciler.lora.dialect import Dialect
+from reconciler.lora.findings import Finding, error, is_ok, note, warning
+from reconciler.lora.routes import Route
+from reconciler.lora.tool_format import decide_tool_format
+
+MANIFEST_LIMIT_BYTES = 16 * 2**20
+_LINEAR = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+_WITH_MODULES = 3
+"""The first version of a contract that says which modules are trained."""
+
+
+class ManifestFacts(Frozen):
+    """What the manifest says; an empty text counts as missing."""
+
+    base_model: str | None = None
+    provider: str | None = None
+    harn_tool_format: str | None = None
+    dataset_format: str | None = None
+    chat_template: str | None = None
+    target_modules: tuple[str, ...] | None = None
+    modules_to_save: tuple[str, ...] | None = None
+    adapter_name: str | None = None
+    request_model: str | None = None
+
+
+class ArtifactCheck(Frozen):
+    """One file the manifest has a hash of."""
+
+    name: str
+    expected: str
+    found: str | None
+    """None: no such file among the adapter's."""
+    matches: bool
+
+
+class ContractReport(Frozen):
+    """The manifest against adapter and route. None: not compared."""
+
+    manifest_path: str
+    contract_id: str | None
+    adapter_contract_id: str | None
+    status: Literal["pass", "warn", "fail"]
+    base_model_match: Match
+    provider_matches: bool
+    tool_format_matches: bool
+    adapter_name_matches: bool | None
+    target_modules_match: bool | None
+    modules_to_save_matches: bool | None
+    require_adapter_contract_id: bool
+    manifest: ManifestFacts
+    warnings: tuple[str, ...]
+    schema_version: int | None
+    id_verdict: contracts.Verdict
+    """Whether the id is what the manifest's own fields give."""
+    computed_id: str | None
+    artifacts: tuple[ArtifactCheck, ...]
+
+
+def read_manifest(raw: bytes) -> Mapping[str, Any]:
+    """The manifest of an export or of an adapter.
+
+    Raises:
+        ValueError: not JSON, or without an object ``contract``. Nothing else, for any bytes.
+    """
+    try:
+        document = read_json(raw)
+    except RecursionError as flaw:
+        raise ValueError("nested too deep") from flaw
+    if not isinstance(document, dict) or not isinstance(document.get("contract"), dict):
+        raise ValueError("it has no object named contract")
+    return document
+
+
+def check_manifest(
+    document: Mapping[str, Any],
+    *,
+    path: str,
+    route: Route,
+    dialect: Dialect,
+    name: str,
+    config: AdapterConfig | None,
+    targets: Iterable[str],
+    digests: Mapping[str, str],
+    known_names: tuple[str, ...],
+    tool_format: str | None,
+    requires_id: bool,
+) -> tuple[ContractReport, tuple[Finding, ...]]:
+    """Compares every field.
+
+    Args:
+        document: of ``read_manifest``.
+        path: of the manifest, for the report.
+        route: base and provider the adapter is to be served on.
+        dialect: how strict names and tool formats are.
+        name: of the adapter.
+        config: of the adapter.
+        targets: last names of the modules in its weights.
+        digests: hex SHA-256 of its files by name.
+        known_names: what the base is called, its id first.
+        tool_format: declared by the person; None: what the route can really serve is fine.
+        requires_id: the adapter itself must carry the contract's id.
+    """
+    said = _facts(document)
+    contract: Mapping[str, Any] = document["contract"]
+    checked = contracts.verify(contract)
+    named = [each for each in (said.adapter_name, said.request_model) if each]
+    artifacts = tuple(_artifacts(document, digests))
+    base = plain_match(said.base_model, route.id) if dialect.name == "harn" else None
+    match = base or match_names(said.base_model, *known_names).verdict
+    judged = {
+        "provider": said.provider == route.provider,
+        "format": _format_fits(said.harn_tool_format, route, dialect, tool_format),
+        "name": all(each == name for each in named) if named else None,
+        "modules": _modules_match(said, contract, checked.schema_version, config, targets),
+        "saved": _saved_match(said, config, checked.schema_version),
+    }
+    mine = config.contract_id if config else None
+    findings = (
+        *_route_findings(said, route, match, judged, name),
+        *_id_findings(checked, mine, requires_id=requires_id),
+        *(
+            error("artifact_differs", f"{each.name} is not the file the manifest was written for")
+            if each.found
+            else error("artifact_missing", f"{each.name} stands in the manifest, and not beside the adapter")
+            for each in artifacts
+            if not each.matches
+        ),
+    )
+    report = ContractReport(
+        manifest_path=path,
+        contract_id=checked.claimed,
+        adapter_contract_id=mine,
+        status=_status(findings),
+        base_model_match=match,
+        provider_matches=bool(judged["provider"]),
+        tool_format_matches=bool(judged["format"]),
+        adapter_name_matches=judged["name"],
+        target_modules_match=judged["modules"],
+        modules_to_save_matches=judged["saved"],
+        require_adapter_contract_id=requires_id,
+        manifest=said,
+        warnings=tuple(each.message for each in findings if each.severity != "note"),
+        schema_version=checked.schema_version,
+        id_verdict=checked.verdict,
+        computed_id=checked.computed,
+        artifacts=artifacts,
+    )
+    return report, findings
+
+
+def _status(findings: tuple[Finding, ...]) -> Literal["pass", "warn", "fail"]:
+    if not is_ok(findings):
+        return "fail"
+    return "warn" if any(each.severity == "warning" for each in findings) else "pass"
+
+
+def _facts(document: Mapping[str, Any]) -> ManifestFacts:
+    contract = document["contract"]
+    training = _object(contract.get("training_contract"))
+    return ManifestFacts(
+        **{key: _text(contract.get(key)) for key in
+           ("base_model", "provider", "harn_tool_format", "dataset_format", "chat_template")},
+        target_modules=_names(_object(contract.get("target_modules")).get("modules")),
+        modules_to_save=_names(_object(training.get("peft_save_policy")).get("modules_to_save")),
+        adapter_name=_text(_object(document.get("target")).get("adapter_name")),
+        request_model=_text(_object(document.get("serving")).get("request_model")),
+    )  # fmt: skip
+
+
+def _format_fits(found: str | None, route: Route, dialect: Dialect, declared: str | None) -> bool:
+    """The format that was declared; else in the origin's dialect the route's default, with us any the route can serve."""
+    if found is None:
+        return False
+    if declared is not None:
+        return found == declared
+    if dialect.name == "harn":
+        return found == route.tool_format
+    return found == route.tool_format or decide_tool_format(found, route, dialect).correction is None
+
+
+def _modules_match(
+    said: ManifestFacts,
+    contract: Mapping[str, Any],
+    version: int | None,
+    config: AdapterConfig | None,
+    targets: Iterable[str],
+) -> bool | None:
+    """None: the manifest does not say, or cannot be held to it: a library writes *all linear* out by names."""
+    if said.target_modules is None:
+        return False if version is not None and version >= _WITH_MODULES else None
+    if config is None:
+        return None
+    mine = set(config.target_modules)
+    if set(said.target_modules) == mine:
+        return True
+    if _object(contract.get("target_modules")).get("policy") == "all_linear" and ALL_LINEAR not in mine:
+        return True if _LINEAR <= set(targets) else None
+    return False
+
+
+def _saved_match(said: ManifestFacts, config: AdapterConfig | None, version: int | None) -> bool | None:
+    if said.modules_to_save is None:
+        return False if version is not None and version >= _WITH_MODULES else None
+    return set(said.modules_to_save) == set(config.modules_to_save) if config else None
+
+
+def _route_findings(
+    said: ManifestFacts, route: Route, match: Match, judged: Mapping[str, bool | None], name: str
+) -> Iterator[Finding]:
+    if match in ("mismatch", "unknown"):
+        yield error("contract_base_mismatch", f"the contract is for base {said.base_model}, not {route.id}")
+    if match == "suffix":
+        yield note("contract_base_suffix", f"the contract names {said.base_model}: the same last name as {route.id}")
+    if not judged["provider"]:
+        yield error("contract_provider_mismatch", f"the contract is for {said.provider}, not {route.provider}")
+    if not judged["format"]:
+        yield error(
+            "contract_tool_format_mismatch",
+            f"the contract is for tool format {said.harn_tool_format}, which this route does not serve",
+            "declare the one it is served with by --tool-format",
+        )
+    elif said.harn_tool_format != route.tool_format:
+        yield note("contract_tool_format_declared", f"{said.harn_tool_format} is not the route's default format")
+    if judged["name"] is False:
+        yield error("contract_name_mismatch", f"the contract names the adapter otherwise than {name}")
+    if judged["modules"] is False:
+        yield error("contract_target_modules_mismatch", "the contract has other target_modules than the adapter")
+    if judged["saved"] is False:
+        yield error("contract_modules_to_save_mismatch", "the contract has other modules_to_save than the adapter")
+
+
+def _id_findings(checked: contracts.Verification, mine: str | None, *, requires_id: bool) -> Iterator[Finding]:
+    if checked.claimed is None:
+        yield error("contract_id_missing", "the manifest's contract has no id")
+    elif checked.verdict == "mismatch":
+        yield error("contract_id_wrong", f"the contract's id is not what its fields give: {checked.computed}")
+    elif checked.verdict == "unverifiable":
+        make = note if checked.schema_version == 1 else warning
+        yield make("contract_id_unverifiable", f"the contract's id was not computed again: {checked.reason}")
+    if mine and checked.claimed and mine != checked.claimed:
+        yield error("contract_id_mismatch", f"the adapter carries {mine}, the manifest {checked.claimed}")
+    if not mine:
+        make = error if requires_id else warning
+        yield make("adapter_contract_id_missing", "the contract id is missing in adapter_config.json")
+
+
+def _artifacts(document: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[ArtifactCheck]:
+    """The hashes of adapter files that the manifest lists, as rows or as an object by name."""
+    listed = document.get("artifacts")
+    rows = listed.items() if isinstance(listed, dict) else [(None, each) for each in _rows(listed)]
+    for key, row in rows:
+        name = key if isinstance(key, str) else _first(_object(row), "path", "file", "name")
+        digest = _text(row) or _text(_object(row).get("sha256"))
+        short = (name or "").replace("\\", "/").rpartition("/")[2]
+        if not digest or not (short in digests or short.startswith("adapter_")):
+            continue
+        wanted = digest.removeprefix("sha256:").lower()
+        found = digests.get(short)
+        yield ArtifactCheck(name=short, expected=wanted, found=found, matches=found == wanted)
+
+
+def _first(row: Mapping[str, Any], *keys: str) -> str | None:
+    return next((word for key in keys if (word := _text(row.get(key)))), None)
+
+
+def _rows(found: object) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
+def _object(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _text(found: object) -> str | None:
+    return found if isinstance(found, str) and found else None
+
+
+def _names(found: object) -> tuple[str, ...] | None:
+    if not isinstance(found, list):
+        return None
+    return tuple(sorted({each for each in found if isinstance(each, str)}))

@@ -1,0 +1,82 @@
+"""Whether a runtime can serve an adapter: its file format, and what it does beyond a plain pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from reconciler.lora.adapter_config import AdapterConfig
+from reconciler.lora.findings import Finding, error, note, warning
+from reconciler.lora.routes import Provider
+from reconciler.lora.weights import AdapterFacts
+
+_MERGE = "merge it into its base, or serve it with a runtime that takes this"
+_CONVERT = "llama.cpp's convert_lora_to_gguf.py makes a GGUF adapter from this folder and the base's config.json"
+
+
+def features_of(facts: AdapterFacts | None, config: AdapterConfig | None) -> tuple[str, ...]:
+    """What an adapter uses beyond pairs of one rank, by the words of ``adapter_config.json``, in a fixed order."""
+    stated, found = config or AdapterConfig(), facts
+    uses = {
+        "dora": stated.use_dora or bool(found and found.has_dora),
+        "rslora": stated.use_rslora,
+        "modules_to_save": bool(stated.modules_to_save) or bool(found and found.format != "gguf" and found.saved),
+        "bias": stated.bias not in (None, "none") or stated.lora_bias or bool(found and found.biases),
+        "rank_pattern": bool(stated.rank_pattern) or len(found.ranks if found else ()) > 1,
+        "alpha_pattern": bool(stated.alpha_pattern),
+        "fan_in_fan_out": stated.fan_in_fan_out,
+        "layer_replication": bool(stated.layer_replication),
+        "target_parameters": bool(stated.target_parameters),
+        "trainable_tokens": bool(stated.trainable_tokens) or bool(found and found.token_deltas),
+    }
+    return tuple(name for name, is_used in uses.items() if is_used)
+
+
+def judge_runtime(
+    facts: AdapterFacts | None, config: AdapterConfig | None, runtime: Provider | None, provider: str
+) -> tuple[Finding, ...]:
+    """What stands between an adapter and a runtime.
+
+    Args:
+        facts: of its weights; None: they were not read.
+        config: None: there is none.
+        runtime: what it can do; None: nobody knows it.
+        provider: its name as the person knows it.
+    """
+    if runtime is None or not runtime.launches_lora:
+        title = runtime.title if runtime else provider
+        return (
+            warning(
+                "runtime_no_lora",
+                f"{title} ({provider}) has no flag that loads adapters",
+                "register it with the server that runs there, or merge it into its base",
+            ),
+        )
+    rank = facts.max_rank if facts else config.rank if config else None
+    return (*_rank(rank, runtime), *_format(facts, runtime), *_features(features_of(facts, config), runtime))
+
+
+def _rank(rank: int | None, runtime: Provider) -> Iterator[Finding]:
+    if rank is not None and not runtime.limits_rank:
+        yield note("runtime_no_max_rank", f"{runtime.title} has no flag for the largest rank")
+
+
+def _format(facts: AdapterFacts | None, runtime: Provider) -> Iterator[Finding]:
+    if facts is None or runtime.adapter_formats is None:
+        return
+    mine = "gguf" if facts.format == "gguf" else "peft"
+    if mine in runtime.adapter_formats:
+        return
+    if mine == "peft" and "gguf" in runtime.adapter_formats:
+        yield warning("runtime_needs_conversion", f"{runtime.title} loads GGUF adapters only", _CONVERT)
+        return
+    wanted = " or ".join(runtime.adapter_formats) or "no adapters"
+    yield error("runtime_other_format", f"{runtime.title} loads {wanted}, and this adapter is {mine}")
+
+
+def _features(used: Iterable[str], runtime: Provider) -> Iterator[Finding]:
+    for name in used:
+        supported = getattr(runtime, f"supports_{name}", None)
+        if supported is False:
+            yield error(f"runtime_refuses_{name}", f"{runtime.title} does not take adapters with {name}", _MERGE)
+        elif supported is None:
+            yield note(f"runtime_unknown_{name}", f"no source says whether {runtime.title} honours {name}")
