@@ -175,7 +175,7 @@ class FakeRuntime:
             name=self.on.name,
             key=self.on.key,
             installed=tuple(self.installed[name] for name in sorted(self.installed)) + self._listed_aliases(),
-            aliases=tuple(self.aliases[name] for name in sorted(self.aliases)),
+            aliases=tuple(self._standing(self.aliases[name]) for name in sorted(self.aliases)),
             disk=DiskSpace(
                 device=f"disk-of-{self.on.name}", total_bytes=Bytes(1000 * GB), free_bytes=Bytes(self.free_bytes - used)
             ),
@@ -240,7 +240,8 @@ class FakeRuntime:
         self.calls.append(f"name {alias} {model}")
         if failures := self.fail_names.get(alias):
             raise failures.pop(0)
-        assert model in self.installed, f"{alias} was to stand for {model}, which is not there"
+        if model not in self.installed:
+            raise Refused(f"{alias} was to stand for {model}, which is not there", code="not-found")
         if self.on_name is not None:
             self.on_name(alias, model)
         digest = f"{alias}={self.installed[model].digest}@{context}" if self.lists_aliases else None
@@ -256,6 +257,9 @@ class FakeRuntime:
         if not self.removes_nothing:
             self.aliases.pop(alias, None)
         self._crash_if_asked(alias)
+
+    def _standing(self, alias: Alias) -> Alias:
+        return alias if alias.model in self.installed else alias.model_copy(update={"model": None})
 
     def _listed_aliases(self) -> tuple[Installed, ...]:
         if not self.lists_aliases:

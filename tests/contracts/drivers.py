@@ -67,6 +67,14 @@ class Driver:
     """Test → why this implementation does not pass it: shown as the reason of a skip."""
     frees: bool = True
     """Whether removing an expendable name gives bytes back."""
+    other: Row | None = None
+    """Another model that is offered. Set: the runtime has stable names (``Names``), and a name can move to it."""
+    occupy: Callable[[str], Any] | None = None
+    """Something that is no stable name by its form stands under this name from now on; may be a coroutine."""
+    in_use_as: Callable[[str], AbstractContextManager[object]] | None = None
+    """A model is in use under this stable name."""
+    content: Callable[[str], bytes] | None = None
+    """What a client reads under a stable name, where it reads files."""
 
 
 def _dead_ollama() -> Ollama:
@@ -187,6 +195,8 @@ async def store(folder: Path) -> AsyncIterator[Driver]:
     """Our own directory, filled over HTTP from a Hub."""
     hub, content, path = HubDouble(), tiny_gguf(300_000, seed=7), "model-Q4_K_M.gguf"
     repo = hub.add("Org/Tiny-GGUF", {path: content})
+    second = tiny_gguf(200_000, seed=8)
+    other = hub.add("Org/Other-GGUF", {path: second})
     with hub.serve() as endpoint:
         clock, target = SystemClock(), Target(name="here", runtime="store", path=str(folder / "store"))
         limits, halted = Limits(), Limits(download_rate=Bytes(40_000))
@@ -201,6 +211,12 @@ async def store(folder: Path) -> AsyncIterator[Driver]:
             file = ArtifactFile(path=place, bytes=Bytes(len(content)), sha256=sha256)
             return HubArtifact(endpoint=endpoint, repo=repo.id, commit=repo.head, files=(file,))
 
+        def occupy(name: str) -> None:
+            (folder / "store" / "aliases").mkdir(parents=True, exist_ok=True)
+            (folder / "store" / "aliases" / f"{name}.gguf").write_bytes(b"somebody's")
+
+        another = ArtifactFile(path=path, bytes=Bytes(len(second)), sha256=hashlib.sha256(second).hexdigest())
+
         sha256 = hashlib.sha256(content).hexdigest()
         driver = Driver(
             runtime=opened(limits),
@@ -208,6 +224,12 @@ async def store(folder: Path) -> AsyncIterator[Driver]:
             unknown=install_row(f"{repo.id}/other.gguf", artifact("0" * 64, "other.gguf")),
             slowly=lambda: setattr(driver, "runtime", opened(halted)),
             in_use=(lambda name: _held_open(folder / "store" / name)) if sys.platform == "linux" else None,
+            other=install_row(
+                f"{other.id}/{path}",
+                HubArtifact(endpoint=endpoint, repo=other.id, commit=other.head, files=(another,)),
+            ),
+            occupy=occupy,
+            content=lambda name: (folder / "store" / "aliases" / f"{name}.gguf").read_bytes(),
         )
         first = driver.runtime
         yield driver
@@ -291,6 +313,7 @@ async def fake(_: Path) -> AsyncIterator[Driver]:
         slowly=slowly,
         partial_bytes=lambda: sum(runtime.partials.values()),
         in_use=in_use,
+        other=library_row("other:1b", small(3)),
         deviations={
             "test_installing_again_changes_nothing": "the fake forbids it, so that the engine never does it",
             "test_progress_reaches_the_total_and_never_passes_it": "the fake tells of the first half only",

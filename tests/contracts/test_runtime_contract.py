@@ -10,8 +10,10 @@ import contextlib
 
 import pytest
 
+from reconciler.domain.names import same_stable_name
 from reconciler.domain.observation import ObservedTarget, UnknownTarget
 from reconciler.errors import OutsideError, Refused
+from reconciler.ports import Names
 from tests.contracts.drivers import DRIVERS, REAL, Driver
 from tests.doubles.ollama_rig import Heard
 
@@ -160,3 +162,117 @@ async def test_nothing_behind_it_is_unknown_and_not_empty(driver):
     with pytest.raises(OutsideError) as raised:
         await driver.dead.install(driver.wanted, Heard())
     assert raised.value.retryable
+
+
+# ------------------------------------------------------------------------------------------------ stable names
+
+STABLE = "localmodels-contract"
+
+
+@pytest.fixture
+async def names(driver):
+    """A driver whose runtime has stable names, with both models on it."""
+    if driver.other is None:
+        pytest.skip("this implementation, as the driver sets it up, has no stable names")
+    assert isinstance(driver.runtime, Names)
+    for row in (driver.wanted, driver.other):
+        await driver.runtime.install(row, Heard())
+    return driver
+
+
+async def alias(driver: Driver, name: str = STABLE):
+    target = await seen(driver)
+    return next((one for one in target.aliases if same_stable_name(target.key, one.name, name)), None)
+
+
+async def models(driver: Driver) -> list[str]:
+    """The models that stand there; some targets list a stable name as one too."""
+    target = await seen(driver)
+    return [
+        model.name
+        for model in target.installed
+        if not any(same_stable_name(target.key, one.name, model.name) for one in target.aliases)
+    ]
+
+
+async def test_a_name_that_is_made_is_observed(names):
+    before = await models(names)
+    assert await alias(names) is None
+    made = await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    assert made == await alias(names)
+    assert made.model == names.wanted.name
+    assert made.context in (None, 2048)
+    assert await models(names) == before
+
+
+async def test_making_a_name_again_changes_nothing(names):
+    first = await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    assert await names.runtime.name(STABLE, names.wanted.name, context=2048) == first
+    target = await seen(names)
+    assert len([one for one in target.aliases if same_stable_name(target.key, one.name, STABLE)]) == 1
+
+
+async def test_a_name_moves_to_another_model_and_back(names):
+    await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    first = names.content(STABLE) if names.content else b""
+    moved = await names.runtime.name(STABLE, names.other.name, context=2048)
+    assert moved == await alias(names)
+    assert moved.model == names.other.name
+    assert names.content is None or names.content(STABLE) != first
+    await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    assert (await alias(names)).model == names.wanted.name
+
+
+async def test_two_names_may_stand_for_one_model(names):
+    await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    await names.runtime.name(f"{STABLE}-2", names.wanted.name, context=1024)
+    assert {(await alias(names, name)).model for name in (STABLE, f"{STABLE}-2")} == {names.wanted.name}
+    await names.runtime.unname(f"{STABLE}-2")
+    assert (await alias(names)).model == names.wanted.name
+
+
+async def test_a_name_that_is_removed_is_gone_and_its_model_stays(names):
+    before = await models(names)
+    await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    await names.runtime.unname(STABLE)
+    assert await alias(names) is None
+    assert await models(names) == before
+    await names.runtime.unname(STABLE)
+
+
+async def test_a_name_is_never_made_for_what_is_not_there(names):
+    with pytest.raises(OutsideError):
+        await names.runtime.name(STABLE, names.unknown.name, context=2048)
+    assert await alias(names) is None
+
+
+async def test_what_is_no_name_is_not_taken(names):
+    if names.occupy is None:
+        pytest.skip("the driver puts nothing else under a name")
+    occupied = names.occupy(STABLE)
+    if asyncio.iscoroutine(occupied):
+        await occupied
+    before = (await seen(names)).installed
+    for step in (names.runtime.name(STABLE, names.wanted.name, context=2048), names.runtime.unname(STABLE)):
+        with pytest.raises(Refused) as raised:
+            await step
+        assert raised.value.code == "unmanaged-conflict"
+    assert (await seen(names)).installed == before
+
+
+async def test_a_name_of_a_model_that_went_stands_for_nothing(names):
+    await names.runtime.name(STABLE, names.other.name, context=2048)
+    await names.runtime.remove(names.other.name)
+    assert getattr(await alias(names), "model", None) is None
+    assert names.other.name not in await models(names)
+    await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    assert (await alias(names)).model == names.wanted.name
+
+
+async def test_in_use_under_a_name_is_seen(names):
+    if names.in_use_as is None:
+        pytest.skip("the driver has no way to use a model under a stable name")
+    await names.runtime.name(STABLE, names.wanted.name, context=2048)
+    assert not (await alias(names)).loaded
+    with names.in_use_as(STABLE):
+        assert (await alias(names)).loaded
