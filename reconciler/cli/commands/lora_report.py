@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from reconciler.cli.outcome import EXIT_FAILED, print_json
@@ -72,14 +72,3 @@ def print_report(
     else:
         sys.stdout.write(text + "\n")
     return EXIT_FAILED if failure is not None else 0
-
-
-def finding_lines(findings: Iterable[Finding], indent: str = "  ") -> list[str]:
-    """Findings as a person reads them, the errors first; each hint on a line of its own."""
-    order = {"error": 0, "warning": 1, "note": 2}
-    lines = []
-    for one in sorted(findings, key=lambda one: order[one.severity]):
-        lines.append(f"{indent}{one.severity}: {one.message} ({one.code})")
-        if one.hint:
-            lines.append(f"{indent}  hint: {one.hint}")
-    return lines
