@@ -175,7 +175,7 @@ class FakeRuntime:
             name=self.on.name,
             key=self.on.key,
             installed=tuple(self.installed[name] for name in sorted(self.installed)) + self._listed_aliases(),
-            aliases=tuple(self._standing(self.aliases[name]) for name in sorted(self.aliases)),
+            aliases=tuple(self.aliases[name] for name in sorted(self.aliases)),
             disk=DiskSpace(
                 device=f"disk-of-{self.on.name}", total_bytes=Bytes(1000 * GB), free_bytes=Bytes(self.free_bytes - used)
             ),
@@ -233,6 +233,8 @@ class FakeRuntime:
         freed = self.installed[name].bytes if name in self.installed else Bytes(0)
         if not self.removes_nothing:
             self.installed.pop(name, None)
+            for alias in [one for one in self.aliases.values() if one.model == name]:
+                self.aliases[alias.name] = alias.model_copy(update={"model": None})
         self._crash_if_asked(name)
         return freed
 
@@ -257,9 +259,6 @@ class FakeRuntime:
         if not self.removes_nothing:
             self.aliases.pop(alias, None)
         self._crash_if_asked(alias)
-
-    def _standing(self, alias: Alias) -> Alias:
-        return alias if alias.model in self.installed else alias.model_copy(update={"model": None})
 
     def _listed_aliases(self) -> tuple[Installed, ...]:
         if not self.lists_aliases:
