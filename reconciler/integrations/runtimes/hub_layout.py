@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from reconciler.domain.observation import DiskSpace
 from reconciler.domain.units import Bytes
 from reconciler.formats.gguf_names import parse
 from reconciler.formats.router_names import RouterName, tag_of
+from reconciler.integrations.replace_file import replace_file
 from reconciler.integrations.runtimes.digest_cache import stamp_of
 from reconciler.integrations.runtimes.store_files import disk_space
 
 PARTIAL_SUFFIX = ".downloadInProgress"
+ASIDE_SUFFIX = ".localmodels-old"
+"""Behind the name of a link whose model is being replaced: no program takes it for a GGUF file."""
 _VARIABLES = (("LLAMA_CACHE", ""), ("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub"),
               ("XDG_CACHE_HOME", "huggingface/hub"))  # fmt: skip
 """Where llama-server looks for its cache, and the folder below; the first that is set counts."""
@@ -76,6 +80,7 @@ class CacheView:
     models: Mapping[str, CachedModel]
     """By the name a router lists them under."""
     partial_bytes: Bytes
+    """Of unfinished downloads, and of old content set aside while an update runs."""
     disk: DiskSpace
     orphan_bytes: Bytes
     """Of whole blobs that no snapshot leads to, and of projectors without a model: what removals left behind."""
@@ -105,6 +110,7 @@ def look(directory: Path) -> CacheView | None:
             held = _models(folder, repo)
             models.update(held)
             partial += sum(_allocated(path) for path in (folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"))
+            partial += _aside_bytes(folder)
             orphans += _orphan_bytes(folder) + (0 if held else _lone_projector_bytes(folder))
         return CacheView(models, Bytes(partial), disk_space(directory), Bytes(orphans))
     except (OSError, ValueError, RuntimeError):
@@ -134,6 +140,104 @@ def unlink_blobs(directory: Path, name: RouterName, model: CachedModel) -> None:
     for file in model.files:
         if file.blob not in needed and file.blob.parent == own:
             file.blob.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A model that is out of the router's sight, its bytes untouched, while another takes its place."""
+
+    name: RouterName
+    commit: str
+    files: tuple[str, ...]
+    """Paths inside the repository, as they were."""
+
+
+def set_aside(directory: Path, name: RouterName, model: CachedModel) -> Aside | None:
+    """Rename the model's links so that no router lists them; None where it cannot be brought back by that. Blocks.
+
+    A router lists what the head's snapshot holds, so only what is there can come back as it was.
+
+    Raises:
+        OSError: not permitted; then nothing has changed.
+    """
+    folder = _folder(directory, name.repo)
+    if _head(folder) != model.commit:
+        return None
+    aside = Aside(name, model.commit, tuple(file.path for file in model.files))
+    try:
+        for link in _links(directory, aside):
+            link.rename(_hidden(link))
+    except OSError:
+        with suppress(OSError):
+            bring_back(directory, aside)
+        raise
+    return aside
+
+
+def bring_back(directory: Path, aside: Aside) -> None:
+    """Have the model listed as it was, its commit being the head again. Blocks.
+
+    Raises:
+        OSError: not permitted, or the disk fails.
+    """
+    for link in _links(directory, aside):
+        if _hidden(link).is_symlink() and not link.is_symlink():
+            _hidden(link).rename(link)
+    head = _folder(directory, aside.name.repo) / "refs" / "main"
+    if _head(head.parent.parent) != aside.commit:
+        replace_file(head, aside.commit.encode(), temporary=".main.", mode=0o644)
+
+
+def drop_aside(directory: Path, aside: Aside) -> None:
+    """Remove what was set aside, and its blobs where nothing else leads there. Blocks.
+
+    Raises:
+        OSError: not permitted, or the disk fails.
+    """
+    folder = _folder(directory, aside.name.repo)
+    hidden = [_hidden(link) for link in _links(directory, aside) if _hidden(link).is_symlink()]
+    blobs = {link.resolve() for link in hidden}
+    for link in hidden:
+        link.unlink(missing_ok=True)
+    needed = {path.resolve() for path in folder.glob("snapshots/**/*") if path.is_symlink()}
+    for blob in blobs - needed:
+        if blob.parent == (folder / "blobs").resolve():
+            blob.unlink(missing_ok=True)
+
+
+def asides(directory: Path) -> tuple[Aside, ...]:
+    """Everything that is set aside: the work of an update that was cut off. Blocks.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found: dict[tuple[RouterName, str], list[str]] = {}
+    for folder, repo in _repositories(directory):
+        for link in folder.glob(f"snapshots/**/*{ASIDE_SUFFIX}"):
+            commit, _, path = link.relative_to(folder / "snapshots").as_posix().partition("/")
+            path = path.removesuffix(ASIDE_SUFFIX)
+            if tag := tag_of(path):
+                found.setdefault((RouterName(repo, tag), commit), []).append(path)
+    return tuple(Aside(name, commit, tuple(sorted(paths))) for (name, commit), paths in found.items())
+
+
+def partials(directory: Path) -> tuple[tuple[str, Path], ...]:
+    """Unfinished files, each with the digest that it was promised. Blocks.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    found = (path for folder, _ in _repositories(directory) for path in (folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"))
+    return tuple((path.name.removesuffix(PARTIAL_SUFFIX), path) for path in found)
+
+
+def _links(directory: Path, aside: Aside) -> list[Path]:
+    snapshot = _folder(directory, aside.name.repo) / "snapshots" / aside.commit
+    return [snapshot / path for path in aside.files]
+
+
+def _hidden(link: Path) -> Path:
+    return link.with_name(link.name + ASIDE_SUFFIX)
 
 
 def blob_bytes(directory: Path, repo: str) -> Mapping[str, int]:
@@ -190,9 +294,13 @@ def _snapshots(folder: Path) -> list[Path]:
     root = folder / "snapshots"
     if not root.is_dir():
         return []
-    main = folder / "refs" / "main"
-    head = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+    head = _head(folder)
     return sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: (path.name != head, path.name))
+
+
+def _head(folder: Path) -> str:
+    main = folder / "refs" / "main"
+    return main.read_text(encoding="utf-8").strip() if main.is_file() else ""
 
 
 def _files(snapshot: Path) -> Iterator[CachedFile]:
@@ -203,6 +311,11 @@ def _files(snapshot: Path) -> Iterator[CachedFile]:
         blob = path.resolve()
         there = blob.stat()
         yield CachedFile(path.relative_to(snapshot).as_posix(), blob, Bytes(there.st_size), stamp_of(there))
+
+
+def _aside_bytes(folder: Path) -> int:
+    blobs = {link.resolve() for link in folder.glob(f"snapshots/**/*{ASIDE_SUFFIX}") if link.is_file()}
+    return sum(blob.stat().st_size for blob in blobs)
 
 
 def _orphan_bytes(folder: Path) -> int:

@@ -8,6 +8,7 @@ Where its cache directory cannot be read, content is compared by size only.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from reconciler.formats.router_names import RouterName, tag_of
 from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.llama_server_aliases import check_name, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
+from reconciler.integrations.runtimes.llama_server_begun import Begun, remove_files
 from reconciler.integrations.runtimes.llama_server_content import Content, standing, wanted_weights
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience
 from reconciler.integrations.runtimes.llama_server_look import Look, observed, parsed
@@ -71,6 +73,7 @@ class LlamaServer:
         environ = os.environ if environ is None else environ
         self._content = Content(target, environ, DigestCache(cache_directory))
         preset = Path(target.preset) if target.preset else None
+        self._begun = Begun(cache_directory)
         self._preset = RouterPreset(preset, lambda: self._api, target.name, self._router.is_busy)
         self._removal = Removal(self._router, self._content, self._preset)
 
@@ -92,7 +95,8 @@ class LlamaServer:
         try:
             version = await self._api.version()
             listed = await self._api.models()
-            _, view = await self._content.look(listed)
+            directory, view = await self._content.look(listed)
+            left = await asyncio.to_thread(self._begun.left, directory)
             busy = await self._router.busy(listed)
             sections = await self._preset.sections()
         except OutsideError as error:
@@ -103,7 +107,9 @@ class LlamaServer:
                 code=error.code,
                 hint=error.hint or f"is the router running? See `endpoint` of target {self._target.name}",
             )
-        return observed(self._target, Look(listed, view, sections, busy, version), self._content)
+        return observed(
+            self._target, Look(listed, view, sections, busy, version, frozenset(left.values())), self._content
+        )
 
     async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
         """(digest, stamp) of a model, by reading its files whole unless they are known as they stand now."""
@@ -130,8 +136,8 @@ class LlamaServer:
             await self._fetch(row.name, artifact, progress)
         elif not await self._holds(item, artifact):
             self._refuse_conflict(row, item)
-            await self.remove(row.name)
-            await self._fetch(row.name, artifact, progress)
+            async with self._removal.replacing(row.name):
+                await self._fetch(row.name, artifact, progress)
         progress(artifact.bytes, artifact.bytes)
         return await self._observed_model(str(name))
 
@@ -145,6 +151,7 @@ class LlamaServer:
         )
 
     async def _fetch(self, name: str, artifact: HubArtifact, progress: Progress) -> None:
+        await asyncio.to_thread(self._begun.note, name, artifact)
         download = Download(self._api, name, artifact, progress, clock=self._clock, patience=self._patience)
         await download.to_the_end()
         item = await self._router.find(name)
@@ -262,6 +269,7 @@ class LlamaServer:
         Raises:
             Refused: such a section is somebody else's.
         """
+        await self._removal.settle(name)
         listed = await self._api.models(reload=True)
         _, view = await self._content.look(listed)
         item = next((item for item in listed if item.name == name), None)
@@ -277,19 +285,22 @@ class LlamaServer:
         return await self._router.find(name)
 
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
-        """Stop downloads that run and are not in ``names``; the router throws away what had arrived.
+        """Stop downloads that run and are not in ``names``, and remove what our earlier ones left behind.
 
-        Unfinished downloads that do not run have no name, and belong to a live server: they stay.
+        What an update set aside is no rest: it comes back, unless the new content is there.
         """
         listed = await self._api.models()
-        stale = [item.name for item in listed if not item.is_there and item.name not in names]
-        _, before = await self._content.look(listed)
-        for name in stale:
-            await self._api.unload(name)
-        if not stale or before is None:
-            return Bytes(0)
-        _, after = await self._content.look(await self._api.models())
-        return Bytes(max(0, before.partial_bytes - after.partial_bytes)) if after else Bytes(0)
+        directory, before = await self._content.look(listed)
+        for item in listed:
+            if not item.is_there and item.name not in names:
+                await self._api.unload(item.name)
+        await self._removal.settle_all_but(names)
+        running = {item.name for item in await self._api.models() if not item.is_there}
+        left = await asyncio.to_thread(self._begun.left, directory)
+        stale = [path for path, name in left.items() if name not in names | running]
+        await asyncio.to_thread(remove_files, stale)
+        _, after = await self._content.look(listed)
+        return Bytes(max(0, before.partial_bytes - after.partial_bytes)) if before and after else Bytes(0)
 
 
 def _wanted(row: Row) -> tuple[RouterName, HubArtifact]:

@@ -32,6 +32,8 @@ class Look:
     """Of the preset file; None where there is none, or it cannot be read."""
     busy: frozenset[str]
     version: str
+    left: frozenset[str] = frozenset()
+    """Models of which we left an unfinished download behind."""
 
 
 def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
@@ -48,7 +50,7 @@ def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
         aliases=aliases,
         disk=look.view.disk if look.view else None,
         partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
-        partial_names=tuple(sorted(item.name for item in look.listed if not item.is_there)),
+        partial_names=tuple(sorted({item.name for item in look.listed if not item.is_there} | look.left)),
         version=look.version,
         notes=tuple(_notes(look)),
     )

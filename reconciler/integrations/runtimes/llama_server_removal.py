@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.domain.units import Bytes
-from reconciler.errors import Refused, Unreachable
+from reconciler.errors import OutsideError, Refused, Unreachable
 from reconciler.formats.router_names import RouterName
 from reconciler.integrations.runtimes.hub_layout import (
+    Aside,
     CachedModel,
+    asides,
     blob_bytes,
+    bring_back,
+    drop_aside,
+    set_aside,
     unlink_blobs,
     unlink_model,
 )
 from reconciler.integrations.runtimes.llama_server_aliases import stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed
 from reconciler.integrations.runtimes.llama_server_content import Content, standing
+from reconciler.integrations.runtimes.llama_server_preset import Preset
 from reconciler.integrations.runtimes.llama_server_router import Router
 from reconciler.integrations.runtimes.llama_server_serving import RouterPreset
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    item: Listed
+    directory: Path | None
+    """Where its files can be seen."""
+    model: CachedModel | None
 
 
 class Removal:
@@ -41,33 +56,120 @@ class Removal:
         Raises:
             Refused: ``in-use`` while a slot of it is at work or it is being downloaded; or not from the cache.
         """
-        listed = await self._router.api.models(reload=True)  # it knows its cache as of the last look only
-        item = next((item for item in listed if item.name == name), None)
-        directory, view = await self._content.look(listed)
-        if item is None or item not in standing(listed, view):
+        found = await self._released(name)
+        if found is None:
             return Bytes(0)
-        model = view.models.get(name) if view else None
-        if item.is_there and model is not None and await self._preset.is_ours(name):
-            item = replace(item, source="cache", can_remove=True)  # it will be, once our section is out
-        self._refuse_what_is_not_removable(item, model)
-        await self._stop_names(name, listed)
-        await self._router.stop(item)
-        await self._preset.forget(name)
         repo = name.partition(":")[0]
-        before = await asyncio.to_thread(blob_bytes, directory, repo) if directory else {}
+        before = await asyncio.to_thread(blob_bytes, found.directory, repo) if found.directory else {}
         now = await self._router.find(name)
-        if now is not None and now.source == "preset" and directory is not None and model is not None:
-            await self._take_out(directory, name, model)
+        if now is not None and now.source == "preset" and found.directory is not None and found.model is not None:
+            await self._take_out(found.directory, name, found.model)
         else:
             await self._delete(name)
         listed = await self._router.api.models(reload=True)
         _, view_after = await self._content.look(listed)
         if any(left.name == name for left in standing(listed, view_after)):
             raise Unreachable(f"{name} was deleted, and {self._router.name} lists it still")
-        if directory is None or view is None:
-            return Bytes(item.weights_bytes or 0)
-        after = await asyncio.to_thread(blob_bytes, directory, repo)
+        if found.directory is None:
+            return Bytes(found.item.weights_bytes or 0)
+        after = await asyncio.to_thread(blob_bytes, found.directory, repo)
         return Bytes(sum(size for blob, size in before.items() if blob not in after))
+
+    @asynccontextmanager
+    async def replacing(self, name: str) -> AsyncIterator[None]:
+        """Have the name free inside the block; the old content comes back when it fails, and goes when it does not.
+
+        Where we may not write in the cache, the old content is removed first: the router holds one content by one name.
+
+        Raises:
+            Refused: as ``remove`` does.
+        """
+        preset = await self._preset.current()
+        found = await self._released(name, with_names=False)
+        aside = await self._set_aside(found) if found is not None else None
+        if found is not None and aside is None:
+            await self.remove(name)
+        try:
+            yield
+        except BaseException:
+            if found is not None and aside is not None:
+                await asyncio.shield(self._bring_back(found, aside, preset))
+            raise
+        if found is not None and found.directory is not None and aside is not None:
+            with suppress(OSError):  # the bytes are counted, and go with the next update or apply
+                await asyncio.to_thread(drop_aside, found.directory, aside)
+            await self._restart_names(name)
+
+    async def _set_aside(self, found: _Found) -> Aside | None:
+        if found.directory is None or found.model is None:
+            return None
+        try:
+            aside = await asyncio.to_thread(set_aside, found.directory, RouterName.parse(found.item.name), found.model)
+        except OSError:
+            return None
+        if aside is not None and await self._router.find(found.item.name) is not None:  # hidden by a section, say
+            await asyncio.to_thread(bring_back, found.directory, aside)
+            return None
+        return aside
+
+    async def _bring_back(self, found: _Found, aside: Aside, preset: Preset | None) -> None:
+        with suppress(OutsideError, OSError):
+            await asyncio.to_thread(bring_back, found.directory or Path(), aside)
+            if preset is not None:
+                await self._preset.restore(preset)
+            await self._router.api.models(reload=True)
+
+    async def _restart_names(self, name: str) -> None:
+        """What serves the model under another name lets go of the old content, unless somebody is being answered."""
+        with suppress(OutsideError):
+            for item in await self._router.api.models():
+                if stands_for(item) == name and item.is_running:
+                    await self._router.stop(item)
+                    await self._router.api.load(item.name)
+
+    async def settle(self, name: str) -> None:
+        """What an update that was cut off set aside goes where the new content stands, else it comes back."""
+        listed = await self._router.api.models()
+        directory, _ = await self._content.look(listed)
+        if directory is None:
+            return
+        with suppress(OSError):
+            left = [aside for aside in await asyncio.to_thread(asides, directory) if str(aside.name) == name]
+            there = any(item.name == name and item.is_there for item in listed)
+            for aside in left:
+                await asyncio.to_thread(drop_aside if there else bring_back, directory, aside)
+            if left:
+                await self._router.api.models(reload=True)
+
+    async def settle_all_but(self, names: Collection[str]) -> None:
+        """The same for every name that is not in ``names``."""
+        directory, _ = await self._content.look(await self._router.api.models())
+        if directory is not None:
+            with suppress(OSError):
+                for aside in await asyncio.to_thread(asides, directory):
+                    if str(aside.name) not in names:
+                        await self.settle(str(aside.name))
+
+    async def _released(self, name: str, *, with_names: bool = True) -> _Found | None:
+        """The model, no longer loaded and without a section of ours; None where it is not there.
+
+        Args:
+            name: of the model.
+            with_names: what serves it under another name is stopped too, not only looked at.
+        """
+        listed = await self._router.api.models(reload=True)  # it knows its cache as of the last look only
+        item = next((item for item in listed if item.name == name), None)
+        directory, view = await self._content.look(listed)
+        if item is None or item not in standing(listed, view):
+            return None
+        model = view.models.get(name) if view else None
+        if item.is_there and model is not None and await self._preset.is_ours(name):
+            item = replace(item, source="cache", can_remove=True)  # it will be, once our section is out
+        self._refuse_what_is_not_removable(item, model)
+        await self._stop_names(name, listed, stop=with_names)
+        await self._router.stop(item)
+        await self._preset.forget(name)
+        return _Found(item, directory, model)
 
     def _refuse_what_is_not_removable(self, item: Listed, model: CachedModel | None) -> None:
         if not item.is_there:
@@ -118,8 +220,8 @@ class Removal:
             if await self._router.find(name) is not None:
                 raise
 
-    async def _stop_names(self, name: str, listed: Sequence[Listed]) -> None:
-        """Unload what serves the model under another name.
+    async def _stop_names(self, name: str, listed: Sequence[Listed], *, stop: bool) -> None:
+        """Look at, and unload, what serves the model under another name.
 
         Raises:
             Refused: ``in-use``; or the name is somebody else's, who wants the model.
@@ -137,5 +239,5 @@ class Removal:
                     code="in-use",
                     hint="wait until it has answered; an idle model is unloaded by itself",
                 )
-        for item in others:
+        for item in others if stop else ():
             await self._router.stop(item)

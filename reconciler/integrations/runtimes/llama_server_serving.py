@@ -46,6 +46,13 @@ class RouterPreset:
                 return (await self._read()).sections
         return None
 
+    async def current(self) -> Preset | None:
+        """The file as it is; None where there is none to read."""
+        if self._path is not None:
+            with suppress(Refused):
+                return await self._read()
+        return None
+
     async def is_ours(self, name: str) -> bool:
         """There is a section of ours."""
         section = (await self.sections() or {}).get(name)

@@ -78,11 +78,14 @@ class RouterDouble:
         """Flags that win over the preset."""
         self.key: str | None = None
         """As of ``--api-key``: lists are open, all else is not."""
+        self._arrived: set[str] = set()
+        """Names whose files are looked for at each reload."""
         self._pending: dict[str, int] = {}
 
     def arrive(self, name: str = NAME, path: str = FILE, content: bytes = CONTENT, named: str | None = None) -> None:
         put(self.cache, path, content, named=named)
         self.add(name)
+        self._arrived.add(name)
 
     def add(self, name: str, status: str = "unloaded", source: str = "cache", **more: Any) -> None:
         self.models[name] = {"status": status, "source": source, **more}
@@ -121,6 +124,12 @@ class RouterDouble:
 
         What runs and has other settings now is stopped. An ``alias`` is learnt and never forgotten.
         """
+        there = look(self.cache).models
+        for name in self._arrived:
+            if name not in there and self.models.get(name, {}).get("status") == "unloaded":
+                del self.models[name]
+            elif name in there and name not in self.models:
+                self.add(name)
         sections = Preset(self.preset.read_text()).sections if self.preset and self.preset.exists() else {}
         for name, model in self.models.items():
             for alias in model.get("aliases", ()):

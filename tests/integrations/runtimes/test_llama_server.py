@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ import pytest
 from reconciler.domain.observation import ObservedTarget, UnknownTarget
 from reconciler.domain.plan import Action
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.formats.router_names import RouterName
 from reconciler.integrations.http import Response
+from reconciler.integrations.runtimes.hub_layout import look, set_aside
 from tests.doubles.ollama_rig import Heard
 from tests.integrations.runtimes.router_double import (
+    COMMIT,
     CONTENT,
     FILE,
     NAME,
@@ -218,10 +222,51 @@ async def test_other_content_that_is_not_ours_stays(double):
     assert NAME in double.models
 
 
-async def test_an_update_removes_the_old_first(double):
+async def test_an_update_keeps_the_old_until_the_new_is_there(double):
     double.arrive(content=OTHER)
+    there = []
+    double.brings = lambda name: there.append(kept(double)) or double.arrive(name)
+    assert (await runtime_on(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
+    assert there == [{OTHER}]
+    assert kept(double) == {CONTENT}
+    assert f"DELETE /models {NAME}" not in double.asked
+
+
+@pytest.mark.parametrize("arrives", [None, b"GGUF" + b"z" * 2000])
+async def test_an_update_that_fails_costs_nothing(double, arrives):
+    double.arrive(content=OTHER)
+    before = (await seen(runtime_on(double))).installed
+    double.brings = lambda name: double.arrive(name, content=arrives, named=sha(CONTENT)) if arrives else None
+    with pytest.raises(OutsideError):
+        await runtime_on(double).install(row(Action.UPDATE), Heard())
+    assert kept(double) == {OTHER}
+    assert [model.bytes for model in (await seen(runtime_on(double))).installed] == [before[0].bytes]
+
+
+async def test_an_update_that_was_cut_off_is_finished_or_undone(double):
+    double.arrive(content=OTHER)
+    view = look(double.cache)
+    set_aside(double.cache, RouterName.parse(NAME), view.models[NAME])
+    del double.models[NAME]
+    found = await seen(runtime_on(double))
+    assert (found.installed, found.partial_bytes) == ((), len(OTHER)), "its bytes are counted"
+    await runtime_on(double).clean_partials(frozenset())
+    assert [model.name for model in (await seen(runtime_on(double))).installed] == [NAME], "nothing that worked is lost"
+    set_aside(double.cache, RouterName.parse(NAME), look(double.cache).models[NAME])
+    put(double.cache)
+    assert (await runtime_on(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
+    assert kept(double) == {CONTENT}
+
+
+async def test_where_the_old_cannot_come_back_it_goes_first(double):
+    double.arrive(content=OTHER)
+    (double.cache / f"models--{REPO.replace('/', '--')}/refs/main").write_text("d" * 40)
     assert (await runtime_on(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
     assert double.asked.index(f"DELETE /models {NAME}") < double.asked.index(f"POST /models {NAME}")
+
+
+def kept(double) -> set[bytes]:
+    return {path.read_bytes() for path in double.cache.glob("models--*/blobs/*")}
 
 
 async def test_a_running_download_is_joined(double):
@@ -290,9 +335,10 @@ async def test_idle_is_unloaded_and_busy_stays(double):
 
 async def test_a_blob_that_another_quant_needs_is_not_freed(double):
     double.arrive()
-    folder = double.cache / "models--acme--alpha-GGUF/snapshots"
-    (folder / ("d" * 40)).mkdir()
-    double._delete_models = lambda name: double.models.pop(name) and Response(200, json={})
+    folder = double.cache / "models--acme--alpha-GGUF"
+    double._delete_models = lambda name: (
+        (double.models.pop(name) and (folder / f"snapshots/{COMMIT}/{FILE}").unlink()) or (Response(200, json={}))
+    )
     assert await runtime_on(double).remove(NAME) == 0
 
 
@@ -348,6 +394,89 @@ async def test_unfinished_downloads_that_nobody_wants_are_stopped(double):
     double._pending = dict.fromkeys(double._pending, 10**9)
     await runtime_on(double).clean_partials(frozenset({NAME}))
     assert list(double.models) == [NAME]
+
+
+async def test_what_an_earlier_download_of_ours_left_is_removed(double, tmp_path):
+    ours = tmp_path / "ours"
+    double.brings = lambda _: None
+    with pytest.raises(Refused):
+        await runtime_on(double, cache_directory=ours).install(row(), Heard())
+    blobs = put(double.cache, "alpha-F16.gguf", OTHER).parent
+    mine, theirs = blobs / f"{sha(CONTENT)}.downloadInProgress", blobs / f"{sha(b'theirs')}.downloadInProgress"
+    for path in (mine, theirs):
+        path.write_bytes(b"x" * 8192)
+    runtime = runtime_on(double, cache_directory=ours)
+    assert (await seen(runtime)).partial_names == (), "somebody may be writing to it"
+    assert await runtime.clean_partials(frozenset()) == 0
+    for path in (mine, theirs):
+        os.utime(path, (0, 0))
+    assert (await seen(runtime)).partial_names == (NAME,)
+    assert await runtime.clean_partials(frozenset({NAME})) == 0
+    double._post_models(NAME)
+    double._pending = {NAME: 10**9}
+    assert await runtime.clean_partials(frozenset({NAME})) == 0
+    del double._pending[NAME], double.models[NAME]
+    assert await runtime.clean_partials(frozenset()) == 8192
+    assert (mine.exists(), theirs.exists()) == (False, True)
+
+
+async def test_what_no_snapshot_leads_to_is_told_and_stays(double):
+    double.arrive()
+    blob = put(double.cache, "old-Q8_0.gguf", OTHER, repo="acme/old-GGUF")
+    (double.cache / f"models--acme--old-GGUF/snapshots/{COMMIT}/old-Q8_0.gguf").unlink()
+    lone = put(double.cache, "mmproj-x-F16.gguf", b"GGUFm", repo="acme/lone-GGUF")
+    (note,) = (await seen(runtime_on(double))).notes
+    assert "2.0 KB" in note
+    assert "belong to no model" in note
+    await runtime_on(double).clean_partials(frozenset())
+    assert blob.exists()
+    assert lone.exists()
+
+
+async def test_a_model_that_did_not_load_is_told_at_every_look(double):
+    double.arrive()
+    double.models[NAME]["failed"] = True
+    for _ in range(2):
+        (note,) = (await seen(runtime_on(double))).notes
+        assert f"{NAME} did not load" in note
+        assert "exit code 1" in note
+
+
+# keys
+
+
+async def test_a_key_opens_what_a_list_does_not_prove(double):
+    double.arrive()
+    double.key = "sesame-42"
+    assert "apiKeyFrom" in (await unknown(double)).hint
+    wrong = await runtime_on(double, api_key="wrong-key").observe()
+    assert isinstance(wrong, UnknownTarget)
+    assert (wrong.code, "does not accept" in wrong.reason) == ("unauthorised", True)
+    assert "wrong-key" not in wrong.model_dump_json()
+    right = runtime_on(double, api_key="sesame-42")
+    assert [model.name for model in (await seen(right)).installed] == [NAME]
+    assert await right.remove(NAME) == len(CONTENT)
+    assert (await right.install(row(), Heard())).digest == sha(CONTENT)
+
+
+async def test_a_key_goes_to_its_endpoint_only(double):
+    asked = []
+
+    def elsewhere(request):
+        asked.append((request.url.host, request.headers.get("Authorization")))
+        return Response(307, headers={"Location": "http://elsewhere/props"})
+
+    found = await runtime_on(elsewhere, api_key="sesame-42").observe()
+    assert isinstance(found, UnknownTarget)
+    assert set(asked) == {("router", "Bearer sesame-42")}
+
+
+async def test_what_is_no_key_is_refused_and_not_repeated(double):
+    found = await runtime_on(double, api_key="two\nlines-of-a-file").observe()
+    assert isinstance(found, UnknownTarget)
+    assert "apiKeyFrom" in found.hint
+    assert "lines-of-a-file" not in found.model_dump_json()
+    assert double.asked == []
 
 
 # digests
