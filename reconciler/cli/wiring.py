@@ -190,6 +190,7 @@ class Wiring:
                 clock=self.clock,
                 cache_directory=self.places.cache,
                 environ=self.environment,
+                api_key=self.secret(target.api_key_from, key=f"apiKeyFrom of target {target.name}"),
             )
         from reconciler.integrations.runtimes.store import Store
 
@@ -217,7 +218,7 @@ class Wiring:
     def _rates(self) -> dict[int, RateLimit]:
         return {}
 
-    def secret(self, reference: SecretReference | None) -> str | None:
+    def secret(self, reference: SecretReference | None, *, key: str = "hub.tokenFrom") -> str | None:
         """The secret a reference means; None where there is none. It goes into headers and nowhere else."""
         if reference is None:
             return None
@@ -228,7 +229,7 @@ class Wiring:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not readable as text"
             raise DesiredStateError(
-                f"the file of hub.tokenFrom cannot be read: {reference.file}: {reason}", code="secret-unreadable"
+                f"the file of {key} cannot be read: {reference.file}: {reason}", code="secret-unreadable"
             ) from error
 
 
