@@ -95,6 +95,15 @@ class DiskSpace(Frozen):
     free_bytes: Bytes
 
 
+class PartialDownload(Frozen):
+    """What has arrived of a model that is not whole."""
+
+    name: str
+    """Canonical name of the model on its target."""
+    bytes: Bytes
+    """That it takes on disk."""
+
+
 class ObservedTarget(Frozen):
     """A target that answered, whole."""
 
@@ -110,6 +119,8 @@ class ObservedTarget(Frozen):
     partial_bytes: Bytes = Bytes(0)
     """Unfinished downloads of ours, kept for resuming."""
     partial_names: tuple[str, ...] = ()
+    partials: tuple[PartialDownload, ...] = ()
+    """The same by name, where the target tells how much each takes."""
     version: str | None = None
     served_context: int | None = None
     """Tokens the server gives every model unless told otherwise; None: not known."""

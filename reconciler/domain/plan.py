@@ -216,9 +216,9 @@ class Budget(Frozen):
     """``host``, or the target's name."""
     limit_bytes: Bytes
     used_bytes: Bytes
-    """By what we own and what is there; unfinished downloads of it are not counted yet."""
+    """By what we own and what is there, and what has arrived of downloads that we began."""
     peak_bytes: Bytes
-    """The most that is owned at any moment during apply."""
+    """The most that is held at any moment during apply. A download that goes on counts once, with all its bytes."""
     after_bytes: Bytes
     free_disk_bytes: Bytes | None = None
     min_free_bytes: Bytes | None = None

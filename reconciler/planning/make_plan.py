@@ -29,7 +29,7 @@ def make_plan(
     scene = Scene(desired, observation, record, overrides or Overrides())
     selection = select(scene, empty_room(scene, holding=_staying(scene)))
     rows = diff(scene, selection)
-    ordered = order(scene, rows.changes)
+    ordered = order(scene, rows.changes, waiting=(*rows.blocked, *rows.held))
     refused = guard(scene, ordered.changes, (*rows.kept, *ordered.kept))
     blocked = (*rows.blocked, *ordered.blocked)
     named = name_slots(scene, selection.picks, ordered.changes, blocked)

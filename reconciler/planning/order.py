@@ -6,13 +6,22 @@ replaces goes right after its successor is there. Where a swap does not fit it i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.domain.observation import Installed
 from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.domain.units import Bytes, show_bytes
-from reconciler.planning.room import HOST, Place, budget_scope, min_free_bytes, owned_sizes
+from reconciler.planning.room import (
+    HOST,
+    Place,
+    Unfinished,
+    budget_scope,
+    min_free_bytes,
+    owned_sizes,
+    resumable_bytes,
+    unfinished,
+)
 from reconciler.planning.scene import Scene
 
 
@@ -26,11 +35,19 @@ class Ordered:
     budgets: tuple[Budget, ...]
 
 
-def order(scene: Scene, changes: Iterable[Row]) -> Ordered:
-    """Put rows in an order that never over-fills; rows that cannot be placed come back as blocked or kept."""
+def order(scene: Scene, changes: Iterable[Row], *, waiting: Iterable[Row] = ()) -> Ordered:
+    """Put rows in an order that never over-fills; rows that cannot be placed come back as blocked or kept.
+
+    Args:
+        scene: what is there.
+        changes: rows as the comparison found them.
+        waiting: rows that do not run now and may later: their unfinished downloads are kept.
+    """
     rows = tuple(changes)
     disk = _Disk.of(scene)
     wanting = [row for row in rows if row.action in (Action.INSTALL, Action.UPDATE) and not row.only_serves]
+    if rows:
+        disk.clean({(row.target, row.name) for row in (*wanting, *waiting)})
     coming = {address for row in wanting for address in row.slots}
     walk = _Walk(scene, disk, [row for row in rows if row.action is Action.EVICT], coming)
     walk.done.extend(row for row in rows if row.action is Action.FORGET)
@@ -58,12 +75,15 @@ class _Disk:
     scope_of: dict[str, str]
     device_of: dict[str, str]
     free: dict[str, int]
+    halves: dict[Place, Unfinished] = field(default_factory=dict)
+    """Downloads that we began and that are not whole."""
     peak: dict[str, int] = field(default_factory=dict)
     used_before: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scene: Scene) -> _Disk:
-        disk = cls(held=dict(owned_sizes(scene)), limits={}, scope_of={}, device_of={}, free={})
+        halves = dict(unfinished(scene.record, scene.observed.values()))
+        disk = cls(held=dict(owned_sizes(scene)), limits={}, scope_of={}, device_of={}, free={}, halves=halves)
         for target in scene.desired.targets:
             scope = budget_scope(target)
             disk.scope_of[target.name] = scope
@@ -77,11 +97,25 @@ class _Disk:
         return disk
 
     def used(self, scope: str) -> int:
-        return sum(size for (target, _), size in self.held.items() if self.scope_of[target] == scope)
+        held = sum(size for (target, _), size in self.held.items() if self.scope_of[target] == scope)
+        return held + sum(half.bytes for (target, _), half in self.halves.items() if self.scope_of[target] == scope)
+
+    def begun(self, row: Row) -> int:
+        """What has arrived of a row's own download: part of what the row brings, so that it counts once."""
+        half = self.halves.get((row.target, row.name))
+        return half.bytes if half is not None else 0
+
+    def clean(self, wanted: Collection[Place]) -> None:
+        """Unfinished downloads that nothing asks for go before anything is fetched, where the target can let go."""
+        for place, half in list(self.halves.items()):
+            if half.can_go and place not in wanted:
+                del self.halves[place]
+                self._free(place[0], half.bytes)
 
     def add(self, row: Row, resumed: int) -> None:
         """The new content arrives beside the old; an update then gives the old bytes back."""
         scope, place = self.scope_of[row.target], (row.target, row.name)
+        self.halves.pop(place, None)
         self.peak[scope] = max(self.peak[scope], self.used(scope) + row.bytes_down)
         self.held[place] = row.bytes_down
         self._free(row.target, row.bytes_freed + resumed - row.bytes_down)
@@ -173,8 +207,8 @@ class _Walk:
     def _what_is_short(self, row: Row, missing: int) -> str:
         """Which limit to raise: the budget, or what is free on the disk."""
         scope, device = self.disk.scope_of[row.target], self.disk.device_of.get(row.target)
-        over_budget = self.disk.used(scope) + row.bytes_down - self.disk.limits[scope]
-        over_disk = row.bytes_down - self.disk.free[device] if device is not None else 0
+        over_budget = self.disk.used(scope) - self.disk.begun(row) + row.bytes_down - self.disk.limits[scope]
+        over_disk = row.bytes_down - self._resumed(row) - self.disk.free[device] if device is not None else 0
         budget = "pool.diskBudget" if scope == HOST else f"the diskBudget of target {scope}"
         return f"{show_bytes(missing)} missing {'on the disk' if over_disk > over_budget else f'in {budget}'}"
 
@@ -212,7 +246,7 @@ class _Walk:
         scope, device = self.disk.scope_of[row.target], self.disk.device_of.get(row.target)
         in_scope = sum(victim.bytes_freed for victim in victims if self.disk.scope_of[victim.target] == scope)
         on_disk = sum(victim.bytes_freed for victim in victims if self.disk.device_of.get(victim.target) == device)
-        over_budget = self.disk.used(scope) + row.bytes_down - in_scope - self.disk.limits[scope]
+        over_budget = self.disk.used(scope) - self.disk.begun(row) + row.bytes_down - in_scope - self.disk.limits[scope]
         over_disk = row.bytes_down - self._resumed(row) - on_disk - self.disk.free[device] if device is not None else 0
         return max(0, over_budget, over_disk)
 
@@ -237,8 +271,7 @@ class _Walk:
 
     def _resumed(self, row: Row) -> int:
         """Bytes of an unfinished download of this very row that are on the disk already."""
-        observed = self.scene.observed[row.target]
-        return observed.partial_bytes if observed.partial_names == (row.name,) else 0
+        return self.disk.begun(row) or resumable_bytes(self.scene.observed[row.target], row.name)
 
 
 def eviction_key(scene: Scene, row: Row) -> tuple[float, float, float, str]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import DiskSpace
+from reconciler.domain.observation import DiskSpace, ObservedTarget, TargetObservation
+from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.scene import Scene
 
@@ -96,6 +97,44 @@ def owned_sizes(scene: Scene) -> Mapping[Place, Bytes]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What has arrived of downloads that this record began, on one target under one name."""
+
+    bytes: int
+    can_go: bool
+    """The target can throw it away by its name; else it stays until the download ends or the server clears it."""
+
+
+def unfinished(record: Record, targets: Iterable[TargetObservation]) -> Mapping[Place, Unfinished]:
+    """Unfinished downloads of ours by place; what others left on a target is not ours to count or to throw away.
+
+    A target that tells no sizes by name has all of it under the one name that was begun there, or under no name.
+    """
+    found: dict[Place, Unfinished] = {}
+    for target in targets:
+        if not isinstance(target, ObservedTarget) or not target.partial_bytes:
+            continue
+        begun = {
+            intent.name
+            for intent in record.intents
+            if intent.target_key == target.key and intent.action in ("install", "update")
+        }
+        sizes = {partial.name: int(partial.bytes) for partial in target.partials if partial.name in begun}
+        if begun and not target.partials:
+            sizes = {next(iter(begun)) if len(begun) == 1 else "": int(target.partial_bytes)}
+        for name, size in sizes.items():
+            found[target.name, name] = Unfinished(size, can_go=name in target.partial_names)
+    return found
+
+
+def resumable_bytes(target: ObservedTarget, name: str) -> int:
+    """What is on the disk already of the download of one model, whoever began it."""
+    if target.partials:
+        return sum(partial.bytes for partial in target.partials if partial.name == name)
+    return target.partial_bytes if target.partial_names == (name,) else 0
+
+
 def empty_room(scene: Scene, *, holding: Iterable[Place]) -> Room:
     """The room before anything is picked: only ``holding`` (what stays whatever happens) is committed."""
     sizes = owned_sizes(scene)
@@ -110,7 +149,9 @@ def empty_room(scene: Scene, *, holding: Iterable[Place]) -> Room:
             device = f"disk {observed.disk.device}"
             scopes_of[target.name] = (scope, device)
             limits.setdefault(device, observed.disk.free_bytes - min_free_bytes(scene, observed.disk))
-    for (target_name, _), size in sizes.items():
+    halves = unfinished(scene.record, scene.observed.values())
+    for (target_name, _), size in (*sizes.items(), *((place, half.bytes) for place, half in halves.items())):
         for scope in scopes_of[target_name][1:]:
             limits[scope] += size
-    return Room(limits, scopes_of, {place: sizes[place] for place in holding if place in sizes})
+    stays = {place: half.bytes for place, half in halves.items() if not place[1]}
+    return Room(limits, scopes_of, {**stays, **{place: sizes[place] for place in holding if place in sizes}})

@@ -23,6 +23,7 @@ from reconciler.domain.observation import (
     Installed,
     InstalledFile,
     ObservedTarget,
+    PartialDownload,
     TargetObservation,
     UnknownTarget,
 )
@@ -151,6 +152,7 @@ class Store:
             disk=files.disk_space(self._root),
             partial_bytes=Bytes(sum(partial.bytes for partial in unfinished)),
             partial_names=tuple(sorted({partial.model for partial in unfinished if partial.model})),
+            partials=_by_model(unfinished),
             notes=(*notes, *holes),
         )
 
@@ -411,6 +413,15 @@ class Store:
                     for path in partial.paths:
                         path.unlink(missing_ok=True)
         return Bytes(freed)
+
+
+def _by_model(unfinished: Iterable[files.FoundPartial]) -> tuple[PartialDownload, ...]:
+    """Unfinished downloads, those of one model together."""
+    sizes: dict[str, int] = {}
+    for partial in unfinished:
+        if partial.model:
+            sizes[partial.model] = sizes.get(partial.model, 0) + partial.bytes
+    return tuple(PartialDownload(name=name, bytes=Bytes(size)) for name, size in sorted(sizes.items()))
 
 
 def _places(root: Path, name: str, artifact: HubArtifact) -> list[_Place]:
