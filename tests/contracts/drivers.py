@@ -8,11 +8,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from tests.doubles.hub import HubDouble
 from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_model import MANIFEST_TYPE, tiny_gguf
 from tests.doubles.ollama_rig import QuickClock, install_row, library_row, runtime_on, small
+from tests.doubles.ollama_store import Name
 from tests.doubles.registry_front_memory import MemoryRegistry
 from tests.e2e.rig import sha256_of
 from tests.e2e.router import Line, Router, loadable_gguf
@@ -85,10 +85,11 @@ def _dead_ollama() -> Ollama:
 
 @asynccontextmanager
 async def ollama_double(folder: Path) -> AsyncIterator[Driver]:
-    model = small(1)
+    model, other = small(1), small(3, parameters={"stop": "<end>"})
     with ExitStack() as parts:
         registry = parts.enter_context(MemoryRegistry())
         registry.add("library/contract:1b", model)
+        registry.add("library/other:1b", other)
         double = OllamaDouble(folder / "models", registries={"registry.ollama.ai": registry.url}, part_bytes=65_536)
         parts.enter_context(double)
         runtime, dead = runtime_on(double, directories=[folder / "models"]), _dead_ollama()
@@ -104,6 +105,9 @@ async def ollama_double(folder: Path) -> AsyncIterator[Driver]:
             partial_bytes=lambda: sum(1 for _ in double.store.blobs.glob("*-partial")),
             in_use=double.in_flight,
             dead=dead,
+            other=library_row("other:1b", other),
+            occupy=lambda name: double.store.write(Name.parse(name), model.manifest),
+            in_use_as=double.in_flight,
         )
         await runtime.close()
         await dead.close()
@@ -125,50 +129,66 @@ async def ollama_real(_: Path) -> AsyncIterator[Driver]:
     )
     before = {installed.name for installed in getattr(await runtime.observe(), "installed", ())}
 
+    second = os.environ.get("LOCALMODELS_TEST_OLLAMA_OTHER")
+    another = await _real_row(http, second, "http" if insecure else "https") if second else None
+
+    async def occupy(name: str) -> None:
+        reply = await http.request("POST", f"{url}/api/copy", json={"source": row.name, "destination": name})
+        assert reply.ok
+        occupied.append(name)
+
     async def expendable(name: str) -> str:
         copy = f"{prefix}/copy:latest"
         reply = await http.request("POST", f"{url}/api/copy", json={"source": name, "destination": copy})
         assert reply.ok
         return copy
 
-    if row.name in before:
-        pytest.skip(f"{row.name} is installed on {url} already: name a small model that is not, it will be removed")
+    occupied: list[str] = []
+    brought = [one.name for one in (row, another) if one is not None]
+    if there := before.intersection(brought):
+        pytest.skip(f"{', '.join(there)} is on {url} already: name small models that are not, they will be removed")
     try:
         yield Driver(
             runtime=runtime,
             wanted=row,
             unknown=install_row(OllamaName(row.artifact.registry, prefix, "nowhere", "latest").canonical, row.artifact),
             slowly=lambda: None,
-            in_use=lambda name: _loaded(url, name),
+            in_use=lambda name: _answering(url, name),
+            in_use_as=lambda name: _answering(url, name),
+            other=another,
+            occupy=occupy,
             dead=dead,
             expendable=expendable,
             frees=False,
         )
     finally:
-        for name in (f"{prefix}/copy:latest", row.name):
-            await runtime.remove(name)
+        stable = (f"localmodels-contract{suffix}" for suffix in ("", "-2"))
+        for name in (f"{prefix}/copy:latest", *occupied, *stable, *brought):
+            await _gone(runtime, name)
         for open_one in (runtime, dead, http):
             await open_one.close()
 
 
+async def _gone(runtime: Ollama, name: str) -> None:
+    """Removed, once a request that was broken off has ended on the server."""
+    for _ in range(20):
+        with suppress(Refused):
+            await runtime.remove(name)
+            return
+        await asyncio.sleep(0.5)
+    await runtime.remove(name)
+
+
 @contextmanager
-def _loaded(url: str, name: str) -> Iterator[None]:
-    """A model in memory, as a request would leave it, and out of it again."""
-
-    def keep(alive: str | int) -> None:
-        body = json.dumps({"model": name, "keep_alive": alive}).encode()
-        request = urllib.request.Request(f"{url}/api/generate", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            answer.read()
-
-    keep("5m")
-    yield
-    keep(0)
-    for _ in range(100):
-        with urllib.request.urlopen(f"{url}/api/ps", timeout=10) as answer:
-            if name not in answer.read().decode():
-                return
-        time.sleep(0.1)
+def _answering(url: str, name: str) -> Iterator[None]:
+    """A request that runs: a stream of words that we read slowly, broken off at the end."""
+    body = json.dumps(
+        {"model": name, "prompt": "Count.", "options": {"num_predict": 4096}, "keep_alive": "5m"}
+    ).encode()
+    request = urllib.request.Request(f"{url}/api/generate", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        answer.readline()
+        yield
 
 
 async def _real_row(http: Http, text: str, scheme: str) -> Row:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:11434"
 
+_BETWEEN_LOOKS_SECONDS = 0.5
+
 
 class Ollama:
     """One Ollama server, local or not.
@@ -166,9 +168,19 @@ class Ollama:
         """The manifest digest, which Ollama lists: nothing is read whole."""
         found = await self._find(parsed(name))
         if found is None:
+            await self._refuse_what_is_only_not_listed(name)
             raise Refused(f"{name} is not installed on {self._target.name}", code="not-found")
         progress(Bytes(found.size), Bytes(found.size))
         return found.digest, found.digest
+
+    async def _refuse_what_is_only_not_listed(self, name: str) -> None:
+        """A list that lacks what the server can show is not whole.
+
+        Raises:
+            Unreachable: it is such a list. Refused: the server knows no such model.
+        """
+        await self._api.show(name)
+        raise Unreachable(f"{self._target.name} shows {name} and does not list it: its list is not whole")
 
     # installing
 
@@ -200,26 +212,34 @@ class Ollama:
         before = find(listed, name.canonical)
         if before is not None and before.digest != artifact.digest:
             await self._keep.hold(before, listed)
+        keeps = before is not None or find(listed, kept_name(name.canonical)) is not None
         try:
             await self._pull(name, artifact, ledger, progress)
             await self._verify(name, artifact, existed=before is not None)
-        finally:
-            if before is not None or find(listed, kept_name(name.canonical)) is not None:
-                await asyncio.shield(self._settle(name, artifact))
+        except BaseException:
+            if keeps:  # a pull that was left may write its manifest all the same, a moment later
+                await asyncio.shield(self._settle(name, artifact, looks=4))
+            raise
+        if keeps:
+            await self._settle(name, artifact)
 
-    async def _settle(self, name: OllamaName, artifact: HubArtifact | RegistryArtifact) -> None:
+    async def _settle(self, name: OllamaName, artifact: HubArtifact | RegistryArtifact, *, looks: int = 1) -> None:
         """Let go of the kept content once it, or what was planned, stands under the name; else put it back first.
 
         Best effort: what cannot be settled now stays kept, and the next install of the name settles it.
         """
         with suppress(OutsideError):
-            listed = await self._api.tags()
-            now, kept = find(listed, name.canonical), find(listed, kept_name(name.canonical))
-            if kept is None:
-                return
-            good = now is None or now.digest == kept.digest or await self._holds(now, artifact)
-            if good or await self._keep.restore(name.canonical):
-                await self._keep.release(name.canonical)
+            for look in range(looks):
+                if look:
+                    await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
+                listed = await self._api.tags()
+                now, kept = find(listed, name.canonical), find(listed, kept_name(name.canonical))
+                if kept is None:
+                    return
+                good = now is None or now.digest == kept.digest or await self._holds(now, artifact)
+                if not good and not await self._keep.restore(name.canonical):
+                    return
+            await self._keep.release(name.canonical)
 
     def _refuse_conflict(self, row: Row, before: Listed | None) -> None:
         """A pull replaces whatever stands under the name: only ours may be replaced."""

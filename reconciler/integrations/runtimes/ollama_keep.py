@@ -41,9 +41,15 @@ class Keep:
                 await self._api().copy(found.name, kept_name(found.name))
 
     async def restore(self, name: str) -> bool:
-        """Put the kept content back under its name, where there is some; whether that worked."""
+        """Put the kept content back under its name, where there is some; whether that worked.
+
+        A copy replaces no more than the manifest, so what it replaces gets a name too, to be deleted with its files.
+        """
         with suppress(OutsideError):
+            wrong = kept_name(f"{kept_name(name)}-wrong")
+            await self._api().copy(name, wrong)
             await self._api().copy(kept_name(name), name)
+            await self._api().delete(wrong)
             return True
         return False
 

@@ -55,9 +55,15 @@ class Ledger:
         self._fetched[line.digest] = max(before, min(line.completed, limit))
         return self._fetched[line.digest] > before
 
-    def is_stranger(self, digest: str) -> bool:
-        """Whether a layer cannot belong to the artifact. Hub artifacts name only files, so there nothing is strange."""
-        return self._exhaustive and digest.startswith("sha256:") and digest not in (*self._sizes, WHOLE_MODEL)
+    def is_stranger(self, line: PullLine) -> bool:
+        """Whether a layer cannot belong to the artifact.
+
+        A Hub artifact names only files: its registry adds texts of some kilobytes. A first layer as large as the
+        weights, and not them, is other weights.
+        """
+        if not line.digest.startswith("sha256:") or line.digest in (*self._sizes, WHOLE_MODEL):
+            return False
+        return self._exhaustive or (not self._fetched and 2 * (line.total or 0) >= max(self._sizes.values()))
 
 
 def _sizes(artifact: HubArtifact | RegistryArtifact) -> dict[str, int]:
@@ -150,10 +156,10 @@ class Pull:
         """Take a line into the ledger; whether it brought something new. An error line is the end of the pull."""
         if line.error:
             raise pull_failure(line.error, self._name)
-        if self._ledger.is_stranger(line.digest):
+        if self._ledger.is_stranger(line):
             raise Corrupt(
                 f"{self._name} is not what was planned: the registry offers other content, {line.digest[:19]}…",
-                hint="the pull was stopped before anything was replaced: plan again",
+                hint="the pull was stopped: plan again",
                 details={"name": self._name, "layer": line.digest},
             )
         return self._ledger.add(line)

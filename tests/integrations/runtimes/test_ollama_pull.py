@@ -92,10 +92,17 @@ def test_every_layer_complete_is_the_total():
 
 
 def test_a_layer_that_the_manifest_does_not_name_is_strange_and_a_hub_models_template_is_not():
-    strange = "sha256:" + "0" * 64
+    strange = PullLine(digest="sha256:" + "0" * 64, total=900)
     assert Ledger(ARTIFACT).is_stranger(strange)
-    assert not Ledger(ARTIFACT).is_stranger(MODEL.weights.digest)
+    assert not Ledger(ARTIFACT).is_stranger(PullLine(digest=MODEL.weights.digest, total=MODEL.weights.size))
     assert not Ledger(MODEL.hub_artifact("o/r")).is_stranger(strange)
+
+
+def test_a_first_layer_as_large_as_a_hub_models_weights_is_other_weights():
+    ledger, strange = Ledger(MODEL.hub_artifact("o/r")), PullLine(digest="sha256:" + "0" * 64, total=MODEL.weights.size)
+    assert ledger.is_stranger(strange)
+    ledger.add(PullLine(digest=MODEL.weights.digest, total=MODEL.weights.size))
+    assert not ledger.is_stranger(strange), "a projector that the plan does not name"
 
 
 def test_pauses_double_up_to_the_longest():
