@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Self
 
 from tests.e2e.rig import Machine, sha256_of, tiny_name, tiny_slot
 
@@ -30,7 +31,7 @@ class Reader:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
