@@ -271,20 +271,27 @@ def _held_open(path: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def llama_server_real(folder: Path) -> AsyncIterator[Driver]:
-    """A real llama-server in router mode that downloads from our mirror."""
-    path = "tiny-Q8_0.gguf"
-    file = await asyncio.to_thread(loadable_gguf, folder / "hub/Org/Tiny-GGUF" / path)
+    """A real llama-server in router mode that downloads from our mirror, with a preset file for its stable names."""
+    path, preset = "tiny-Q8_0.gguf", folder / "presets.ini"
+    files = {
+        repo: await asyncio.to_thread(loadable_gguf, folder / "hub" / repo / path, vocab=vocab)
+        for repo, vocab in (("Org/Tiny-GGUF", 512), ("Org/Other-GGUF", 640))
+    }
+    preset.write_text("version = 1\n\n[*]\nctx-size = 512\n", encoding="utf-8")
     with ExitStack() as parts:
         hub = parts.enter_context(serve(folder / "hub"))
         line = parts.enter_context(Line(hub.url))
-        router = parts.enter_context(Router(folder / "router", line.url, "-c", "512"))
+        router = parts.enter_context(Router(folder / "router", line.url, "--models-preset", str(preset)))
         clock = SystemClock()
 
         def opened(url: str) -> LlamaServer:
-            target = Target(name="router", runtime="llama-server", endpoint=url, cache=str(router.cache))
+            target = Target(
+                name="router", runtime="llama-server", endpoint=url, cache=str(router.cache), preset=str(preset)
+            )
             return LlamaServer(target, http=lambda: Http(clock=clock), clock=clock, cache_directory=folder / "ours")
 
         def row(repo: str) -> Row:
+            file = files.get(repo, files["Org/Tiny-GGUF"])
             named = ArtifactFile(path=path, bytes=Bytes(file.stat().st_size), sha256=sha256_of(file))
             artifact = HubArtifact(endpoint=hub.url, repo=repo, commit="a" * 40, files=(named,))
             return install_row(f"{repo}:Q8_0", artifact)
@@ -295,6 +302,11 @@ async def llama_server_real(folder: Path) -> AsyncIterator[Driver]:
             with router.answering(name):
                 yield
 
+        def occupy(name: str) -> None:
+            section = f"\n[{name}]\nmodel = {files['Org/Other-GGUF']}\n"
+            preset.write_text(preset.read_text(encoding="utf-8") + section, encoding="utf-8")
+            router.reload()
+
         runtime, dead = opened(router.url), opened(NOWHERE)
         yield Driver(
             runtime=runtime,
@@ -303,6 +315,9 @@ async def llama_server_real(folder: Path) -> AsyncIterator[Driver]:
             slowly=lambda: setattr(line, "rate", 800_000),
             in_use=in_use,
             dead=dead,
+            other=row("Org/Other-GGUF"),
+            occupy=occupy,
+            in_use_as=in_use,
         )
         await runtime.close()
         await dead.close()

@@ -87,6 +87,21 @@ class Router:
         """Status by name."""
         return {item["id"]: item["status"]["value"] for item in fetch(f"{self.url}/models")["data"]}
 
+    def reload(self) -> None:
+        """Have it read its cache and its preset file again."""
+        fetch(f"{self.url}/models?reload=1")
+
+    def chat(self, name: str) -> str:
+        """What answers under a name, by the vocabulary of its model: a client's way, which loads it."""
+        body = {"model": name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+        answer = fetch(f"{self.url}/v1/chat/completions", body)
+        return str(answer["choices"][0]["message"]["content"])
+
+    def vocabulary(self, name: str) -> int:
+        """How many tokens the model knows that is loaded under a name: tells two made-up models apart."""
+        listed = {item["id"]: item for item in fetch(f"{self.url}/models")["data"]}
+        return int(listed[name]["meta"]["n_vocab"])
+
     def load(self, name: str) -> None:
         fetch(f"{self.url}/models/load", {"model": name})
         wait_for(lambda: self.models().get(name) == "loaded", self.log)
