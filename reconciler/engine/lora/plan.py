@@ -149,7 +149,7 @@ def plan_training(request: PlanRequest, catalogue: Catalogue, table: RouteTable,
         route, ADAPTER_NAME, _reference(route), checked.rank, dialect, parser=decision.effective == "native"
     )
     findings = (
-        *_findings(route, decision, checked.strategy, strategy, teacher),
+        *_findings(route, decision, checked.strategy, strategy, teacher, dialect),
         *(_own_findings(route, checked, table) if dialect.own_adapter_support else ()),
         *about_teacher,
         *served.findings,
@@ -308,7 +308,12 @@ def _teacher(
 
 
 def _findings(
-    route: Route, decision: ToolFormatDecision, requested: str, strategy: str, teacher: Teacher | None
+    route: Route,
+    decision: ToolFormatDecision,
+    requested: str,
+    strategy: str,
+    teacher: Teacher | None,
+    dialect: Dialect,
 ) -> list[Finding]:
     """What the origin says too, in its order."""
     found = []
@@ -327,7 +332,13 @@ def _findings(
             )
         )
     if not route.launches_lora:
-        found.append(warning("runtime_no_lora", f"no flags are known that start {route.provider} with an adapter"))
+        found.append(
+            warning(
+                "runtime_no_lora",
+                f"no flags are known that start {route.provider} with an adapter",
+                next(iter(route.runtime.notes), None) if route.runtime and dialect.own_adapter_support else None,
+            )
+        )
     if strategy in ("refresh", "distill") and teacher is None:
         found.append(
             warning("teacher_missing", f"--corpus-strategy {strategy} needs a teacher", "name one with --teacher")
@@ -365,7 +376,7 @@ def _own_findings(route: Route, checked: _Checked, table: RouteTable) -> list[Fi
                 "train without them, or merge the adapter into its base",
             )
         )
-    if runtime is not None and runtime.adapter_formats == ("gguf",):
+    if runtime is not None and runtime.launches_lora and runtime.adapter_formats == ("gguf",):
         found.append(
             note(
                 "adapter_conversion",
