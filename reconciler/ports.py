@@ -29,6 +29,7 @@ from reconciler.domain.plan import Row
 from reconciler.domain.record import Record
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import Bytes
+from reconciler.lora.adapter_files import AdapterPlace
 
 
 class DesiredSource(Protocol):
@@ -245,6 +246,34 @@ class MeasurementStore(Protocol):
         Raises:
             RecordError: it cannot be written.
         """
+        ...
+
+
+class AdapterFiles(Protocol):
+    """Reads LoRA adapters, and what they are compared with. It only reads; every call may block."""
+
+    def find(self, given: str) -> AdapterPlace:
+        """What is at a path as a person typed it. A path that leads nowhere is an answer, not an error.
+
+        Raises:
+            Refused: it is there and cannot be looked at.
+        """
+        ...
+
+    def size(self, path: str) -> Bytes:
+        """Length of a file; raises as ``beginning``."""
+        ...
+
+    def beginning(self, path: str, count: int) -> bytes:
+        """The first ``count`` bytes, fewer where the file is shorter.
+
+        Raises:
+            Refused: it is not there, no regular file, or cannot be read.
+        """
+        ...
+
+    def digest(self, path: str) -> str:
+        """Hex SHA-256 of the whole file, in little memory; raises as ``beginning``, and where somebody writes to it."""
         ...
 
 

@@ -5,20 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from reconciler.lora.adapter_files import AdapterPlace
 from reconciler.lora.findings import Finding, error
 
 LONGEST = 128
 FALLBACK = "lora-adapter"
+_USUAL = "adapter_model"
+_ENDING = re.compile(r"\.(?:safetensors|gguf|bin|pt|pth)$", re.IGNORECASE)
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:+-]*")
 
 
-def name_of(given: str, path: str) -> str:
-    """The name of an adapter: the one that was given, else the last part of its path.
+def name_of(place: AdapterPlace) -> str:
+    """What an adapter is called where nobody says: the last part of its path, of a file without its ending.
 
-    >>> name_of("", "/adapters/sql-tools/"), name_of("", "///")
+    >>> name_of(AdapterPlace("/adapters/sql-tools", exists=True)), name_of(AdapterPlace(".", exists=True))
     ('sql-tools', 'lora-adapter')
     """
-    return given or path.rstrip("/").rpartition("/")[2] or FALLBACK
+    path = place.path if place.is_file else place.folder or place.path
+    name = _last(path)
+    if place.is_file:
+        name = _ENDING.sub("", name)
+        name = _last(place.folder or "") if name == _USUAL else name
+    return name if name.strip(".") else FALLBACK
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def judge_name(name: str, taken: Iterable[str]) -> tuple[Finding, ...]:

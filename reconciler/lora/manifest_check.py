@@ -79,12 +79,14 @@ def read_manifest(raw: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: not JSON, or without an object ``contract``. Nothing else, for any bytes.
     """
+    if len(raw) > MANIFEST_LIMIT_BYTES:
+        raise ValueError(f"larger than {MANIFEST_LIMIT_BYTES} bytes")
     try:
         document = read_json(raw)
     except RecursionError as flaw:
         raise ValueError("nested too deep") from flaw
     if not isinstance(document, dict) or not isinstance(document.get("contract"), dict):
-        raise ValueError("it has no object named contract")
+        raise ValueError("it has no object named contract")  # noqa: TRY004 - one error for any bytes
     return document
 
 
@@ -185,7 +187,7 @@ def _facts(document: Mapping[str, Any]) -> ManifestFacts:
 
 
 def _format_fits(found: str | None, route: Route, dialect: Dialect, declared: str | None) -> bool:
-    """The format that was declared; else in the origin's dialect the route's default, with us any the route can serve."""
+    """The declared one; else in the origin's dialect the route's default, with us any that the route can serve."""
     if found is None:
         return False
     if declared is not None:
@@ -211,7 +213,7 @@ def _modules_match(
     if set(said.target_modules) == mine:
         return True
     if _object(contract.get("target_modules")).get("policy") == "all_linear" and ALL_LINEAR not in mine:
-        return True if _LINEAR <= set(targets) else None
+        return True if set(targets) >= _LINEAR else None
     return False
 
 

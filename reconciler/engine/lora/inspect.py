@@ -1,0 +1,309 @@
+"""``lora inspect``: is this adapter whole, does it say what it is, does it fit its base, can the provider serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.engine.lora.adapter_facts import ReadAdapter, read_adapter, read_gguf_table
+from reconciler.errors import ReconcilerError, UsageError
+from reconciler.formats.foreign_json import read_json
+from reconciler.lora import inspection as reports
+from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig
+from reconciler.lora.adapter_files import AdapterPlace
+from reconciler.lora.adapter_name import judge_name, name_of
+from reconciler.lora.agreement import judge_agreement, judge_weights
+from reconciler.lora.base_names import NameMatch, match_names, plain_match
+from reconciler.lora.base_shapes import (
+    BaseFacts,
+    ShapeFit,
+    base_from_catalogue,
+    base_from_config,
+    base_from_gguf,
+    fit_of,
+)
+from reconciler.lora.dialect import Dialect
+from reconciler.lora.findings import Finding, error, is_ok, messages, note, warning
+from reconciler.lora.launch import Launch, launch
+from reconciler.lora.manifest_check import MANIFEST_LIMIT_BYTES, ContractReport, check_manifest, read_manifest
+from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
+from reconciler.lora.served_features import features_of, judge_runtime
+from reconciler.ports import AdapterFiles
+
+
+@dataclass(frozen=True, slots=True)
+class InspectRequest:
+    """What a person asks about one adapter."""
+
+    adapter: str
+    """A folder, its ``adapter_config.json``, one file of weights, or a name that only the runtime resolves."""
+    name: str | None = None
+    manifest: str | None = None
+    require_contract_id: bool = False
+    tool_format: str | None = None
+    """What the adapter is declared to be served with; None: what its route can serve is fine."""
+    base_config: str | None = None
+    """The base's ``config.json``, or its folder."""
+    base_gguf: str | None = None
+    beside: tuple[int, ...] = ()
+    """Ranks of the other adapters the same server will load."""
+    strict: bool = False
+    """Whatever is a warning is an error."""
+
+
+def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect: Dialect) -> reports.InspectReport:
+    """The whole report. Nobody is asked, nothing is written, no weight is loaded.
+
+    Raises:
+        UsageError: the request contradicts itself.
+        ReconcilerError: a file it names is not what it should be: ``adapter-invalid``, ``base-invalid``,
+            ``manifest-invalid``.
+        OutsideError: a file cannot be read.
+    """
+    _refuse(request)
+    place = files.find(request.adapter)
+    adapter = read_adapter(place, files)
+    base = _base_facts(request, route, files)
+    name = (request.name or "").strip() or name_of(place)
+    declared = _declared(adapter)
+    names = _match(declared, route, dialect)
+    replicates = bool(adapter.config and adapter.config.layer_replication)
+    fit = fit_of(adapter.facts, base, replicates_layers=replicates) if adapter.facts and base else ShapeFit("unknown")
+    served = _launch(request, route, place, adapter, name, dialect)
+    contract, contract_findings = _contract(request, route, files, dialect, name, adapter)
+    findings = [
+        *_of_files(place, adapter),
+        *(_of_base(names, fit, base, route, dialect, declared) if place.exists else ()),
+        *(
+            [warning("remote_adapter", f"{place.path} is not on this machine: nothing was verified")]
+            if not place.exists
+            else []
+        ),
+        *judge_runtime(adapter.facts, adapter.config, route.runtime, route.provider),
+        *served.findings,
+        *judge_name(name, _taken(route)),
+        *contract_findings,
+    ]
+    if request.strict:
+        findings = [
+            each.model_copy(update={"severity": "error"}) if each.severity == "warning" else each for each in findings
+        ]
+    return reports.InspectReport(
+        ok=is_ok(findings),
+        base=BaseReport.of(route),
+        adapter=_adapter_report(request, place, adapter, name, declared),
+        contract=contract,
+        compatibility=reports.CompatibilityReport(
+            base_model_match=names.verdict,
+            provider_supports_lora_launch=route.launches_lora,
+            provider_supports_lora_max_rank=route.limits_rank,
+            provider_lora_module_value_format=route.value_format,
+            base_shape=reports.ShapeReport.of(fit, base),
+        ),
+        tool_calling=ToolCallingReport.of(route),
+        launch=reports.LaunchReport(
+            request_model=name,
+            max_lora_rank=served.max_rank,
+            command=() if dialect.launch == "harn-local" else served.argv,
+            harn_local_launch=served.argv if dialect.launch == "harn-local" else (),
+        ),
+        warnings=messages(findings),
+        weights=reports.WeightsReport.of(adapter.facts) if adapter.facts else None,
+        findings=tuple(findings),
+    )
+
+
+def _refuse(request: InspectRequest) -> None:
+    if not request.adapter.strip():
+        raise UsageError("ADAPTER is empty", hint="name a folder, a file, or a repository")
+    if request.require_contract_id and request.manifest is None:
+        raise UsageError("--require-contract-id needs --manifest", hint="give the manifest the id is compared with")
+    if request.base_config is not None and request.base_gguf is not None:
+        raise UsageError("--base-config and --base-gguf both describe the base", hint="give one of them")
+
+
+def _declared(adapter: ReadAdapter) -> str | None:
+    stated = adapter.config.base_model if adapter.config else None
+    return stated if stated is not None else next(iter(adapter.base_names), None)
+
+
+def _match(declared: str | None, route: Route, dialect: Dialect) -> NameMatch:
+    if dialect.name == "harn":
+        return NameMatch(plain_match(declared, route.id), declared)
+    return match_names(declared, *_known_names(route))
+
+
+def _known_names(route: Route) -> tuple[str, ...]:
+    model = route.model
+    if model is None:
+        return (route.id,)
+    return (
+        route.id,
+        model.id,
+        *(each.id for each in model.repositories),
+        *([model.ollama_tag] if model.ollama_tag else []),
+    )
+
+
+def _taken(route: Route) -> tuple[str, ...]:
+    return (route.id, route.selector, *_known_names(route), route.id.rpartition("/")[2])
+
+
+def _of_files(place: AdapterPlace, adapter: ReadAdapter) -> Iterator[Finding]:
+    facts, config = adapter.facts, adapter.config
+    is_gguf = facts is not None and facts.format == "gguf"
+    if place.exists and config is None and not is_gguf:
+        yield error("config_missing", f"no adapter_config.json in {place.folder}", "it belongs beside the weights")
+    yield from adapter.findings
+    if facts is not None:
+        yield from judge_weights(facts)
+    if config is not None and facts is not None:
+        yield from judge_agreement(facts, config)
+    if config is not None:
+        yield from _of_config(config, has_rank=config.rank is not None or bool(facts and facts.max_rank))
+
+
+def _of_config(config: AdapterConfig, *, has_rank: bool) -> Iterator[Finding]:
+    if config.peft_type is None:
+        yield warning("peft_type_missing", "adapter_config.json does not say which kind of adapter it is (peft_type)")
+    elif config.peft_type != "LORA":
+        yield error("peft_type_not_lora", f"peft_type is {config.peft_type}, not LORA")
+    if config.rank is None:
+        told = "; its weights do" if has_rank else ""
+        yield warning("rank_missing", f"adapter_config.json does not say the rank (r){told}")
+
+
+def _of_base(
+    names: NameMatch, fit: ShapeFit, base: BaseFacts | None, route: Route, dialect: Dialect, declared: str | None
+) -> Iterator[Finding]:
+    """Widths come first: they can refuse whatever the names say, and confirm a name that is only alike."""
+    if fit.verdict == "shape-mismatch":
+        source = base.source if base else ""
+        yield error(
+            "base_shape_mismatch",
+            f"the weights do not fit {route.id} as its {source} has it ({fit.different}): {'; '.join(fit.differences)}",
+            "serve it on the base it was trained on",
+        )
+    confirmed = fit.verdict == "exact-shape"
+    lenient = confirmed or dialect.name == "harn"
+    if names.verdict == "mismatch":
+        also = "; its widths are the same, which siblings share" if confirmed else ""
+        yield error("base_mismatch", f"the adapter was trained on {declared}, not on {route.id}{also}")
+    elif names.verdict == "suffix":
+        make = note if lenient else warning
+        yield make("base_suffix", f"the adapter names {declared}: the same last name as {route.id}, of somebody else")
+    elif names.verdict == "unknown" and dialect.name != "harn":
+        why = names.note or "the adapter does not say which base it was trained on"
+        make = note if confirmed else warning
+        yield make("base_unknown", f"{declared}: {why}" if names.note else why)
+    elif names.note:
+        yield note("base_name_understood", f"{declared} was read as {names.declared}: {names.note}")
+
+
+def _base_facts(request: InspectRequest, route: Route, files: AdapterFiles) -> BaseFacts | None:
+    if request.base_gguf is not None:
+        try:
+            header, tensors, _ = read_gguf_table(request.base_gguf, files)
+        except ValueError as flaw:
+            raise _invalid("base-invalid", request.base_gguf, str(flaw), "give the base's GGUF file") from flaw
+        if header.kind != "model":
+            raise _invalid("base-invalid", request.base_gguf, f"it holds a {header.kind}", "give the base's GGUF file")
+        return base_from_gguf(header, tensors)
+    if request.base_config is not None:
+        return base_from_config(_base_config(request.base_config, files))
+    return base_from_catalogue(route.model) if route.model is not None else None
+
+
+def _base_config(given: str, files: AdapterFiles) -> Mapping[str, Any]:
+    path = given if given.endswith(".json") else f"{given.rstrip('/')}/config.json"
+    raw = files.beginning(path, CONFIG_LIMIT_BYTES + 1)
+    hint = "give the config.json of the base, or its folder"
+    try:
+        document = read_json(raw[:CONFIG_LIMIT_BYTES])
+    except (ValueError, RecursionError) as flaw:
+        raise _invalid("base-invalid", path, f"not JSON: {flaw}", hint) from flaw
+    if not isinstance(document, dict):
+        raise _invalid("base-invalid", path, "not an object", hint)
+    return document
+
+
+def _contract(
+    request: InspectRequest, route: Route, files: AdapterFiles, dialect: Dialect, name: str, adapter: ReadAdapter
+) -> tuple[ContractReport | None, tuple[Finding, ...]]:
+    if request.manifest is None:
+        return None, ()
+    raw = files.beginning(request.manifest, MANIFEST_LIMIT_BYTES + 1)
+    try:
+        document = read_manifest(raw)
+    except ValueError as flaw:
+        hint = "give the manifest that lora export wrote"
+        raise _invalid("manifest-invalid", request.manifest, str(flaw), hint) from flaw
+    return check_manifest(
+        document,
+        path=request.manifest,
+        route=route,
+        dialect=dialect,
+        name=name,
+        config=adapter.config,
+        targets=adapter.facts.targets if adapter.facts else (),
+        digests=adapter.digests,
+        known_names=_known_names(route),
+        tool_format=request.tool_format,
+        requires_id=request.require_contract_id,
+    )
+
+
+def _launch(
+    request: InspectRequest, route: Route, place: AdapterPlace, adapter: ReadAdapter, name: str, dialect: Dialect
+) -> Launch:
+    config, facts = adapter.config, adapter.facts
+    mine = [rank for rank in (config.rank if config else None, facts.max_rank if facts else None) if rank]
+    largest = max((*mine, *request.beside), default=None)
+    if dialect.launch == "harn-local":
+        return launch(
+            route, name, request.adapter, largest, dialect, source=(config.base_model if config else None) or None
+        )
+    gguf_only = route.runtime is not None and route.runtime.adapter_formats == ("gguf",)
+    converted = gguf_only and facts is not None and facts.format != "gguf"
+    return launch(route, name, f"{name}.gguf" if converted else _reference(place), largest, dialect)
+
+
+def _reference(place: AdapterPlace) -> str:
+    """What a runtime loads: the file of a GGUF adapter, else the folder."""
+    if place.folder is None:
+        return place.path
+    gguf = [each for each in place.weights if each.name.lower().endswith(".gguf")]
+    return gguf[0].path if gguf and len(gguf) == len(place.weights) else place.folder
+
+
+def _adapter_report(
+    request: InspectRequest, place: AdapterPlace, adapter: ReadAdapter, name: str, declared: str | None
+) -> reports.AdapterReport:
+    config, facts = adapter.config or AdapterConfig(), adapter.facts
+    kept = (*((place.config,) if place.config else ()), *place.weights)
+    return reports.AdapterReport(
+        input=request.adapter,
+        name=name,
+        local_path=place.path if place.exists else None,
+        exists=place.exists,
+        config_found=place.config is not None,
+        config_path=place.config_path,
+        weights_found=tuple(each.path for each in place.weights),
+        peft_type=config.peft_type,
+        task_type=config.task_type,
+        base_model_name_or_path=declared,
+        rank=config.rank if config.rank is not None or facts is None else facts.max_rank,
+        lora_alpha=config.alpha if config.alpha is not None or facts is None else facts.alpha,
+        target_modules=config.target_modules or (facts.targets if facts and adapter.config is None else ()),
+        modules_to_save=config.modules_to_save,
+        contract_id=config.contract_id,
+        features=features_of(facts, adapter.config),
+        files=tuple(
+            reports.FileReport(name=each.name, bytes=each.bytes, sha256=adapter.digests.get(each.name)) for each in kept
+        ),
+    )
+
+
+def _invalid(code: str, path: str, reason: str, hint: str) -> ReconcilerError:
+    return ReconcilerError(f"{path}: {reason}", code=code, hint=hint)

@@ -1,0 +1,139 @@
+"""What ``lora inspect`` reports: the origin's fields in their order, then what the weights say."""
+
+from __future__ import annotations
+
+from reconciler.domain.document import Frozen
+from reconciler.lora.base_names import Match
+from reconciler.lora.base_shapes import BaseFacts, Fit, ShapeFit
+from reconciler.lora.findings import Finding
+from reconciler.lora.manifest_check import ContractReport
+from reconciler.lora.routes import BaseReport, ToolCallingReport
+from reconciler.lora.weights import AdapterFacts
+
+
+class FileReport(Frozen):
+    """One file of the adapter."""
+
+    name: str
+    bytes: int
+    sha256: str | None
+    """None: not opened (a pickle)."""
+
+
+class AdapterReport(Frozen):
+    """What was found of the adapter. None: not stated."""
+
+    input: str
+    name: str
+    local_path: str | None
+    exists: bool
+    config_found: bool
+    config_path: str | None
+    weights_found: tuple[str, ...]
+    peft_type: str | None
+    task_type: str | None
+    base_model_name_or_path: str | None
+    rank: int | None
+    lora_alpha: float | None
+    target_modules: tuple[str, ...]
+    modules_to_save: tuple[str, ...]
+    contract_id: str | None
+    features: tuple[str, ...]
+    """What it uses beyond pairs of one rank, by the words of its configuration."""
+    files: tuple[FileReport, ...]
+
+
+class WeightsReport(Frozen):
+    """What the headers of the weights say."""
+
+    format: str
+    ranks: tuple[int, ...]
+    modules: int
+    targets: tuple[str, ...]
+    layers: tuple[int, ...]
+    dtypes: tuple[str, ...]
+    parameters: int
+    bytes: int
+    alpha: float | None
+    architecture: str | None
+    dora: bool
+    saved: tuple[str, ...]
+    biases: int
+
+    @classmethod
+    def of(cls, facts: AdapterFacts) -> WeightsReport:
+        return cls(
+            format=facts.format,
+            ranks=facts.ranks,
+            modules=len(facts.modules),
+            targets=facts.targets,
+            layers=facts.layers,
+            dtypes=facts.dtypes,
+            parameters=facts.parameters,
+            bytes=facts.bytes,
+            alpha=facts.alpha,
+            architecture=facts.architecture,
+            dora=facts.has_dora,
+            saved=facts.saved,
+            biases=len(facts.biases),
+        )
+
+
+class ShapeReport(Frozen):
+    """How the weights fit the base's architecture."""
+
+    verdict: Fit
+    source: str | None
+    """What the base was known by: ``config.json``, ``gguf`` or ``catalogue``; None: by its name alone."""
+    architecture: str | None
+    compared: int
+    unknown: int
+    differences: tuple[str, ...]
+
+    @classmethod
+    def of(cls, fit: ShapeFit, base: BaseFacts | None) -> ShapeReport:
+        return cls(
+            verdict=fit.verdict,
+            source=base.source if base else None,
+            architecture=base.architecture if base else None,
+            compared=fit.compared,
+            unknown=fit.unknown,
+            differences=fit.differences,
+        )
+
+
+class CompatibilityReport(Frozen):
+    """Adapter, base and provider together."""
+
+    base_model_match: Match
+    provider_supports_lora_launch: bool
+    provider_supports_lora_max_rank: bool
+    provider_lora_module_value_format: str
+    base_shape: ShapeReport
+
+
+class LaunchReport(Frozen):
+    """How to serve it."""
+
+    request_model: str
+    max_lora_rank: int | None
+    command: tuple[str, ...]
+    """Arguments, the program first; empty where the provider cannot be started with adapters."""
+    harn_local_launch: tuple[str, ...]
+    """The same where it is the origin's launcher."""
+
+
+class InspectReport(Frozen):
+    """Everything."""
+
+    ok: bool
+    base: BaseReport
+    adapter: AdapterReport
+    contract: ContractReport | None
+    compatibility: CompatibilityReport
+    tool_calling: ToolCallingReport
+    launch: LaunchReport
+    warnings: tuple[str, ...]
+    weights: WeightsReport | None
+    """None: they were not read."""
+    findings: tuple[Finding, ...]
