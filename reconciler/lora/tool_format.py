@@ -106,19 +106,20 @@ def decide_tool_format(requested: str, route: Route, dialect: Dialect) -> ToolFo
     Args:
         requested: ``auto``, ``native``, ``text`` or ``json``; anything else is accepted as it is.
         route: whose capabilities decide.
-        dialect: what ``auto`` means.
+        dialect: what ``auto`` means: the route's default, which stands, or a format that is corrected as any other.
     """
-    if requested == "auto":
-        return ToolFormatDecision(requested, dialect.auto_tool_format or route.tool_format)
-    asked = _CHANNELS.get(requested)
+    if requested == "auto" and dialect.auto_tool_format is None:
+        return ToolFormatDecision(requested, route.tool_format)
+    wanted = dialect.auto_tool_format if requested == "auto" and dialect.auto_tool_format else requested
+    asked = _CHANNELS.get(wanted)
     if asked is None or not _is_forbidden(asked, route.capabilities):
-        return ToolFormatDecision(requested, requested)
+        return ToolFormatDecision(requested, wanted)
     other: Channel = "text" if asked == "native" else "native"
     if _is_forbidden(other, route.capabilities):
-        return ToolFormatDecision(requested, requested)
+        return ToolFormatDecision(requested, wanted)
     preferred = route.capabilities.preferred_tool_format
     effective = preferred if preferred and _CHANNELS.get(preferred) == other else _STEERED[other]
-    return ToolFormatDecision(requested, effective, _why(requested, asked, effective, route))
+    return ToolFormatDecision(requested, effective, _why(wanted, asked, effective, route))
 
 
 def _is_forbidden(channel: Channel, known: Capabilities) -> bool:
@@ -128,10 +129,10 @@ def _is_forbidden(channel: Channel, known: Capabilities) -> bool:
     return parity in TEXT_FORBIDDEN or known.text_tool_wire_format_supported is False
 
 
-def _why(requested: str, channel: Channel, effective: str, route: Route) -> str:
+def _why(wanted: str, channel: Channel, effective: str, route: Route) -> str:
     parity = route.capabilities.tool_mode_parity or "unknown"
     lost = "native" if channel == "native" else "text"
     return (
-        f"{requested} was replaced by {effective}: tool calls of {route.id} at {route.provider} cannot be read back "
+        f"{wanted} was replaced by {effective}: tool calls of {route.id} at {route.provider} cannot be read back "
         f"from the {lost} channel (tool_mode_parity {parity})"
     )

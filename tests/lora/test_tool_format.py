@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import UsageError
-from reconciler.lora.dialect import HARN, OURS
+from reconciler.lora.dialect import HARN, OURS, Dialect
 from reconciler.lora.tool_format import TOOL_FORMATS, dataset_shape, decide_tool_format, word_of
 from tests.lora.tables import route
 
@@ -23,9 +23,12 @@ def test_auto_is_messages_with_tools_here_and_the_routes_default_in_the_origin()
     assert (theirs.effective, theirs.correction) == ("text", None)
 
 
-def test_auto_is_never_corrected() -> None:
-    found = decide_tool_format("auto", route(tool_mode_parity="text_only"), OURS)
-    assert (found.effective, found.correction) == ("native", None)
+def test_auto_is_corrected_where_its_channel_is_broken_but_not_in_the_origin() -> None:
+    ours = decide_tool_format("auto", route(tool_mode_parity="text_only"), OURS)
+    assert (ours.requested, ours.effective, ours.correction is None) == ("auto", "json", False)
+    pinned = {"tool_mode_parity": "text_only", "preferred_tool_format": "native"}
+    theirs = decide_tool_format("auto", route(dialect=HARN, **pinned), HARN)
+    assert (theirs.effective, theirs.correction) == ("native", None)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_a_correction_names_both_formats_the_route_and_the_reason() -> None:
     dialect=st.sampled_from([OURS, HARN]),
 )
 def test_any_request_is_decided_and_corrected_only_when_forbidden(
-    requested: str, native: bool | None, text: bool | None, preferred: str | None, parity: str | None, dialect: object
+    requested: str, native: bool | None, text: bool | None, preferred: str | None, parity: str | None, dialect: Dialect
 ) -> None:
     known = {
         "native_tools": native,
@@ -87,20 +90,20 @@ def test_any_request_is_decided_and_corrected_only_when_forbidden(
         "preferred_tool_format": preferred,
         "tool_mode_parity": parity,
     }
-    found = decide_tool_format(requested, route(dialect=dialect, **known), dialect)  # type: ignore[arg-type]
-    assert found.effective
+    at = route(dialect=dialect, **known)
+    found = decide_tool_format(requested, at, dialect)
     broken_native = parity in ("native_unreliable", "text_only")
     broken_text = parity in ("text_unreliable", "native_only") or text is False
-    forbidden = {"native": broken_native, "text": broken_text, "json": broken_text}.get(requested, False)
+    broken = {"native": broken_native, "text": broken_text, "json": broken_text}
+    wanted = requested if requested != "auto" else dialect.auto_tool_format or at.tool_format
     if found.correction is None:
-        assert requested == "auto" or found.effective == requested
-        assert not forbidden or (broken_native and broken_text)
+        assert found.effective == wanted
+        assert requested == "auto" or not broken.get(wanted) or (broken_native and broken_text)
     else:
-        assert forbidden
-        assert (found.effective == "native") is (requested != "native")
-        assert not (broken_native if found.effective == "native" else broken_text)
-    if found.effective != "auto":
-        assert decide_tool_format(found.effective, route(dialect=dialect, **known), dialect).correction is None  # type: ignore[arg-type]
+        assert broken[wanted]
+        assert not broken[found.effective]
+        assert (found.effective == "native") is (wanted != "native")
+        assert decide_tool_format(found.effective, at, dialect).correction is None
 
 
 @pytest.mark.parametrize(
