@@ -40,6 +40,11 @@ class AdapterPlace:
     """One file of weights was named."""
 
     @property
+    def holds_gguf(self) -> bool:
+        """Its weights are GGUF, which needs no configuration beside it."""
+        return bool(self.weights) and all(each.name.lower().endswith(".gguf") for each in self.weights)
+
+    @property
     def config_path(self) -> str | None:
         """Where the configuration stands, or would."""
         return f"{self.folder}/{CONFIG}" if self.folder else None

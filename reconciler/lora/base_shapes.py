@@ -52,7 +52,7 @@ _OUTER_TENSORS = {"embed_tokens": "token_embd.weight", "lm_head": "output.weight
 _ROLES = {tensor: role for role, tensor in _TENSORS.items()}
 _OUTER_ROLES = {tensor: role for role, tensor in _OUTER_TENSORS.items()}
 _BLOCK = re.compile(r"blk\.(\d{1,6})\.(\w+)\.weight")
-_SHOWN = 5
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def _shape(report: InspectReport) -> list[str]:
 
 def _weights(weights: WeightsReport, alpha: float | None) -> list[str]:
     ranks = ", ".join(str(rank) for rank in weights.ranks) or "none"
-    size = f"{weights.bytes / 10**6:.1f} MB"
+    size = f"{weights.bytes / 10**6:.1f} MB" if weights.bytes >= 10**5 else f"{weights.bytes / 1000:.1f} kB"
     return [
         line("weights", f"{weights.format}, {', '.join(weights.dtypes)}, {weights.parameters} parameters, {size}"),
         line("rank", f"{ranks}, alpha {alpha:g}" if alpha is not None else ranks),

@@ -152,8 +152,7 @@ def _taken(route: Route) -> tuple[str, ...]:
 
 def _of_files(place: AdapterPlace, adapter: ReadAdapter) -> Iterator[Finding]:
     facts, config = adapter.facts, adapter.config
-    is_gguf = facts is not None and facts.format == "gguf"
-    if place.exists and config is None and not is_gguf:
+    if place.exists and config is None and not place.holds_gguf:
         yield error("config_missing", f"no adapter_config.json in {place.folder}", "it belongs beside the weights")
     yield from adapter.findings
     if facts is not None:
@@ -273,8 +272,7 @@ def _reference(place: AdapterPlace) -> str:
     """What a runtime loads: the file of a GGUF adapter, else the folder."""
     if place.folder is None:
         return place.path
-    gguf = [each for each in place.weights if each.name.lower().endswith(".gguf")]
-    return gguf[0].path if gguf and len(gguf) == len(place.weights) else place.folder
+    return place.weights[0].path if place.holds_gguf else place.folder
 
 
 def _adapter_report(
