@@ -97,10 +97,10 @@ class Router:
         answer = fetch(f"{self.url}/v1/chat/completions", body)
         return str(answer["choices"][0]["message"]["content"])
 
-    def vocabulary(self, name: str) -> int:
-        """How many tokens the model knows that is loaded under a name: tells two made-up models apart."""
-        listed = {item["id"]: item for item in fetch(f"{self.url}/models")["data"]}
-        return int(listed[name]["meta"]["n_vocab"])
+    def stands_for(self, name: str) -> str:
+        """The model that it serves under a name."""
+        (preset,) = [item["status"]["preset"] for item in fetch(f"{self.url}/models")["data"] if item["id"] == name]
+        return next(line.partition(" = ")[2] for line in preset.splitlines() if line.startswith("hf-repo = "))
 
     def load(self, name: str) -> None:
         fetch(f"{self.url}/models/load", {"model": name})

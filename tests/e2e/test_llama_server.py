@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from reconciler.domain.artifact import ArtifactFile, HubArtifact
+from reconciler.domain.desired import Target
+from reconciler.domain.plan import Action, Row
+from reconciler.domain.units import Bytes
+from reconciler.errors import Corrupt, Refused
+from reconciler.integrations.clock import SystemClock
+from reconciler.integrations.http import Http
+from reconciler.integrations.runtimes.llama_server import LlamaServer
 from reconciler.servers.mirror import serve
-from tests.e2e.rig import CHAT, SMOL_NAME, SMOL_REPO, Machine, tiny_name, tiny_slot, wait_for
+from tests.doubles.ollama_rig import install_row
+from tests.e2e.rig import CHAT, SMOL_NAME, SMOL_REPO, Machine, sha256_of, tiny_name, tiny_slot, wait_for
 from tests.e2e.router import Line, Router, copied, loadable_gguf
+from tests.integrations.runtimes.router_double import put
 
 CHAT_NAME = f"{SMOL_REPO}:Q4_1"
 ALPHA, BETA = "acme/alpha-GGUF:Q8_0", "acme/beta-GGUF:Q8_0"
@@ -174,7 +185,7 @@ def test_context_and_conversations_are_told_to_the_router_and_drift_is_repaired(
         lab.write(slot, targets=[told])
         lab.apply()
         ours = "\n; written by localmodels\n[acme/alpha-GGUF:Q8_0]\nctx-size = 2048\nparallel = 2\n"
-        assert preset.read_text() == f"{theirs}{ours}cache-type-k = f16\ncache-type-v = f16\n"
+        assert preset.read_text() == f"{theirs}{ours}cache-type-k = f16\ncache-type-v = f16\noffline = true\n"
         lab.in_sync()
         router.load(ALPHA)
         assert [one["n_ctx"] for one in router.slots(ALPHA)] == [1024, 1024]
@@ -221,10 +232,150 @@ def test_a_router_whose_command_line_wins_says_so_and_nothing_is_left(
         assert lab.owned() == {ALPHA}, "it is installed all the same"
 
 
+def test_clients_keep_their_name_while_the_model_changes(tmp_path: Path, model: Path) -> None:
+    first, second = "acme/first-GGUF:Q4_1", "acme/second-GGUF:Q4_1"
+    for name in ("first", "second"):
+        copied(model, tmp_path / f"hub/acme/{name}-GGUF/{name}.Q4_1.gguf")
+    preset = tmp_path / "presets.ini"
+    theirs = "version = 1\n\n[*]\nthreads = 2\n"
+    preset.write_text(theirs, encoding="utf-8")
+
+    def slot(name: str) -> dict[str, object]:
+        return {"name": "coder", "alias": "coder", "model": f"acme/{name}-GGUF", "quant": "Q4_1", "context": 512}
+
+    with (
+        serve(tmp_path / "hub") as hub,
+        Router(tmp_path / "named", hub.url, "--models-preset", str(preset)) as router,
+    ):
+        lab = Machine(tmp_path / "here", hub.url)
+        told = target(router) | {"preset": str(preset)}
+        lab.write(slot("first"), targets=[told])
+        lab.apply()
+        assert router.chat("coder")
+        assert ([one["n_ctx"] for one in router.slots("coder")], router.stands_for("coder")) == ([512], first)
+        lab.in_sync()
+        lab.write(slot("second"), targets=[told])
+        with router.answering("coder"):
+            lab.apply(expect=None)
+            assert router.stands_for("coder") == first, "nobody was cut off"
+        lab.apply()
+        assert router.stands_for("coder") == second
+        assert router.chat("coder")
+        assert router.models() == {"coder": "loaded", second: "unloaded"}, "the old one went, and nothing runs twice"
+        lab.in_sync()
+
+        router.kill()
+        router.start()
+        assert router.chat("coder")
+        lab.in_sync()
+        lab.write(targets=[told], fuses={"allowEmpty": True})
+        lab.apply()
+        assert (router.models(), preset.read_text(), router.blobs()) == ({}, theirs, [])
+
+
+def test_somebody_elses_name_stays(tmp_path: Path, lab: Machine, hub_line: Line) -> None:
+    preset = tmp_path / "presets.ini"
+    theirs = "version = 1\n\n[coder]\nhf-repo = acme/beta-GGUF:Q8_0\noffline = true\n"
+    preset.write_text(theirs, encoding="utf-8")
+    with Router(tmp_path / "taken", hub_line.url, "--models-preset", str(preset)) as router:
+        lab.write(tiny_slot("alpha") | {"alias": "coder"}, targets=[target(router) | {"preset": str(preset)}])
+        ran = lab.apply(expect=4)
+        assert "coder" in ran.out + ran.err
+        assert "[coder]\nhf-repo = acme/beta-GGUF:Q8_0\n" in preset.read_text()
+
+
+async def test_an_update_keeps_the_old_until_the_new_is_verified(
+    tmp_path: Path, router: Router, hub_line: Line
+) -> None:
+    row = tiny_row(tmp_path / "hub", hub_line.straight, "alpha")
+    async with direct(router, tmp_path) as runtime:
+        await runtime.install(row, _quiet)
+        (old,) = router.blobs()
+        loadable_gguf(tmp_path / "hub" / tiny_name("alpha"), vocab=640)
+        fresh = tiny_row(tmp_path / "hub", hub_line.straight, "alpha", Action.UPDATE)
+        hub_line.lie = (b"general.architecture", b"general.architecturE")
+        with pytest.raises(Corrupt):
+            await runtime.install(fresh, _quiet)
+        assert (router.models(), router.blobs()) == ({ALPHA: "unloaded"}, [old]), "the old one is as it was"
+        assert (await runtime.digest(ALPHA, _quiet))[0] == row.artifact.digest
+        hub_line.lie = None
+        await runtime.install(fresh, _quiet)
+        (new,) = router.blobs()
+        assert (router.models(), new != old) == ({ALPHA: "unloaded"}, True)
+
+
+async def test_two_files_that_share_a_tag_are_not_confused_when_one_goes(tmp_path: Path, router: Router) -> None:
+    for path, vocab in (("delta-UD-Q4_K_M.gguf", 600), ("delta-Q4_K_M.gguf", 640)):
+        file = loadable_gguf(tmp_path / path, vocab=vocab)
+        put(router.cache, path, file.read_bytes(), repo="acme/delta-GGUF")
+    before = router.blobs()
+    async with direct(router, tmp_path) as runtime:
+        with pytest.raises(Refused) as raised:
+            await runtime.remove("acme/delta-GGUF:Q4_K_M")
+    assert "would remove all of" in raised.value.message
+    assert router.blobs() == before
+
+
+async def test_what_another_program_fetched_can_be_removed(tmp_path: Path, router: Router) -> None:
+    file = loadable_gguf(tmp_path / "gamma-Q8_0.gguf")
+    put(router.cache, "gamma-Q8_0.gguf", file.read_bytes(), repo="acme/gamma-GGUF")
+    assert router.models() == {}, "the router has not looked yet"
+    async with direct(router, tmp_path) as runtime:
+        assert await runtime.remove("acme/gamma-GGUF:Q8_0") == file.stat().st_size
+    assert router.blobs() == []
+
+
+def test_a_key_by_reference_opens_the_router_and_is_seen_nowhere(tmp_path: Path, lab: Machine, hub_line: Line) -> None:
+    secret = "sesame-4711-open"
+    (tmp_path / "key").write_text(f"{secret}\n", encoding="utf-8")
+    with Router(tmp_path / "locked", hub_line.url, "-c", "512", "--api-key", secret) as router:
+        write(lab, router, "alpha")
+        ran = lab.plan(expect=1)
+        assert "apiKeyFrom" in ran.out + ran.err
+        said = [ran]
+        for key in ({"file": str(tmp_path / "key")}, {"env": "ROUTER_KEY"}):
+            lab.write(tiny_slot("alpha"), targets=[target(router) | {"apiKeyFrom": key}])
+            said.append(lab.run("apply", "--yes", "--json", ROUTER_KEY=secret))
+        said.append(lab.run("plan", "--json", "--out", str(tmp_path / "plan.json"), ROUTER_KEY=secret))
+        wrong = lab.run("plan", "--json", expect=1, ROUTER_KEY="other-4711")
+        assert "does not accept the API key" in wrong.out
+        assert router.models() == {ALPHA: "unloaded"}
+        assert secret not in "".join(one.out + one.err for one in said)
+        assert "other-4711" not in wrong.out + wrong.err
+    written = [
+        path for root in (lab.root, tmp_path / "plan.json") for path in (root, *root.rglob("*")) if path.is_file()
+    ]
+    assert len(written) > 3
+    assert not [path for path in written if secret.encode() in path.read_bytes()]
+
+
 def test_without_a_preset_file_the_plan_says_how_a_context_is_set(lab: Machine, router: Router) -> None:
     lab.write(tiny_slot("alpha") | {"context": 1024}, targets=[target(router)])
     said = " ".join(lab.plan().data["warnings"])
     assert "--models-preset FILE" in said
+
+
+@asynccontextmanager
+async def direct(router: Router, folder: Path) -> AsyncIterator[LlamaServer]:
+    """The integration alone, without the engine."""
+    there = Target(name="router", runtime="llama-server", endpoint=router.url, cache=str(router.cache))
+    clock = SystemClock()
+    runtime = LlamaServer(there, http=lambda: Http(clock=clock), clock=clock, cache_directory=folder / "ours")
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+def tiny_row(hub: Path, endpoint: str, name: str, action: Action = Action.INSTALL) -> Row:
+    file = hub / tiny_name(name)
+    held = ArtifactFile(path=file.name, bytes=Bytes(file.stat().st_size), sha256=sha256_of(file))
+    artifact = HubArtifact(endpoint=endpoint, repo=f"acme/{name}-GGUF", commit="a" * 40, files=(held,))
+    return install_row(f"acme/{name}-GGUF:Q8_0", artifact, action)
+
+
+def _quiet(done: Bytes, total: Bytes, note: str = "") -> None:
+    pass
 
 
 def partials(router: Router) -> list[Path]:

@@ -67,8 +67,11 @@ class Preset:
         return "".join(self._lines)
 
     def with_section(self, name: str, serving: Serving, *, is_read: bool) -> Preset:
-        """With a section of ours that says how to serve a model."""
-        return self.with_settings(name, settings_of(serving), is_read=is_read)
+        """With a section of ours that says how to serve a model.
+
+        Offline: a router that loads a model fetches whatever its repository offers by then, and checks nothing of it.
+        """
+        return self.with_settings(name, settings_of(serving) | {"offline": "true"}, is_read=is_read)
 
     def with_settings(self, name: str, settings: Mapping[str, str], *, is_read: bool) -> Preset:
         """With a section of ours, in place of the one that was there, else at the end."""
@@ -92,7 +95,8 @@ class Preset:
         if section is None:
             return self
         start, kept = section.start, self._lines
-        if start > 0 and section.end == len(kept) and not kept[start - 1].strip():
+        is_apart = section.end == len(kept) or not kept[section.end].strip()
+        if start > 0 and is_apart and not kept[start - 1].strip():
             start -= 1  # the blank line that came with it
         return Preset("".join([*kept[:start], *kept[section.end :]]))
 

@@ -45,7 +45,7 @@ servings = st.builds(
 def test_a_section_of_ours() -> None:
     written = Preset(THEIRS).with_section(NAME, LONG, is_read=True)
     assert written.text == (
-        f"{THEIRS}\n{OURS}\n[{NAME}]\nctx-size = 16384\nparallel = 2\ncache-type-k = q8_0\ncache-type-v = q8_0\n"
+        f"{THEIRS}\n{OURS}\n[{NAME}]\nctx-size = 16384\nparallel = 2\ncache-type-k = q8_0\ncache-type-v = q8_0\noffline = true\n"
     )
     section = written.sections[NAME]
     assert (section.is_ours, section.is_read, section.serving) == (True, True, LONG)
@@ -81,6 +81,16 @@ def test_sections_of_ours_between_others_are_replaced_where_they_stand(first: Se
     assert changed.sections["acme/b:F16"].serving == first
     assert changed.text.endswith("\n[last]\nmodel = /x.gguf\n")
     assert NAME not in changed.without_section(NAME).text
+
+
+@given(st.permutations(["a", "b", "c"]))
+def test_sections_that_come_and_go_leave_no_lines_behind(order: list[str]) -> None:
+    preset = Preset(THEIRS)
+    for name in ("a", "b", "c"):
+        preset = preset.with_section(name, LONG, is_read=True)
+    for name in order:
+        preset = preset.without_section(name)
+    assert preset.text == THEIRS
 
 
 @given(servings)
