@@ -33,6 +33,7 @@ def create(server: OllamaDouble, body: dict[str, Any]) -> Iterator[dict[str, Any
     if body.get("from"):
         source = Name.parse(body["from"])
         if store.find(source) is None:  # a full pull, inside the create
+            server.pulled.append(source.short)
             yield from (
                 line for line in pull(server, source, insecure=False, faults=Faults()) if isinstance(line, dict)
             )

@@ -108,6 +108,60 @@ def test_creating_from_an_installed_model_shares_its_weights(client):
     assert "16384" in shown.parameters
 
 
+def test_a_derived_model_says_where_it_comes_from_and_what_it_shares(client, double):
+    client.pull("tiny:1b")
+    before = set(double.store.blobs.iterdir())
+    lines = list(client.create("coder", from_="tiny:1b", parameters={"num_ctx": 2048}, stream=True))
+    said = [line.status for line in lines]
+    assert f"using existing layer {MODEL.weights.digest}" in said
+    assert said[-2:] == ["writing manifest", "success"]
+    assert client.show("coder").details.parent_model == "tiny:1b"
+    assert client.show("tiny:1b").details.parent_model == ""
+    assert sum(path.stat().st_size for path in set(double.store.blobs.iterdir()) - before) < 1000
+    client.create("coder", from_="tiny:1b", parameters={"num_ctx": 1024})
+    assert "1024" in client.show("coder").parameters
+    client.delete("coder")
+    assert set(double.store.blobs.iterdir()) == before, "what only the derived one had went with it"
+
+
+def test_creating_from_a_model_that_is_not_installed_pulls_it(client, double):
+    """What the reconciler never lets happen (1.9)."""
+    assert client.create("coder", from_="tiny:1b").status == "success"
+    assert double.pulled == ["tiny:1b"]
+
+
+def test_chat_streams_and_answers_whole_and_loads_with_the_models_own_context(client):
+    client.pull("tiny:1b")
+    client.create("coder", from_="tiny:1b", parameters={"num_ctx": 2048})
+    parts = list(client.chat("coder", [{"role": "user", "content": "?"}], stream=True))
+    assert parts[-1].done
+    assert [part.done for part in parts[:-1]] == [False] * (len(parts) - 1)
+    whole = client.chat("coder", [{"role": "user", "content": "?"}])
+    assert "".join(part.message.content or "" for part in parts) == whole.message.content
+    assert (whole.message.role, whole.done_reason) == ("assistant", "stop")
+    (running,) = client.ps().models
+    assert (running.model, running.context_length) == ("coder:latest", 2048)
+
+
+def test_expiry_moves_in_a_first_use_stands_in_a_later_one_and_when_idle(client, double):
+    """What tells in use from idle (1.8)."""
+    client.pull("tiny:1b")
+
+    def expiry():
+        (running,) = client.ps().models
+        return running.expires_at
+
+    with double.in_flight("tiny:1b"):
+        assert expiry() != expiry(), "first use"
+    idle = expiry()
+    assert idle == expiry()
+    with double.in_flight("tiny:1b"):
+        assert expiry() == idle, "a later use"
+        assert client.generate("tiny:1b", keep_alive=0).done_reason == "unload"
+        assert list(client.ps().models), "a request is finished first"
+    assert list(client.ps().models) == []
+
+
 def test_adapters_are_gone_from_newer_servers(client, double):
     client.pull("tiny:1b")
     double.version = "0.34.1"

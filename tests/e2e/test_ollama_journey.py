@@ -17,6 +17,7 @@ from tests.doubles.ollama_model import Packed, packed, tiny_gguf
 from tests.doubles.registry_front import RegistryFront
 from tests.e2e.rig import CHAT, DEAD, SMOL_REPO, Machine
 
+HOUSE, FLAT = packed(tiny_gguf(2_000_000, seed=5)), packed(tiny_gguf(1_500_000, seed=6))
 RANKED = {"name": "chat", "profile": "general", "quants": ["Q4_1"]}
 
 
@@ -31,7 +32,8 @@ def front(smol: Packed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
     skip_without(PROGRAM, "apt-get install docker-registry")
     with DockerRegistry(tmp_path_factory.mktemp("registry")) as registry, RegistryFront(registry.url) as front:
         registry.push(f"{SMOL_REPO.lower()}:Q4_1", smol)
-        registry.push("acme/house:1b", packed(tiny_gguf(2_000_000, seed=5)))
+        registry.push("acme/house:1b", HOUSE)
+        registry.push("acme/flat:1b", FLAT)
         yield front
 
 
@@ -142,22 +144,80 @@ def test_a_model_that_is_loaded_waits_for_its_eviction(
 ) -> None:
     write(CHAT, team(front))
     lab.apply()
-    client = ollama.Client(host=double.url)
-    client.generate(model=team_name(front), keep_alive=-1)
-    assert [one.model for one in client.ps().models]
     write(CHAT)
-    seen = lab.plan("--detailed-exitcode")
-    assert seen.rows() == []
-    assert [row["reason"] for row in seen.data["deferred"]] == ["in-use"]
-    lab.apply()
-    assert len(listed(double)) == 2, "never a model in use"
-    client.generate(model=team_name(front), keep_alive=0)
+    with double.in_flight(team_name(front)):
+        assert [one.model for one in ollama.Client(host=double.url).ps().models]
+        seen = lab.plan("--detailed-exitcode")
+        assert seen.rows() == []
+        assert [row["reason"] for row in seen.data["deferred"]] == ["in-use"]
+        lab.apply()
+        assert len(listed(double)) == 2, "never a model in use"
     assert [(action, reason) for action, reason, _ in lab.plan("--detailed-exitcode", expect=2).rows()] == [
         ("evict", "not-desired")
     ]
     lab.apply()
     assert len(listed(double)) == 1
     lab.in_sync()
+
+
+def test_a_model_that_is_loaded_and_idle_is_unloaded_and_goes(
+    lab: Machine, write: Write, double: OllamaDouble, front: RegistryFront
+) -> None:
+    write(CHAT, team(front))
+    lab.apply()
+    client = ollama.Client(host=double.url)
+    client.generate(model=team_name(front), keep_alive=-1)
+    assert [one.model for one in client.ps().models] == [team_name(front)]
+    write(CHAT)
+    lab.apply()
+    assert list(client.ps().models) == []
+    assert len(listed(double)) == 1
+    lab.in_sync()
+
+
+def test_a_swap_under_an_alias_is_seen_by_a_client_that_only_knows_the_name(
+    lab: Machine, write: Write, double: OllamaDouble, front: RegistryFront
+) -> None:
+    client = ollama.Client(host=double.url)
+
+    def slot(model: str) -> dict[str, Any]:
+        return {"name": "code", "model": f"{front.address}/acme/{model}:1b", "alias": "coder", "context": 2048}
+
+    def answer() -> str:
+        words = [part.message.content for part in client.chat("coder", [{"role": "user", "content": "?"}], stream=True)]
+        whole = client.chat("coder", [{"role": "user", "content": "?"}]).message.content
+        assert "".join(words) == whole
+        return str(whole).removeprefix("from ")
+
+    write(slot("house"))
+    lab.apply()
+    before = answer()
+    assert before == HOUSE.weights.digest
+    assert [one.context_length for one in client.ps().models] == [2048]
+    assert client.show("coder").details.parent_model == f"{front.address}/acme/house:1b"
+    lab.in_sync()
+    write(slot("flat"))
+    lab.apply()
+    assert answer() == FLAT.weights.digest
+    assert listed(double) == sorted(["coder:latest", f"{front.address}/acme/flat:1b"])
+    assert HOUSE.weights.digest not in blobs(double), "the old model went, and its files"
+    lab.in_sync()
+    write()
+    lab.apply("--allow-evictions", "1")
+    assert listed(double) == []
+    assert blobs(double) == set()
+
+
+def test_somebodys_own_model_under_the_alias_is_left_alone(
+    lab: Machine, write: Write, double: OllamaDouble, front: RegistryFront
+) -> None:
+    write(team(front))
+    lab.apply()
+    client = ollama.Client(host=double.url)
+    client.create("coder", from_=team_name(front), system="You are a pirate.")
+    write({**team(front), "alias": "coder", "context": 2048})
+    lab.apply(expect=4)
+    assert client.show("coder").modelfile.count("pirate") == 1
 
 
 def test_a_target_that_is_down_is_unknown_and_nothing_is_forgotten(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.domain.desired import Target
 from reconciler.domain.measurement import PROMPT, SHORTEST_RUN, Run, Timing, Trial
-from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Installed
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.host_load import other_load
 from reconciler.integrations.runtimes.ollama_api import Loaded, OllamaApi
+from reconciler.integrations.runtimes.ollama_look import key
+from reconciler.integrations.runtimes.ollama_use import busy
 from reconciler.ports import Clock
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ class OllamaMeter:
         if not loaded:
             return None
         await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
-        before = {item.name: item.expires_at for item in loaded}
-        for item in await self._api.loaded():
-            moved = item.name in before and before[item.name] != item.expires_at
-            if moved or (item.expires_at is not None and item.expires_at <= self._clock.now()):
+        again = await self._api.loaded()
+        in_use = busy(loaded, again, self._clock.now())
+        for item in again:
+            if item in in_use:
                 return f"{item.name} is in use now"
-            if _key(item.name) != _key(model.name):
+            if key(item.name) != key(model.name):
                 return f"{item.name} is loaded beside it; when nobody needs it: ollama stop {item.name}"
         return None
 
@@ -146,7 +147,7 @@ class OllamaMeter:
         return -1.0 if left > _FOREVER_SECONDS else max(1.0, left)
 
     async def _state(self, name: str) -> Loaded | None:
-        return next((item for item in await self._api.loaded() if _key(item.name) == _key(name)), None)
+        return next((item for item in await self._api.loaded() if key(item.name) == key(name)), None)
 
     async def _unload(self, name: str) -> None:
         """Best effort, and only what we loaded; it expires by itself otherwise. Waits until it is gone."""
@@ -156,14 +157,6 @@ class OllamaMeter:
                 if await self._state(name) is None:
                     return
                 await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
-
-
-def _key(name: str) -> str:
-    """What two spellings of one model have in common."""
-    try:
-        return OllamaName.parse(name).canonical.casefold()
-    except ValueError:
-        return name.casefold()
 
 
 def _run(answer: Mapping[str, Any], name: str) -> Run:

@@ -62,6 +62,8 @@ class Removal:
         self._refuse_if_busy(item, frozenset(one for one in now if (one.name, one.digest) in names))
         if any(key(one.name) == key(item.name) for one in users):
             await self._unload(item)
+        elif not look.shares_weights(item):  # loaded under a name that has moved on: its files would stay open
+            await self._api().unload(item.name, timeout_seconds=_UNLOADED_WITHIN_SECONDS)
 
     def _refuse_if_busy(self, item: Listed, users: frozenset[Loaded]) -> None:
         for user in sorted(users, key=lambda one: one.name):

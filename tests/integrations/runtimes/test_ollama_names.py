@@ -6,9 +6,15 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Alias, ObservedTarget
 from reconciler.errors import Corrupt, OutOfSpace, Refused, Unreachable
+from reconciler.integrations.runtimes.ollama_api import Listed, Shown
+from reconciler.integrations.runtimes.ollama_look import Look
+from reconciler.integrations.runtimes.ollama_names import aliases_of
 from reconciler.ports import Names
 from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_create import create
@@ -217,6 +223,7 @@ async def test_a_move_lets_a_request_finish_with_what_it_began_with(runtime, dou
             await runtime.remove("old:1b")
         assert raised.value.code == "in-use", "it still answers under the name, with the old weights"
     await runtime.remove("old:1b")
+    assert double.generated == [{"model": "old:1b", "stream": False, "keep_alive": 0}], "so that its files are closed"
 
 
 async def test_a_name_goes_and_no_file_of_a_model_with_it(runtime, double):
@@ -251,6 +258,34 @@ async def test_an_idle_name_is_probably_idle_and_goes(runtime, double):
     runner.expires_at = datetime.now(UTC) + timedelta(seconds=200)
     await runtime.unname("coder")
     assert double.store.find(Name.parse("coder")) is None
+
+
+NAMES = ["a:latest", "b:1b", "c:1b"]
+SHOWN = st.builds(
+    Shown,
+    blobs=st.sampled_from([(), ("sha256:1",), ("sha256:2",), ("sha256:1", "sha256:2")]),
+    context=st.none() | st.integers(1, 9),
+    parent=st.none() | st.sampled_from([*NAMES, "A", "gone:1b", "no name!"]),
+    form=st.sampled_from(["", "other"]),
+    is_adapted=st.booleans(),
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), SHOWN), st.permutations(NAMES))
+def test_whatever_is_listed_an_alias_stands_for_another_name_with_its_weights(shown, order):
+    listed = tuple(Listed(name, 1, name, None, None, remote=False) for name in order)
+    look = Look(listed=listed, loaded=(), busy=frozenset(), view=None, shown=shown, weights={})
+    found = aliases_of(look)
+    assert [alias.name for alias in found] == sorted({alias.name for alias in found})
+    for alias in found:
+        own = shown[look.find(alias.name).name]
+        assert own.parent
+        assert not own.is_adapted
+        if alias.model is not None:
+            assert alias.model in NAMES
+            assert not OllamaName.parse(alias.model).same_as(OllamaName.parse(alias.name))
+            assert set(shown[alias.model].blobs) == set(own.blobs) != set()
+            assert shown[alias.model].form == own.form
 
 
 # what goes wrong
