@@ -7,11 +7,12 @@ at any await and must leave the world in a state the next call understands.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, HardwareOverride, Target
 from reconciler.domain.hardware import HardwareReading
@@ -30,6 +31,9 @@ from reconciler.domain.record import Record
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import Bytes
 from reconciler.lora.adapter_files import AdapterPlace
+
+if TYPE_CHECKING:
+    from reconciler.lora.corpus import CorpusLine
 
 
 class DesiredSource(Protocol):
@@ -138,6 +142,18 @@ class Serves(Protocol):
 
 
 @runtime_checkable
+class HasDisk(Protocol):
+    """A runtime that downloads by itself, onto a disk that can be looked at from here."""
+
+    async def free_bytes(self) -> int | None:
+        """What this user may still write where the target keeps its models; None where nobody can tell.
+
+        Cheap: asked every few seconds while a download runs. Raises nothing.
+        """
+        ...
+
+
+@runtime_checkable
 class Names(Protocol):
     """A runtime that can give a model that it holds a second, stable name. Whose the name is, the caller knows."""
 
@@ -163,6 +179,33 @@ class Names(Protocol):
 
         Raises:
             Refused: as ``name`` does.
+        """
+        ...
+
+
+@runtime_checkable
+class ServesAdapters(Protocol):
+    """A runtime that can be told to serve LoRA adapters beside its models. Whose they are, the caller knows."""
+
+    async def attach(self, adapter: HeldAdapter) -> ServedAdapter:
+        """Serve it under its name, or serve it instead of what stands under that name; what a look then sees.
+
+        The new one is loaded and answers a probe before the old one goes; on any failure the old one serves on. The
+        base is never taken down for good: where it has to be loaded again, it is loaded as it was.
+
+        Raises:
+            Refused: the target, as it is set up, cannot (``no-api``, ``hint`` has the exact command that would);
+                ``in-use``; ``unmanaged-conflict``: the name is a model of its own; ``adapter-refused``: the runtime
+                said no to these weights.
+            Unreachable: try again later.
+        """
+        ...
+
+    async def detach(self, name: str, base: str) -> None:
+        """Serve it no more; nothing where it is gone already. Its files stay.
+
+        Raises:
+            Refused: as ``attach`` does.
         """
         ...
 
@@ -245,6 +288,91 @@ class MeasurementStore(Protocol):
 
         Raises:
             RecordError: it cannot be written.
+        """
+        ...
+
+
+class CorpusFile(Protocol):
+    """One corpus, read from the first line to the last."""
+
+    @property
+    def path(self) -> str:
+        """The file itself, also where its folder was named."""
+        ...
+
+    def lines(self) -> Iterator[CorpusLine]:
+        """Every line once, in order, one in memory at a time.
+
+        Raises:
+            OutsideError: it cannot be read on, or changed meanwhile (``content-changed``).
+        """
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal, of the whole file; known once every line was read."""
+        ...
+
+
+class ExportDrafts(Protocol):
+    """A data set and its manifest while they are written: beside their places, under other names."""
+
+    def add(self, line: str) -> None:
+        """One more line of the data set.
+
+        Raises:
+            OutOfSpace, OutsideError: it cannot be written.
+        """
+        ...
+
+    def dataset_sha256(self) -> str | None:
+        """Hexadecimal, of the data set as it lies on the disk; None where none is written."""
+        ...
+
+    def put_manifest(self, text: str) -> str:
+        """Write the manifest; what can be read of it afterwards."""
+        ...
+
+    def keep(self) -> None:
+        """Put both in their places: both, or neither and what was there stays.
+
+        Raises:
+            OutsideError: it did not work.
+        """
+        ...
+
+
+class CorpusFiles(Protocol):
+    """Corpora to train on, and what is made of them."""
+
+    def corpus(self, named: str) -> CorpusFile:
+        """The corpus of a file, or of a folder that holds one under a conventional name.
+
+        Raises:
+            UsageError: ``file-unreadable``: there is none, or it is no file.
+        """
+        ...
+
+    def text(self, named: str, *, limit: Bytes) -> bytes:
+        """A small file, whole.
+
+        Raises:
+            UsageError: ``file-unreadable``: it is none, or larger than ``limit``.
+        """
+        ...
+
+    def drafts(
+        self, out: str | None, manifest: str | None, *, apart_from: Sequence[CorpusFile]
+    ) -> AbstractContextManager[ExportDrafts]:
+        """Begin both files; what was not kept when the context ends is gone.
+
+        Args:
+            out: where the data set goes; None: nowhere. A link is followed: it stays, what it means is replaced.
+            manifest: where the manifest goes, likewise.
+            apart_from: files that must not be written over, by whatever name.
+
+        Raises:
+            UsageError: ``file-unwritable``: no place for a file, or a file that is read here.
         """
         ...
 

@@ -49,8 +49,8 @@ class BadRow:
 
     @property
     def place(self) -> str:
-        """The record's id where it has one, else the line."""
-        return self.id or f"line {self.line}"
+        """The line, and the record's id where it has one."""
+        return f"{self.id} (line {self.line})" if self.id else f"line {self.line}"
 
 
 @dataclass(frozen=True, slots=True)

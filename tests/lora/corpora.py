@@ -22,18 +22,18 @@ def result(name: str, content: str = "done") -> str:
     return f"[result of {name}]\n{content}\n[end of {name} result]"
 
 
-def text_row(id: str = "a", **more: Any) -> dict[str, Any]:
+def text_row(name: str = "a", **more: Any) -> dict[str, Any]:
     """A row of the text lanes: one call, its result, an answer."""
     return {
-        "id": id,
+        "id": name,
         "eval_name": "basics",
         "language": "python",
         "task_type": "edit",
         "metadata": {"tool_format": "json"},
         "messages": [
             {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": f"show {id}"},
-            {"role": "assistant", "content": f"I look.\n{call(path=id)}"},
+            {"role": "user", "content": f"show {name}"},
+            {"role": "assistant", "content": f"I look.\n{call(path=name)}"},
             {"role": "user", "content": result("read", "x = 1")},
             {"role": "assistant", "content": "It says x = 1."},
         ],
@@ -41,14 +41,14 @@ def text_row(id: str = "a", **more: Any) -> dict[str, Any]:
     }
 
 
-def heredoc_row(id: str = "h", **more: Any) -> dict[str, Any]:
+def heredoc_row(name: str = "h", **more: Any) -> dict[str, Any]:
     body = '<tool_call>\nedit({ path: "a.py", content: <<EOF\nprint("hi")\nEOF\n})\n</tool_call>'
     return text_row(
-        id,
+        name,
         metadata={"tool_format": "text"},
         messages=[
             {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": f"write {id}"},
+            {"role": "user", "content": f"write {name}"},
             {"role": "assistant", "content": body},
         ],
         **more,
@@ -69,13 +69,13 @@ READ_TOOL = {
 }
 
 
-def native_row(id: str = "n", **more: Any) -> dict[str, Any]:
+def native_row(name: str = "n", **more: Any) -> dict[str, Any]:
     """The same as a row of the shape that TRL and the Hub have."""
-    called = {"id": "abc", "type": "function", "function": {"name": "read", "arguments": json.dumps({"path": id})}}
+    called = {"id": "abc", "type": "function", "function": {"name": "read", "arguments": json.dumps({"path": name})}}
     return {
         "messages": [
             {"role": "system", "content": "You read files."},
-            {"role": "user", "content": f"show {id}"},
+            {"role": "user", "content": f"show {name}"},
             {"role": "assistant", "content": None, "tool_calls": [called]},
             {"role": "tool", "tool_call_id": "abc", "content": "x = 1"},
             {"role": "assistant", "content": "It says\n\n\n\nx = 1."},
