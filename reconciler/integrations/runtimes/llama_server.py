@@ -27,7 +27,7 @@ from reconciler.integrations.runtimes.llama_server_aliases import check_name, st
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_begun import Begun, remove_files
 from reconciler.integrations.runtimes.llama_server_content import Content, standing, wanted_weights
-from reconciler.integrations.runtimes.llama_server_download import Download, Patience
+from reconciler.integrations.runtimes.llama_server_download import Download, Patience, not_the_head
 from reconciler.integrations.runtimes.llama_server_look import Look, observed, parsed
 from reconciler.integrations.runtimes.llama_server_preset import Preset
 from reconciler.integrations.runtimes.llama_server_removal import Removal
@@ -133,11 +133,11 @@ class LlamaServer:
         name, artifact = _wanted(row)
         item = await self._before(row.name)
         if item is None or not item.is_there:
-            await self._fetch(row.name, artifact, progress)
+            await self._fetch(row, artifact, progress)
         elif not await self._holds(item, artifact):
             self._refuse_conflict(row, item)
             async with self._removal.replacing(row.name):
-                await self._fetch(row.name, artifact, progress)
+                await self._fetch(row, artifact, progress)
         progress(artifact.bytes, artifact.bytes)
         return await self._observed_model(str(name))
 
@@ -150,16 +150,19 @@ class LlamaServer:
             hint="adopt it, or remove it yourself",
         )
 
-    async def _fetch(self, name: str, artifact: HubArtifact, progress: Progress) -> None:
+    async def _fetch(self, row: Row, artifact: HubArtifact, progress: Progress) -> None:
+        name, pinned = row.name, row.revision is not None
         await asyncio.to_thread(self._begun.note, name, artifact)
-        download = Download(self._api, name, artifact, progress, clock=self._clock, patience=self._patience)
+        download = Download(
+            self._api, name, artifact, progress, pinned=pinned, clock=self._clock, patience=self._patience
+        )
         await download.to_the_end()
         item = await self._router.find(name)
         if item is None or item.source != "cache" or not item.is_there:
             raise download.failure(self._target.name)
-        await self._verify(item, artifact)
+        await self._verify(item, artifact, pinned=pinned)
 
-    async def _verify(self, item: Listed, artifact: HubArtifact) -> None:
+    async def _verify(self, item: Listed, artifact: HubArtifact, *, pinned: bool) -> None:
         """Read what arrived, where it can be read; other content is taken away again. Sizes were watched on the way."""
         _, view = await self._content.look((item,))
         model = view.models.get(item.name) if view else None
@@ -170,6 +173,8 @@ class LlamaServer:
             return
         with suppress(OutsideError):
             await self._api.delete(item.name)
+        if pinned and model.commit != artifact.commit:
+            raise not_the_head(item.name, artifact)
         raise Corrupt(
             f"{item.name} was downloaded, and is not what was planned: it was removed again",
             hint="the repository's head offers other content now, or the way there is not to be trusted: plan again",

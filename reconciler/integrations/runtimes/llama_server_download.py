@@ -39,6 +39,7 @@ class Download:
         api: of the router.
         name: as it lists the model.
         artifact: what should come: every file with its size.
+        pinned: the file asks for this very revision, so that another is not to be installed, rather than wrong.
         progress: told the bytes of all files together, never more than the artifact has.
         clock: sleeps between looks.
         patience: when to give up.
@@ -51,16 +52,18 @@ class Download:
         artifact: HubArtifact,
         progress: Progress,
         *,
+        pinned: bool = False,
         clock: Clock,
         patience: Patience,
     ) -> None:
         self._api, self._name, self._artifact = api, name, artifact
+        self._pinned = pinned
         self._progress, self._clock, self._patience = progress, clock, patience
         self._sizes = {file.path: file.bytes for file in artifact.files}
         self._files: dict[str, FileProgress] = {}
         self._told = -1
         self._moved_at = patience.monotonic()
-        self._wrong: Corrupt | None = None
+        self._wrong: OutsideError | None = None
         self._news = asyncio.Event()
         self._listening = asyncio.Event()
 
@@ -69,7 +72,8 @@ class Download:
 
         Raises:
             Unreachable: it does not answer, or no byte came for the idle time: the router goes on alone, and the next
-                call joins it. Corrupt: it fetches another file than planned, and was stopped.
+                call joins it. Corrupt: it fetches another file than planned, and was stopped. Refused: the same, because a
+                revision is asked for that is not the head.
         """
         listener = asyncio.create_task(self._listen())
         try:
@@ -77,8 +81,9 @@ class Download:
                 await asyncio.wait_for(self._listening.wait(), self._patience.poll_seconds)
             await self._api.download(self._name)
             await self._until_it_ends()
-        except (asyncio.CancelledError, Corrupt):
-            await asyncio.shield(self._stop())
+        except (asyncio.CancelledError, OutsideError) as error:
+            if self._wrong is not None or isinstance(error, asyncio.CancelledError):
+                await asyncio.shield(self._stop())
             raise
         finally:
             listener.cancel()
@@ -157,16 +162,28 @@ class Download:
             self._told = done
             self._progress(Bytes(done), total)
 
-    def _not_planned(self, file: FileProgress) -> Corrupt | None:
+    def _not_planned(self, file: FileProgress) -> OutsideError | None:
         """A file of the model that is not in the plan, or has another size: stopped before it has cost its bytes."""
         if parse(file.path).role != "model":
             return None
         expected = self._sizes.get(file.path)
         if expected == file.total and file.repo == self._artifact.repo:
             return None
+        if self._pinned and file.commit != self._artifact.commit:
+            return not_the_head(self._name, self._artifact)
         found = f"{file.path} of {file.total} bytes" if expected is None else f"{file.total} bytes of {file.path}"
         return Corrupt(
             f"the router fetches {found} for {self._name}, which is not what was planned; it was stopped",
             hint="the repository offers other content now, or two of its files end in the same quant: plan again",
             details={"wanted": dict(self._sizes), "commit": file.commit},
         )
+
+
+def not_the_head(name: str, artifact: HubArtifact) -> Refused:
+    """A router takes no revision: it is asked for a name, and fetches what the repository holds now."""
+    return Refused(
+        f"revision {artifact.commit[:12]} of {name} is not what the head of {artifact.repo} holds, and a llama-server"
+        " fetches nothing else; what came was not kept",
+        code="not-installable",
+        hint="put the slot on a store, which fetches any revision; or take `revision` out of the slot",
+    )

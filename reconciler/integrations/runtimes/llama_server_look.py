@@ -90,7 +90,10 @@ def _notes(look: Look) -> list[str]:
         if item.failed
     ]
     if look.view is None:
-        notes.append("its cache directory cannot be read here, so content is not verified: `cache:` says where it is")
+        notes.append(
+            "its cache directory cannot be read here, so content is told apart by name and size only, and neither"
+            " digests nor drift are seen: `cache:` says where it is"
+        )
     elif look.view.partial_bytes:
         partial = show_bytes(look.view.partial_bytes)
         notes.append(f"unfinished downloads take {partial}; the router resumes them when asked")

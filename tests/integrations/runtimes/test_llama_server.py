@@ -186,6 +186,25 @@ async def test_another_file_is_stopped_before_it_has_cost_its_bytes(double, wron
     assert double.models == {}
 
 
+@pytest.mark.parametrize("events", [True, False])
+async def test_a_revision_that_is_not_the_head_is_a_clear_no(double, events):
+    pinned = row(revision="e" * 40)
+    pinned = pinned.model_copy(update={"artifact": pinned.artifact.model_copy(update={"commit": "e" * 40})})
+    if events:
+        double.events, double.looks_while_downloading = told(progress(0, 7)), 10_000
+    else:
+        double.brings = lambda name: double.arrive(name, content=OTHER)
+    with pytest.raises(Refused) as raised:
+        await runtime_on(double).install(pinned, Heard())
+    assert raised.value.code == "not-installable"
+    assert "store" in raised.value.hint
+    assert double.models == {}
+
+
+async def test_a_revision_whose_file_is_what_the_head_holds_is_fine(double):
+    assert (await runtime_on(double).install(row(revision="e" * 40), Heard())).digest == sha(CONTENT)
+
+
 async def test_a_projector_of_the_repository_is_no_surprise(double):
     double.events = told(progress(5, 5, "mmproj-alpha-F16.gguf"), progress(100, len(CONTENT)))
     assert (await runtime_on(double).install(row(), Heard())).digest == sha(CONTENT)
