@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from reconciler.domain.adapter import Adapter
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import KvCache, Profile
 from reconciler.domain.hardware import Platform
@@ -189,6 +190,7 @@ class DesiredState(Frozen):
     slots: tuple[Slot, ...] = ()
     slots_implied: bool = False
     targets: tuple[Target, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
     fuses: Fuses = Fuses()
     approval: Literal["manual", "auto"] = "manual"
     refresh: Refresh = Refresh()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
+from reconciler.domain.adapter import AdapterFormat, AdapterVerdict, ServedAdapter
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.document import Frozen
@@ -114,6 +115,10 @@ class ObservedTarget(Frozen):
     installed: tuple[Installed, ...] = ()
     aliases: tuple[Alias, ...] = ()
     """Stable names. A target that lists them as models too (Ollama) has them in ``installed`` as well."""
+    adapters: tuple[ServedAdapter, ...] = ()
+    """LoRA adapters it serves."""
+    takes_adapters: AdapterFormat | None = None
+    """The form in which it can be given adapters as it is set up now; None: not at all, or it cannot be told."""
     disk: DiskSpace | None = None
     """None: the target does not tell (a remote server)."""
     partial_bytes: Bytes = Bytes(0)
@@ -172,7 +177,20 @@ class DigestNeed(Frozen):
     name: str
 
 
-Need = Annotated[HubNeed | RegistryNeed | DigestNeed, Discriminator("kind")]
+class AdapterNeed(Frozen):
+    """What a declared adapter is, and whether it belongs to the model that is picked for its base."""
+
+    kind: Literal["adapter"] = "adapter"
+    adapter: str
+    """Its name in the file."""
+    target: str
+    base_id: str
+    """Catalogue id of the base."""
+    base_name: str
+    """Canonical name of the base on the target; it need not be installed yet."""
+
+
+Need = Annotated[HubNeed | RegistryNeed | DigestNeed | AdapterNeed, Discriminator("kind")]
 
 
 class Resolved(Frozen):
@@ -192,6 +210,8 @@ class Resolved(Frozen):
     """What the source says of the model: base model, licence, dimensions, capabilities read from the file's header."""
     claimed_base: str | None = None
     """The Hub's ``base_model``, as the packager claims it."""
+    adapter: AdapterVerdict | None = None
+    """For adapter needs."""
     notes: tuple[str, ...] = ()
 
 
@@ -225,5 +245,5 @@ class Observation(Frozen):
     def target(self, name: str) -> ObservedTarget | UnknownTarget | None:
         return next((target for target in self.targets if target.name == name), None)
 
-    def answer(self, need: HubNeed | RegistryNeed | DigestNeed) -> Resolved | Unavailable | None:
+    def answer(self, need: HubNeed | RegistryNeed | DigestNeed | AdapterNeed) -> Resolved | Unavailable | None:
         return next((answer for answer in self.answers if answer.need == need), None)

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from reconciler.domain.adapter import AdapterVerdict
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import KvCache
@@ -27,10 +28,13 @@ class Action(StrEnum):
     KEEP = "keep"
     EVICT = "evict"
     FORGET = "forget"
+    ATTACH = "attach"
+    DETACH = "detach"
 
     @property
     def sign(self) -> str:
-        return {"install": "+", "update": "~", "keep": "=", "evict": "-", "forget": "x"}[self.value]
+        signs = {"install": "+", "update": "~", "keep": "=", "evict": "-", "forget": "x", "attach": "+", "detach": "-"}
+        return signs[self.value]
 
 
 class Reason(StrEnum):
@@ -140,6 +144,24 @@ class AliasMove(Frozen):
     """Tokens that a request under the name gets, where the name can carry that."""
 
 
+class AdapterMove(Frozen):
+    """What becomes of one adapter on one target."""
+
+    adapter: str
+    """Its name in the file, or in the record."""
+    name: str
+    """Request-model name on the target."""
+    base: str
+    """Canonical name of the model it is attached to."""
+    before: str | None = None
+    """Digest of what is attached under the name now; None: nothing."""
+    after: str | None = None
+    """Digest of what will be; None: it is detached."""
+    scale: float = 1.0
+    verdict: AdapterVerdict | None = None
+    """What its source was found to be; None where it is only detached."""
+
+
 class Row(Frozen):
     """One line of a plan."""
 
@@ -172,11 +194,18 @@ class Row(Frozen):
     """What the target is told to serve it with once it is there; None where it cannot be told."""
     alias: AliasMove | None = None
     """Set: this row changes a stable name and nothing else. ``name`` is then the model it ends, or ended, on."""
+    adapter: AdapterMove | None = None
+    """Set: this row is about a LoRA adapter and nothing else (``attach``, ``detach``, ``update``)."""
     evidence: RowEvidence = RowEvidence()
     message: str = ""
     """One sentence for a person: why, or what is in the way."""
     command: str | None = None
     """To copy: how a person goes on, where we cannot."""
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """What it is about, by its target's key: a model, or a stable name."""
+        return self.target_key, self.name if self.alias is None else f"name {self.alias.name}"
 
     @property
     def fetches(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from reconciler.domain.adapter import RecordAdapter
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.document import Frozen
 from reconciler.domain.units import Bytes
@@ -54,13 +55,15 @@ class Intent(Frozen):
     """A step that was begun and whose outcome is not yet known: what we are fetching is ours."""
 
     id: str
-    action: Literal["install", "update", "evict", "name", "unname"]
+    action: Literal["install", "update", "evict", "name", "unname", "attach", "detach"]
     target_key: str
     target_name: str
     name: str
     """Of the model; of the alias where the step makes, moves (``name``) or removes (``unname``) one."""
     alias: RecordAlias | None = None
     """What the record will hold when a ``name`` step succeeds."""
+    adapter: RecordAdapter | None = None
+    """What the record will hold when an ``attach`` step succeeds; what it holds until a ``detach`` does."""
     entry: RecordEntry | None = None
     """What the record will hold when the step succeeds (install, update)."""
     existed: bool = False
@@ -79,6 +82,7 @@ class Record(Frozen):
     generation: int = 0
     entries: tuple[RecordEntry, ...] = ()
     aliases: tuple[RecordAlias, ...] = ()
+    adapters: tuple[RecordAdapter, ...] = ()
     intents: tuple[Intent, ...] = ()
     """Open at the moment of saving; the next run finishes or undoes them."""
     applied_digest: str | None = None
@@ -108,6 +112,18 @@ class Record(Frozen):
     def without_alias(self, target_key: str, name: str) -> Record:
         kept = tuple(alias for alias in self.aliases if (alias.target_key, alias.name) != (target_key, name))
         return self.model_copy(update={"aliases": kept, "generation": self.generation + 1})
+
+    def adapter(self, target_key: str, name: str) -> RecordAdapter | None:
+        return next((one for one in self.adapters if (one.target_key, one.name) == (target_key, name)), None)
+
+    def with_adapter(self, adapter: RecordAdapter) -> Record:
+        base = self.without_adapter(adapter.target_key, adapter.name)
+        ordered = sorted((*base.adapters, adapter), key=lambda one: (one.target_key, one.name))
+        return base.model_copy(update={"adapters": tuple(ordered)})
+
+    def without_adapter(self, target_key: str, name: str) -> Record:
+        kept = tuple(one for one in self.adapters if (one.target_key, one.name) != (target_key, name))
+        return self.model_copy(update={"adapters": kept, "generation": self.generation + 1})
 
     def with_intent(self, intent: Intent) -> Record:
         return self.model_copy(update={"intents": (*self.intents, intent), "generation": self.generation + 1})

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import (
+    AdapterNeed,
     Answer,
     DigestNeed,
     HubNeed,
@@ -101,6 +102,8 @@ class _Asker:
     async def answer(self, need: Need) -> Answer:
         if isinstance(need, DigestNeed):
             return await self._read(need)
+        if isinstance(need, AdapterNeed):
+            return Unavailable(need=need, code="not-found", message=f"nobody looks into adapters: {need.adapter}")
         return await self._resolve(need)
 
     async def _resolve(self, need: HubNeed | RegistryNeed) -> Answer:

@@ -210,7 +210,8 @@ class Scene:
                 if entry.target_key == target.key:
                     names += (entry.name, entry.artifact.repo if isinstance(entry.artifact, HubArtifact) else None)
             for answer in self.observation.answers:
-                names.append(answer.need.repo if answer.need.kind == "hub" else answer.need.name)
+                if answer.need.kind != "adapter":
+                    names.append(answer.need.repo if answer.need.kind == "hub" else answer.need.name)
             found = self._mentions[target.name] = "\n".join(name for name in names if name).casefold()
         return found
 

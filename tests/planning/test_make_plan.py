@@ -474,7 +474,7 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 
 def test_actions_have_signs() -> None:
-    assert [action.sign for action in Action] == ["+", "~", "=", "-", "x"]
+    assert [action.sign for action in Action] == ["+", "~", "=", "-", "x", "+", "-"]
 
 
 def test_what_is_in_sync_is_asked_about_upstream_only_while_it_follows() -> None:

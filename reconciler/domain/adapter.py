@@ -1,0 +1,169 @@
+"""LoRA adapters: as the file declares them, as they are found, and as a target serves them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from reconciler.domain.artifact import HubArtifact
+from reconciler.domain.document import Frozen
+from reconciler.domain.units import Bytes
+
+AdapterFormat = Literal["peft", "gguf"]
+Outtype = Literal["f32", "f16", "bf16", "q8_0", "auto"]
+
+
+class AdapterSource(Frozen):
+    """Where the adapter's files come from: a path of this host, or a repository of the Hub."""
+
+    path: str | None = None
+    """Absolute: a PEFT directory, or a GGUF file."""
+    repo: str | None = None
+    """``organisation/name``; its organisation must be allowed."""
+    revision: str | None = None
+    """Commit or tag; what it means is pinned by commit when it is resolved."""
+
+
+class Expected(Frozen):
+    """What the adapter must turn out to be; None is not asked."""
+
+    rank: int | None = None
+    max_rank: int | None = None
+    alpha: float | None = None
+    target_modules: tuple[str, ...] | None = None
+    peft_type: str | None = None
+    dtype: str | None = None
+    sha256: tuple[tuple[str, str], ...] = ()
+    """(file name, hex digest) pairs, sorted."""
+
+
+class ExpectedContract(Frozen):
+    """The training contract that the adapter must belong to."""
+
+    manifest: str | None = None
+    """Absolute path of its manifest."""
+    id: str | None = None
+    require_in_adapter: bool = False
+    tool_format: str | None = None
+    chat_template_sha256: str | None = None
+
+
+class Gate(Frozen):
+    """Promotion: what must be shown before the adapter is served under its name."""
+
+    receipt: str
+    """Absolute path of the promotion receipt."""
+    max_age_seconds: float | None = None
+    minimum_trials: int | None = None
+    on_missing: Literal["block", "warn", "serve-as-candidate"] = "block"
+
+
+class AdapterServing(Frozen):
+    """One target that serves the adapter."""
+
+    target: str
+    name: str
+    """Request-model name there, where the runtime gives an adapter one."""
+    scale: float = 1.0
+
+
+class Adapter(Frozen):
+    """One entry of ``adapters``. Its address is ``adapter/NAME``."""
+
+    name: str
+    base: str
+    """Name of a slot, or of a model as a pin names it."""
+    source: AdapterSource
+    expect: Expected = Expected()
+    contract: ExpectedContract | None = None
+    gate: Gate | None = None
+    serve: tuple[AdapterServing, ...] = ()
+    convert: Outtype = "f16"
+    """Element type of the GGUF that PEFT weights are converted to, where a target needs GGUF."""
+    on_base_change: Literal["hold", "drop", "follow"] = "hold"
+    """When the base's slot is filled by another model: keep the old attachment, detach it, or attach to the new one."""
+    on_mismatch: Literal["fail", "warn"] = "fail"
+    absent: bool = False
+    """It is to be detached wherever we attached it."""
+    allow_pickle: bool = False
+    """Pickled weights (``.bin``) may be fetched; they are never loaded."""
+    line: int | None = None
+
+
+class AdapterFinding(Frozen):
+    """Something that a look into an adapter found."""
+
+    code: str
+    severity: Literal["error", "warning", "note"]
+    message: str
+    hint: str | None = None
+
+
+class AdapterVerdict(Frozen):
+    """What an adapter's source is now, and whether it belongs to one base on one target."""
+
+    digest: str
+    """Hex SHA-256 over the sorted (file name, SHA-256) pairs: what its content is."""
+    format: AdapterFormat
+    bytes: Bytes
+    """Of its files as they will be held, a conversion included."""
+    rank: int | None = None
+    """The highest."""
+    contract_id: str | None = None
+    artifact: HubArtifact | None = None
+    """What to fetch; None for a path of this host."""
+    findings: tuple[AdapterFinding, ...] = ()
+    """An ``error`` keeps it from being attached (a ``warning`` under ``onMismatch: warn``)."""
+
+    @property
+    def fits(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+class ServedAdapter(Frozen):
+    """One adapter that a target serves, whoever attached it."""
+
+    name: str
+    """Request-model name, or the file's stem where the runtime gives adapters no name."""
+    base: str | None = None
+    """Canonical name of the installed model it is attached to; None: it cannot be told."""
+    path: str | None = None
+    """Where the target says it read it."""
+    scale: float | None = None
+    """In force now, where the target tells."""
+    digest: str | None = None
+    """As ``AdapterVerdict.digest``, where its place in our adapter store tells."""
+    loaded: bool = False
+    """In use now, or its base is."""
+
+
+class HeldAdapter(Frozen):
+    """An adapter whose files stand on this host, verified, in the form one target takes."""
+
+    name: str
+    """Request-model name on the target."""
+    base: str
+    """Canonical name of the installed base on the target."""
+    path: str
+    """Absolute: a PEFT directory or a GGUF file, named by its content."""
+    digest: str
+    format: AdapterFormat
+    rank: int | None = None
+    scale: float = 1.0
+
+
+class RecordAdapter(Frozen):
+    """An adapter that we attached on a target and therefore may change and detach."""
+
+    target_key: str
+    target_name: str
+    adapter: str
+    """Its name in the file."""
+    name: str
+    """Request-model name on the target."""
+    base: str
+    digest: str
+    scale: float = 1.0
+    path: str
+    bytes: Bytes
+    attached_at: datetime
