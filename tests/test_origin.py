@@ -22,7 +22,16 @@ COUNTS = {
     "errors-": 5, "interface-": 2, "advisory-": 5, "install-": 8, "evict-": 3, "list-": 5, "inspect-": 5,
 }  # fmt: skip
 """How many criteria, decisions and lines of its test inventory the origin has at 0.2.0, by the beginning of the code."""
-EXPECTED = {f"{kind}{number}" for kind, count in COUNTS.items() for number in range(1, count + 1)} | {"N4"}
+LORA_COUNTS = {
+    "lora-common-": 9,
+    "lora-plan-": 41,
+    "lora-facts-": 10,
+}
+"""How many behaviours each part of the second origin has: what its commands share, and each of them."""
+LORA_TESTS = (4, 5, 6, 7, 14, 15)
+"""Lines of its test inventory that have a row."""
+EXPECTED = {f"{kind}{number}" for kind, count in (COUNTS | LORA_COUNTS).items() for number in range(1, count + 1)}
+EXPECTED |= {"N4"} | {f"lora-test-{number}" for number in LORA_TESTS}
 
 ROW = re.compile(r"^\| (?P<code>[^|]+?) \| (?P<promise>[^|]+?) \| (?P<shown>.+?) \|$", re.MULTILINE)
 REFERENCE = re.compile(r"`(tests/[^`]+)`")
