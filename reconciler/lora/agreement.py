@@ -43,12 +43,18 @@ def _flaws(facts: AdapterFacts) -> Iterator[Finding]:
     if not facts.modules and not facts.unpaired and not facts.contradictory:
         yield error("no_pairs", "the weights hold no LoRA pair", _AGAIN)
     yield from _dtypes(facts)
-    if facts.stray:
+    if facts.format == "gguf":
+        yield from _gguf_flaws(facts)
+    elif facts.stray:
         yield warning("tensors_stray", f"tensors that are part of no pair: {_some(facts.stray)}")
-    refused = [each for each in facts.saved if not each.endswith("_norm")] if facts.format == "gguf" else []
+
+
+def _gguf_flaws(facts: AdapterFacts) -> Iterator[Finding]:
+    """Source: llama.cpp b10434 src/llama-adapter.cpp; it passes over norms, and ends at anything else beside pairs."""
+    refused = [*(each for each in facts.saved if not each.endswith("_norm")), *facts.stray, *facts.biases]
     if refused:
         yield error("tensors_refused", f"llama.cpp takes pairs only; it stops at {_some(refused)}")
-    if facts.format == "gguf" and facts.alpha is None:
+    if facts.alpha is None:
         yield warning("alpha_missing", "adapter.lora.alpha is missing: the pairs are applied without their scale")
 
 

@@ -79,7 +79,7 @@ def _understood(name: str) -> tuple[str, list[str]]:
         notes.append("a path in the Hub's cache")
     text = text.removeprefix("https://huggingface.co/").removeprefix("hf.co/")
     head, colon, tag = text.rpartition(":")
-    if colon and head and "/" not in tag:
+    if colon and "/" in head and "/" not in tag:  # of an Ollama name the tag says which model
         text = head
         notes.append(f"the tag :{tag}")
     head, at, revision = text.rpartition("@")

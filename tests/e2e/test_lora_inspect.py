@@ -37,6 +37,10 @@ def _whole_tensor(base: Path, path: Path) -> Path:
     return adapter_for(base, path, more={"output.weight": np.zeros((8, 576), np.float32)})
 
 
+def _bias(base: Path, path: Path) -> Path:
+    return adapter_for(base, path, more={"blk.0.attn_q.bias": np.zeros(576, np.float32)})
+
+
 def _norm(base: Path, path: Path) -> Path:
     return adapter_for(base, path, more={"blk.0.attn_norm.weight": np.zeros(576, np.float32)})
 
@@ -62,6 +66,7 @@ ADAPTERS: dict[str, tuple[Make, str | None]] = {
     "a layer too many": (_no_such_layer, "base_shape_mismatch"),
     "half a pair": (_half, "pair_incomplete"),
     "a whole tensor": (_whole_tensor, "tensors_refused"),
+    "a bias": (_bias, "tensors_refused"),
     "cut off": (_cut, "weights_unreadable"),
     "no adapter type": (lambda base, path: adapter_for(base, path, adapter_type=None), "adapter_type_not_lora"),
     "another adapter type": (
