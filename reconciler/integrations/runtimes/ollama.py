@@ -23,7 +23,7 @@ from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
-from reconciler.integrations.runtimes.ollama_keep import Keep, is_kept, kept_name
+from reconciler.integrations.runtimes.ollama_keep import Keep, is_kept, kept_of
 from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, find, key, parsed
 from reconciler.integrations.runtimes.ollama_names import OllamaNames, aliases_of
 from reconciler.integrations.runtimes.ollama_pull import Ledger, Patience, Pull
@@ -211,8 +211,8 @@ class Ollama:
         """Pull and verify. What stood under the name is kept until then, and put back where that fails."""
         before = find(listed, name.canonical)
         if before is not None and before.digest != artifact.digest:
-            await self._keep.hold(before, listed)
-        keeps = before is not None or find(listed, kept_name(name.canonical)) is not None
+            await self._keep.hold(before, artifact.digest, listed)
+        keeps = before is not None or kept_of(listed, name.canonical) is not None
         try:
             await self._pull(name, artifact, ledger, progress)
             await self._verify(name, artifact, existed=before is not None)
@@ -229,17 +229,19 @@ class Ollama:
         Best effort: what cannot be settled now stays kept, and the next install of the name settles it.
         """
         with suppress(OutsideError):
+            kept = None
             for look in range(looks):
                 if look:
                     await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
                 listed = await self._api.tags()
-                now, kept = find(listed, name.canonical), find(listed, kept_name(name.canonical))
+                now, kept = find(listed, name.canonical), kept_of(listed, name.canonical)
                 if kept is None:
                     return
                 good = now is None or now.digest == kept.digest or await self._holds(now, artifact)
-                if not good and not await self._keep.restore(name.canonical):
+                if not good and not await self._keep.restore(name.canonical, kept):
                     return
-            await self._keep.release(name.canonical)
+            if kept is not None:
+                await self._keep.release(kept)
 
     def _refuse_conflict(self, row: Row, before: Listed | None) -> None:
         """A pull replaces whatever stands under the name: only ours may be replaced."""
@@ -276,7 +278,9 @@ class Ollama:
     async def _undone(self, found: Listed, *, existed: bool) -> str:
         """Take away what should not have come; what is so now."""
         if existed:
-            put_back = await self._keep.restore(found.name)
+            put_back = False
+            with suppress(OutsideError):
+                put_back = await self._keep.restore(found.name, kept_of(await self._api.tags(), found.name))
             return "the old content stands there again" if put_back else "it stands in place of the old content"
         with suppress(OutsideError):
             await self._api.delete(found.name)
@@ -329,9 +333,9 @@ class Ollama:
             Refused: ``in-use``; or there is nothing of it on this host.
         """
         wanted = parsed(name)
-        if find(await self._api.tags(), kept_name(wanted.canonical)) is not None:
+        if (kept := kept_of(await self._api.tags(), wanted.canonical)) is not None:
             with suppress(OutsideError):
-                await self._keep.release(wanted.canonical)
+                await self._keep.release(kept)
         return await self._removal.remove(wanted)
 
     async def clean_partials(self, names: frozenset[str]) -> Bytes:

@@ -7,15 +7,16 @@ of the old manifest costs nothing and holds them: what turns out wrong is put ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError, Refused
 from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
-from reconciler.integrations.runtimes.ollama_look import find, key
+from reconciler.integrations.runtimes.ollama_look import key
 
 _PLACE = "localmodels-kept/"
+_WRONG = "wrong"
 
 
 def is_kept(name: str) -> bool:
@@ -23,9 +24,24 @@ def is_kept(name: str) -> bool:
     return key(name).startswith(_PLACE)
 
 
-def kept_name(name: str) -> str:
-    """The second name of a model; another one for each model, and always the same."""
-    return f"{_PLACE}{hashlib.sha256(key(name).encode()).hexdigest()[:24]}:latest"
+def kept_name(name: str, wanted: str) -> str:
+    """The second name of a model, always the same; its tag says what was to replace the content.
+
+    Args:
+        name: of the model.
+        wanted: digest of the artifact that an update fetches.
+    """
+    return f"{_place_of(name)}:{wanted.removeprefix('sha256:')[:16].lower()}"
+
+
+def kept_of(listed: Iterable[Listed], name: str) -> Listed | None:
+    """The old content of a model, whatever was to replace it; None: nothing is kept of it."""
+    kept = (item for item in listed if key(item.name).startswith(f"{_place_of(name)}:"))
+    return next((item for item in kept if not item.name.endswith(f":{_WRONG}")), None)
+
+
+def _place_of(name: str) -> str:
+    return _PLACE + hashlib.sha256(key(name).encode()).hexdigest()[:24]
 
 
 class Keep:
@@ -34,34 +50,55 @@ class Keep:
     def __init__(self, api: Callable[[], OllamaApi]) -> None:
         self._api = api
 
-    async def hold(self, found: Listed, listed: Iterable[Listed]) -> None:
+    async def hold(self, found: Listed, wanted: str, listed: Iterable[Listed]) -> None:
         """Keep what stands under a name. What a run that was cut off kept is older, and proven: that stays."""
-        if find(listed, kept_name(found.name)) is None:
+        older, name = kept_of(listed, found.name), kept_name(found.name, wanted)
+        if older is None or key(older.name) != key(name):
             with suppress(Refused):  # gone in this very moment: there is nothing to keep
-                await self._api().copy(found.name, kept_name(found.name))
+                await self._api().copy(older.name if older else found.name, name)
+        if older is not None and key(older.name) != key(name):
+            await self._api().delete(older.name)
 
-    async def restore(self, name: str) -> bool:
+    async def restore(self, name: str, kept: Listed | None) -> bool:
         """Put the kept content back under its name, where there is some; whether that worked.
 
         A copy replaces no more than the manifest, so what it replaces gets a name too, to be deleted with its files.
         """
+        if kept is None:
+            return False
         with suppress(OutsideError):
-            wrong = kept_name(f"{kept_name(name)}-wrong")
+            wrong = f"{_place_of(name)}:{_WRONG}"
             await self._api().copy(name, wrong)
-            await self._api().copy(kept_name(name), name)
+            await self._api().copy(kept.name, name)
             await self._api().delete(wrong)
             return True
         return False
 
-    async def release(self, name: str) -> None:
+    async def release(self, kept: Listed) -> None:
         """Let the old content go, with the files nobody else refers to."""
-        await self._api().delete(kept_name(name))
+        await self._api().delete(kept.name)
 
-    async def clean(self, listed: Iterable[Listed], names: Iterable[str]) -> Bytes:
-        """Let go of everything kept but what belongs to these names; bytes as the API counts them."""
-        wanted, freed = {kept_name(name) for name in names}, 0
+    async def clean(self, listed: Sequence[Listed], names: Iterable[str]) -> Bytes:
+        """Let go of what is kept for nothing any more; bytes as the API counts them.
+
+        What stands in place of a kept content and is not what was to replace it may have to be put back: that stays.
+        """
+        spared, freed = {_place_of(name) for name in names}, 0
         for item in listed:
-            if is_kept(item.name) and key(item.name) not in wanted:
-                shared = any(other.digest == item.digest and other is not item for other in listed)
-                freed += item.size if await self._api().delete(item.name) and not shared else 0
+            if not is_kept(item.name) or key(item.name).rpartition(":")[0] in spared:
+                continue
+            if await self._is_needed(item, listed):
+                continue
+            shared = any(other.digest == item.digest and other is not item for other in listed)
+            freed += item.size if await self._api().delete(item.name) and not shared else 0
         return Bytes(freed)
+
+    async def _is_needed(self, kept: Listed, listed: Sequence[Listed]) -> bool:
+        place, _, wanted = key(kept.name).rpartition(":")
+        now = next((item for item in listed if _place_of(item.name) == place), None)
+        if now is None or wanted == _WRONG or now.digest == kept.digest or now.digest.startswith(wanted):
+            return False
+        with suppress(Refused):
+            shown = await self._api().show(now.name)
+            return not any(blob.startswith(f"sha256:{wanted}") for blob in shown.blobs)
+        return True

@@ -20,7 +20,7 @@ from tests.doubles.registry_front_memory import MemoryRegistry
 OLD, NEW, MOVED = small(1), small(2), small(3)
 REPO = "Org/Tiny-GGUF"
 HUB_NAME = f"hf.co/{REPO}:Q4_K_M"
-KEPT = kept_name("tiny:1b")
+KEPT = kept_name("tiny:1b", NEW.digest)
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ async def observed(runtime) -> ObservedTarget:
 
 def test_the_second_name_is_one_that_a_server_takes():
     assert is_kept(KEPT)
-    assert OllamaName.parse(KEPT).canonical == KEPT == kept_name("TINY:1B")
-    assert kept_name("tiny") != kept_name("tiny:1b")
+    assert OllamaName.parse(KEPT).canonical == KEPT == kept_name("TINY:1B", NEW.digest)
+    assert kept_name("tiny", NEW.digest) != KEPT != kept_name("tiny:1b", OLD.digest)
     assert not is_kept("tiny:1b")
 
 
@@ -210,6 +210,32 @@ async def test_what_is_kept_of_no_update_any_more_is_cleaned_up(installed, doubl
     assert await installed.clean_partials(frozenset({"tiny:1b"})) == 0
     assert await installed.clean_partials(frozenset()) == OLD.size
     assert standing(double) == {"tiny:1b": NEW.digest}
+
+
+async def test_what_may_have_to_be_put_back_is_not_cleaned_up(installed, double):
+    """A look cannot tell the right content from a wrong one; what was to come can."""
+    cut_off(double)
+    assert await installed.clean_partials(frozenset()) == 0
+    assert KEPT in standing(double)
+
+
+async def test_what_is_kept_of_a_hub_model_is_cleaned_up_when_its_file_is_there(runtime, double, registry):
+    wanted = NEW.hub_artifact(REPO)
+    double.store.write(Name.parse(kept_name(HUB_NAME, wanted.digest)), OLD.manifest)
+    double.store.write(Name.parse(HUB_NAME), NEW.manifest)
+    for blob in (*OLD.blobs, *NEW.blobs):
+        double.store.blob(blob.digest).write_bytes(blob.read())
+    assert await runtime.clean_partials(frozenset()) == OLD.size
+    assert standing(double) == {HUB_NAME: NEW.digest}
+
+
+async def test_another_update_takes_over_what_a_cut_off_one_kept(installed, double, registry):
+    cut_off(double)
+    registry.add("library/tiny:1b", small(5))
+    double.faults = Faults(manifest_error="pull model manifest: file does not exist")
+    with pytest.raises(Refused):
+        await installed.install(update(small(5)), Heard())
+    assert standing(double) == {"tiny:1b": OLD.digest}
 
 
 async def test_a_server_that_cannot_copy_updates_nothing(installed, double):
