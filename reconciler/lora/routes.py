@@ -134,7 +134,27 @@ class Provider(Sourced):
         )
 
 
-class CapabilityRow(Sourced):
+class ToolCalls(Frozen):
+    """How tools are called. None: nobody says."""
+
+    native_tools: bool | None = None
+    preferred_tool_format: Literal["native", "text", "json"] | None = None
+    text_tool_wire_format_supported: bool | None = None
+    structured_output_mode: str | None = None
+    recommended_endpoint: str | None = None
+    tool_mode_parity: str | None = None
+    """interchangeable · native_unreliable · text_unreliable · native_only · text_only · unknown."""
+    tool_call_parser: str | None = None
+    """What the server must be started with to hand tool calls out natively."""
+
+
+class Capabilities(ToolCalls):
+    """What is known of the tool calls of one route."""
+
+    source: str | None = None
+
+
+class CapabilityRow(Sourced, ToolCalls):
     """How tool calls work for some models at some providers; the first row that means a route counts."""
 
     provider: str
@@ -142,14 +162,6 @@ class CapabilityRow(Sourced):
     models: tuple[str, ...]
     """Anchored globs over the base's id and the last part of it; any case."""
     dialects: tuple[str, ...] = ("localmodels", "harn")
-    native_tools: bool | None = None
-    preferred_tool_format: Literal["native", "text", "json"] | None = None
-    text_tool_wire_format_supported: bool | None = None
-    structured_output_mode: str | None = None
-    recommended_endpoint: str | None = None
-    tool_mode_parity: str | None = None
-    tool_call_parser: str | None = None
-    """What the server must be started with to hand tool calls out natively."""
 
     def means(self, provider: str, base: str, dialect: Dialect) -> bool:
         if dialect.name not in self.dialects or self.provider not in ("*", provider):
@@ -203,20 +215,6 @@ class RouteTable(Frozen):
         folded = selector.strip().casefold()
         rows = [*((one.alias, one) for one in self.bases), *((one.id, one) for one in self.bases)]
         return next((one for name, one in rows if name.casefold() == folded), None)
-
-
-class Capabilities(Frozen):
-    """What is known of a route's tool calls. None: nobody says."""
-
-    native_tools: bool | None = None
-    preferred_tool_format: str | None = None
-    text_tool_wire_format_supported: bool | None = None
-    structured_output_mode: str | None = None
-    recommended_endpoint: str | None = None
-    tool_mode_parity: str | None = None
-    """interchangeable · native_unreliable · text_unreliable · native_only · text_only · unknown."""
-    tool_call_parser: str | None = None
-    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
