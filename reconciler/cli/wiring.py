@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -83,6 +84,7 @@ class Wiring:
             records=self.records,
             clock=self.clock,
             reporter=reporter,
+            jitter=random.random,
             measurements=self.measurements,
         )
 
@@ -113,14 +115,14 @@ class Wiring:
         """What times the models of a target; None: nothing can.
 
         Args:
-            target: an Ollama server or a store.
+            target: an Ollama server, a store, or a llama-server whose cache can be read here.
             server: a llama-server's program; None: the one on the path.
         """
         if target.runtime == "ollama":
             from reconciler.integrations.runtimes.ollama_meter import OllamaMeter
 
             return OllamaMeter(target, http=self.http(), clock=self.clock)
-        if target.runtime != "store":
+        if target.runtime not in ("store", "llama-server"):
             return None
         from reconciler.integrations.runtimes.llama_server_meter import LlamaServerMeter
 

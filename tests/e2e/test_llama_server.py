@@ -55,7 +55,7 @@ def write(lab: Machine, router: Router, *names: str, **more: object) -> None:
     lab.write(*(tiny_slot(name) for name in names), targets=[target(router)], **more)
 
 
-def test_the_journey_of_a_real_model(tmp_path: Path, model: Path) -> None:
+def test_the_journey_of_a_real_model(tmp_path: Path, model: Path, llama_server: str) -> None:
     copied(model, tmp_path / "hub" / SMOL_NAME)
     loadable_gguf(tmp_path / "hub" / tiny_name("alpha"))
     with serve(tmp_path / "hub") as hub, Router(tmp_path / "router", hub.url, "-c", "512") as router:
@@ -70,6 +70,9 @@ def test_the_journey_of_a_real_model(tmp_path: Path, model: Path) -> None:
         assert lab.record() == record, "a second apply changes nothing"
         which = lab.run("which", "chat", "--json").data
         assert (which[0]["model"], which[0]["url"], which[0]["ours"]) == (CHAT_NAME, router.url, True)
+
+        measured = lab.run("measure", "--llama-server", llama_server, "--runs", "1", "--json").data
+        assert [(row["name"], row["state"]) for row in measured["rows"]] == [(CHAT_NAME, "measured")]
 
         router.load(CHAT_NAME)
         lab.write(tiny_slot("alpha"), targets=[target(router)])

@@ -231,9 +231,13 @@ def partials(directory: Path) -> tuple[tuple[str, Path], ...]:
     return tuple((path.name.removesuffix(PARTIAL_SUFFIX), path) for path in found)
 
 
+def link_of(directory: Path, name: RouterName, commit: str, path: str) -> Path:
+    """The file as programs open it: its shards lie beside it under their own names."""
+    return _folder(directory, name.repo) / "snapshots" / commit / path
+
+
 def _links(directory: Path, aside: Aside) -> list[Path]:
-    snapshot = _folder(directory, aside.name.repo) / "snapshots" / aside.commit
-    return [snapshot / path for path in aside.files]
+    return [link_of(directory, aside.name, aside.commit, path) for path in aside.files]
 
 
 def _hidden(link: Path) -> Path:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Status = Literal["unloaded", "loading", "loaded", "sleeping", "downloading"]
 Source = Literal["cache", "models_dir", "preset"]
 
+DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 _LINE_LIMIT = 1 << 20
 _RELOAD_SECONDS = 60.0
 """A running model whose settings changed is stopped first: for a request in flight the router waits 10 s."""

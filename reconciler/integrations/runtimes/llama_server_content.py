@@ -10,12 +10,20 @@ from pathlib import Path
 
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Target
+from reconciler.domain.desired_rules import is_loopback
 from reconciler.domain.units import Bytes
 from reconciler.formats.gguf_names import parse
-from reconciler.formats.router_names import tag_of
+from reconciler.formats.router_names import RouterName, tag_of
 from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed
-from reconciler.integrations.runtimes.hub_layout import CachedFile, CachedModel, CacheView, cache_directories, look
-from reconciler.integrations.runtimes.llama_server_api import Listed
+from reconciler.integrations.runtimes.hub_layout import (
+    CachedFile,
+    CachedModel,
+    CacheView,
+    cache_directories,
+    link_of,
+    look,
+)
+from reconciler.integrations.runtimes.llama_server_api import DEFAULT_ENDPOINT, Listed
 from reconciler.ports import Progress
 
 
@@ -29,9 +37,8 @@ class Content:
     """
 
     def __init__(self, target: Target, environ: Mapping[str, str], digests: DigestCache) -> None:
-        named = (Path(target.cache),) if target.cache else ()
-        self._is_named = bool(named)
-        self._directories = named or (cache_directories(environ) if target.is_local else ())
+        self._is_named = target.cache is not None
+        self._directories = _directories(target, environ)
         self._digests = digests
 
     async def look(self, listed: Sequence[Listed]) -> tuple[Path | None, CacheView | None]:
@@ -81,6 +88,24 @@ class Content:
         """The digests of the model's own files, by reading them. A projector is the repository's, and any will do."""
         progress = _unheard
         return "+".join([await self._read_file(file, 0, model.bytes, progress) for file in model.files])
+
+
+def cached_file(target: Target, environ: Mapping[str, str], name: str) -> Path | None:
+    """The link to a model's first file in its router's cache; None where none can be read here. Blocks."""
+    for directory in _directories(target, environ):
+        view = look(directory)
+        if view is not None and name in view.models:
+            model = view.models[name]
+            return link_of(directory, RouterName.parse(name), model.commit, model.files[0].path)
+    return None
+
+
+def _directories(target: Target, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where its cache may be; a server elsewhere has none here, whatever else is known of the target."""
+    if target.cache:
+        return (Path(target.cache),)
+    here = target.is_local and is_loopback(target.endpoint or DEFAULT_ENDPOINT)
+    return cache_directories(environ) if here else ()
 
 
 def standing(listed: Sequence[Listed], view: CacheView | None) -> list[Listed]:

@@ -72,8 +72,8 @@ class Download:
 
         Raises:
             Unreachable: it does not answer, or no byte came for the idle time: the router goes on alone, and the next
-                call joins it. Corrupt: it fetches another file than planned, and was stopped. Refused: the same, because a
-                revision is asked for that is not the head.
+                call joins it. Corrupt: it fetches another file than planned, and was stopped. Refused: the same, where
+                a revision is asked for that is not the head.
         """
         listener = asyncio.create_task(self._listen())
         try:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +29,7 @@ from reconciler.domain.units import MIB, Bytes, show_bytes
 from reconciler.errors import Corrupt, Refused, Unreachable
 from reconciler.formats.gguf import PREFIX_BYTES, read_header
 from reconciler.integrations.runtimes.host_load import other_load
+from reconciler.integrations.runtimes.llama_server_content import cached_file
 from reconciler.integrations.runtimes.llama_server_program import (
     CANNOT_START,
     HOW_TO,
@@ -59,14 +60,21 @@ class _Server:
     until: datetime
 
 
+def model_file(target: Target, environ: Mapping[str, str]) -> Callable[[str], Path | None]:
+    """Where the first file of a model is, by its name; asking blocks. A router's models are found in its cache."""
+    if target.runtime == "llama-server":
+        return lambda name: cached_file(target, environ, name)
+    return lambda name: place_in(Path(target.path or ""), name)
+
+
 class LlamaServerMeter:
-    """The ``Meter`` port over the files of one store.
+    """The ``Meter`` port over the files of one store, or of a router's cache where this host can read it.
 
     The server listens on loopback only, on a port of its own, in a process group of its own that is gone when
     ``measure`` returns, raises or is cancelled.
 
     Args:
-        target: a store on this host.
+        target: a store or a router on this host.
         program: of the server; None: the first of ``PROGRAMS`` on the path.
         http: closed with this meter.
         clock: waits, and tells when the time is over.
@@ -77,6 +85,7 @@ class LlamaServerMeter:
         self, target: Target, *, program: Path | None, http: Http, clock: Clock, environ: Mapping[str, str]
     ) -> None:
         self._target = target
+        self._place = model_file(target, environ)
         self._named = program
         self._http = http
         self._clock = clock
@@ -99,7 +108,10 @@ class LlamaServerMeter:
             return f"{named}: {HOW_TO}"
         if model.loaded:
             return "another program has it open: both would be slower"
-        wrong = await asyncio.to_thread(_not_a_model, place_in(Path(self._target.path or ""), model.name))
+        path = await asyncio.to_thread(self._place, model.name)
+        if path is None:
+            return f"its file cannot be found here: `cache:` of {self._target.name} says where its router keeps them"
+        wrong = await asyncio.to_thread(_not_a_model, path)
         if wrong is not None:
             return wrong
         import psutil
@@ -110,7 +122,9 @@ class LlamaServerMeter:
         return None
 
     async def measure(self, model: Installed, trial: Trial) -> Timing:
-        path = place_in(Path(self._target.path or ""), model.name)
+        path = await asyncio.to_thread(self._place, model.name)
+        if path is None:
+            raise Refused(f"{model.name} is not there any more", code="not-measurable")
         load = await other_load()
         begun = self._clock.now()
         async with self._running(path, trial) as server:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from reconciler.domain.desired import Target
 from reconciler.errors import Refused, Unreachable
-from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
+from reconciler.integrations.runtimes.llama_server_api import DEFAULT_ENDPOINT, Listed, LlamaServerApi
 from reconciler.ports import Clock
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http
-
-DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 
 _STOP_SECONDS = 30.0
 """Longest wait until a model is unloaded; the router cuts it off after its own ten."""
