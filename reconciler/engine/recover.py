@@ -13,6 +13,7 @@ from reconciler.domain.observation import Installed, ObservedTarget, TargetObser
 from reconciler.domain.record import Intent, Record
 from reconciler.domain.units import show_bytes
 from reconciler.engine.bookkeeping import NAMING, entry_of, with_alias, without_alias
+from reconciler.engine.gone import is_gone
 from reconciler.engine.look import (
     by_key,
     find,
@@ -25,6 +26,8 @@ from reconciler.engine.look import (
 )
 from reconciler.engine.world import Runtimes, unheard
 from reconciler.errors import OutsideError
+
+_CONTRADICTS = "does not list, and answers for,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ async def recover(
         if not isinstance(target, ObservedTarget):
             continue
         if intent.action == "evict":
-            record, note = _after_eviction(record, intent, target)
+            record, note = await _after_eviction(record, intent, target, runtimes)
         elif intent.action in NAMING:
             record, note = _after_naming(record, intent, target)
         else:
@@ -97,10 +100,14 @@ async def swept(
     return tuple(notes)
 
 
-def _after_eviction(record: Record, intent: Intent, target: ObservedTarget) -> tuple[Record, str]:
+async def _after_eviction(
+    record: Record, intent: Intent, target: ObservedTarget, runtimes: Runtimes
+) -> tuple[Record, str]:
     settled = record.without_intent(intent.id)
     if find(target, intent.name) is not None:
         return settled, f"the eviction of {intent.name} on {target.name} did not happen; it is still ours"
+    if not await is_gone(runtimes.get(target.name), intent.name, target.name):
+        return record, f"{target.name} {_CONTRADICTS} {intent.name}: whether it is gone stays open"
     return settled.without(intent.target_key, intent.name), f"{intent.name} is gone from {target.name}, as was begun"
 
 
@@ -132,6 +139,8 @@ async def _after_install(
     if found is None:
         if intent.name in target.partial_names:
             return record, ""
+        if not await is_gone(runtimes.get(target.name), intent.name, target.name):
+            return record, f"{target.name} {_CONTRADICTS} {intent.name}: whether it has arrived stays open"
         return settled, f"the install of {intent.name} on {target.name} {_remains(target)}"
     before = record.entry(intent.target_key, intent.name)
     if before is not None and intent.action == "update" and is_recorded(before, found):

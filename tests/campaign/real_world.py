@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from reconciler.integrations.runtimes.store import Store
 from reconciler.ports import Runtime
 from tests.builders import catalogue, pool
 from tests.builders import desired as plain_desired
-from tests.campaign.bad_line import BadLine
+from tests.campaign.bad_line import BadLine, Fault
 from tests.campaign.power import Power, powered
 from tests.doubles.hub import HUB, HubDouble
 from tests.doubles.ollama_model import tiny_gguf
@@ -60,6 +61,8 @@ class Machine:
     clock: QuickClock = field(default_factory=QuickClock)
     reporter: RecordingReporter = field(default_factory=RecordingReporter)
     power: Power | None = None
+    endpoint: str = HUB
+    """Of the Hub, as the file has it."""
 
     def __post_init__(self) -> None:
         self.targets = self.targets or (Target(name="box", runtime="store", path=str(self.root / "models")),)
@@ -72,7 +75,7 @@ class Machine:
     def _desired(self, slots: tuple[Slot, ...], **limits: object) -> DesiredState:
         trust = pool(**{"disk_budget": Bytes(10**9), "min_free_disk": Bytes(0), **limits})
         return plain_desired(
-            *slots, hub=Hub(endpoint=HUB), pool=trust, targets=self.targets, digest=f"edit {slots} {limits}"
+            *slots, hub=Hub(endpoint=self.endpoint), pool=trust, targets=self.targets, digest=f"edit {slots} {limits}"
         )
 
     def edit(self, *slots: Slot, **limits: object) -> None:
@@ -157,3 +160,38 @@ class Machine:
     def take_away(self, target: Target, model: str) -> None:
         with suppress(FileNotFoundError):
             (self.store(target) / name_of(model)).unlink()
+
+    # what a server has otherwise
+
+    def pin(self, slot: str, model: str, target: str | None = None) -> Slot:
+        return pin(slot, model, target)
+
+    def name_of(self, model: str) -> str:
+        return name_of(model)
+
+    def promised(self, model: str) -> str:
+        return sha_of(model)
+
+    def spoil(self, target: Target, model: str) -> None:
+        """Somebody writes other content over it."""
+        self.put(target, model, CONTENT[model][::-1])
+
+    @contextmanager
+    def away(self, target: Target) -> Iterator[bool]:
+        """The target is unplugged; whether there was one to unplug."""
+        root = self.store(target)
+        if not root.is_dir():
+            yield False
+            return
+        elsewhere = root.with_name(f"{root.name}.away")
+        root.rename(elsewhere)
+        root.write_text("not a folder", encoding="utf-8")
+        yield True
+        root.unlink()
+        elsewhere.rename(root)
+
+    def answer_badly(self, kind: str, part: str, after: int) -> None:
+        self.line.faults = [Fault(kind, part, after, times=2)]
+
+    def answer_well(self) -> None:
+        self.line.faults = []

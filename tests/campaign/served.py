@@ -25,8 +25,8 @@ class Scene:
         self.lab.machine.write(*slots, pool=pool, targets=[target_of_file(self.site)])
 
     def swap(self, old: str, new: str, models_at_most: float, *, gap: bool = False) -> None:
-        """One slot, another model in it, and so much room."""
-        room = {"diskBudget": f"{int((models_at_most + 1) * self.site.size / 1000)}KB", "allowGap": gap}
+        """One slot, another model in it, and so much room for ours."""
+        room = {"diskBudget": f"{int(models_at_most * self.site.size / 1000)}KB", "allowGap": gap}
         self.file(old, pool=room)
         self.settled()
         slot = self.site.slot(new) | {"name": old}
@@ -140,8 +140,7 @@ class ServedTrial:
     def bring_back(self) -> None:
         self.lab.bring_back()
         self.site.bring_back()
-        if self.story.loads:
-            self.site.load(self.story.loads)
+        self.load_what_is_loaded()
 
     def survive(self, *troubles: Trouble) -> list[Ended]:
         """Bring everything back, meet each trouble in turn, then run undisturbed: all is as it should be."""
@@ -168,9 +167,13 @@ class ServedTrial:
         restart.start()
         ended = self.lab.apply(trouble)
         restart.join()
-        if self.story.loads:
-            self.site.load(self.story.loads)
+        self.load_what_is_loaded()
         return ended
+
+    def load_what_is_loaded(self) -> None:
+        """A server that was started again has loaded nothing; somebody asks it again."""
+        if self.story.loads and self.site.name_of(self.story.loads) in self.site.installed():
+            self.site.load(self.story.loads)
 
     def lost(self, troubles: tuple[Trouble, ...]) -> int:
         """What the server itself may fetch again: of what was under way, once for each trouble."""
@@ -185,7 +188,8 @@ class ServedTrial:
         stands = self.story.stands
         whole = [model for model in stands if installed.get(site.name_of(model)) == site.promised(model)]
         assert not stands or whole, (trouble, "what worked is gone", installed)
-        assert site.held_bytes() <= self.story.models_at_most * site.size, (trouble, "more than the budget")
+        held, limit = site.held_bytes(), int(self.story.models_at_most * site.size)
+        assert held <= limit, (trouble, f"{held} bytes are held, and {limit} may be")
 
 
 def trouble_of(end: End, dice: random.Random) -> Trouble:

@@ -22,7 +22,7 @@ from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_model import Packed, packed, tiny_gguf
 from tests.doubles.ollama_store import Name
 from tests.doubles.registry_front_memory import MemoryRegistry
-from tests.e2e.rig import DEAD, Tap, fetch, free_port, sha256_of, tiny_name, wait_for
+from tests.e2e.rig import Tap, fetch, free_port, sha256_of, tiny_name, wait_for
 from tests.e2e.router import Line, Router, loadable_gguf
 
 MODELS = ("alpha", "beta", "gamma", "delta")
@@ -125,9 +125,10 @@ class _TappedRegistry(MemoryRegistry):
 class OllamaSite:
     """The double of Ollama over a real directory, pulling from a registry in memory."""
 
-    kind, size, hub = "ollama", 300_000, DEAD
+    kind, size = "ollama", 300_000
 
-    def __init__(self, folder: Path, registry: _TappedRegistry, tap: Tap) -> None:
+    def __init__(self, folder: Path, registry: _TappedRegistry, tap: Tap, hub: str) -> None:
+        self.hub = hub
         self._folder, self._registry, self._tap = Folder(folder / "ollama"), registry, tap
         self._folder.path.mkdir(parents=True)
         self._port = free_port()
@@ -355,9 +356,10 @@ class RouterSite:
 
 @contextmanager
 def ollama_site(folder: Path) -> Iterator[OllamaSite]:
-    with _TappedRegistry() as registry, Tap(registry.url) as tap:
+    (folder / "hub").mkdir(parents=True)
+    with _TappedRegistry() as registry, Tap(registry.url) as tap, serve(folder / "hub") as empty:
         registry.way = tap.url
-        site = OllamaSite(folder, registry, tap)
+        site = OllamaSite(folder, registry, tap, empty.url)
         try:
             yield site
         finally:
