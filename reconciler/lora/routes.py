@@ -5,7 +5,7 @@ The facts are a table of ours with a source and a date in every row. What no sou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
@@ -370,11 +370,6 @@ def route_of(base: Base, provider: str | None, table: RouteTable, dialect: Diale
         is_inferred=not typed,
         repository=base.repository,
     )
-
-
-def with_runtime(route: Route, runtime: Provider) -> Route:
-    """The same route at a provider with other facts."""
-    return replace(route, runtime=runtime)
 
 
 def _default_format(known: Capabilities, alias: BaseAlias | None, dialect: Dialect) -> str:

@@ -137,3 +137,42 @@ def test_every_provider_of_the_table_has_a_plan(line: Line, provider: str, snaps
 
 def test_it_loads_only_what_it_is_made_of(tmp_path: Path) -> None:
     assert not loaded(tmp_path, *OURS) & (set(HEAVY) - {"pydantic", "typer"})
+
+
+CALL = '<tool_call>{"name": "search", "arguments": {"q": "x"}}</tool_call>'
+RECORD = {
+    "id": "r1",
+    "messages": [
+        {"role": "system", "content": "Available tools: search"},
+        {"role": "user", "content": "find x"},
+        {"role": "assistant", "content": CALL},
+    ],
+    "metadata": {"tool_format": "json"},
+}
+
+
+@pytest.mark.parametrize("method", ["qlora", "lora"])
+@pytest.mark.parametrize("dialect", ["localmodels", "harn"])
+@pytest.mark.parametrize("tool_format", ["native", "json"])
+def test_the_commands_of_a_plan_run_and_make_its_contract(
+    line: Line, dialect: str, method: str, tool_format: str
+) -> None:
+    line.write(json.dumps(RECORD) + "\n", "corpus.jsonl")
+    asked = ("--base", "gemma-4-e4b-it", "--provider", "sglang", "--method", method, "--modules-to-save", "lm_head")
+    plan = line(
+        "lora", "plan", *asked, "--tool-format", tool_format, "--corpus", "corpus.jsonl", "--dialect", dialect, "--json"
+    ).data
+    ours = {"exportCommand": "export_command", "preflightCommand": "preflight_command", "contractId": "contract_id"}
+    key = {name: name if dialect == "localmodels" else other for name, other in ours.items()}
+    export, preflight = (
+        command[command.index("lora") :]
+        for command in (plan["launch"][key["exportCommand"]], plan["launch"][key["preflightCommand"]])
+    )
+    made = line(*export, "--dialect", dialect, "--json")
+    assert made.code == 0, made
+    assert made.data["contract"]["id"] == plan[key["contractId"]]
+    assert (
+        json.loads((line.folder / "ADAPTER_DATASET.manifest.json").read_text())["contract"]["id"]
+        == plan[key["contractId"]]
+    )
+    assert line(*preflight, "--dialect", dialect).code in (0, 1)
