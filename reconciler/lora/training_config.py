@@ -77,8 +77,9 @@ def _read(text: str, name: str) -> dict[str, Any]:
         setting = next((one for one, names in _NAMES.items() if key in names), None)
         if setting is None or value is None:
             continue
-        if found.setdefault(setting, value) != value:
+        if setting in found and found[setting] != value:
             raise _invalid(f"{name} says {setting} twice: {found[setting]!r} and {value!r}")
+        found[setting] = value
     return found
 
 

@@ -18,6 +18,7 @@ from reconciler.lora.corpus import CONVENTIONAL_NAMES, MOST_BYTES_OF_A_LINE, Cor
 from reconciler.ports import CorpusFile, ExportDrafts
 
 _CHUNK = 2**20
+_Link = Callable[[Path, Path], object]
 
 
 class LocalCorpus:
@@ -99,8 +100,9 @@ class LocalDrafts:
 class _Draft:
     """One file beside its place."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, link: _Link) -> None:
         self.place = place
+        self._link = link
         mark = f".{place.name[:100]}.{uuid4().hex}"
         self._written = place.parent / f"{mark}.part"
         self._old = place.parent / f"{mark}.old"
@@ -163,16 +165,17 @@ class _Draft:
     def _set_aside(self) -> None:
         """A second name for what is there; where the file system has no such thing, its only name for a moment."""
         try:
-            os.link(self.place, self._old)
-        except FileNotFoundError:
-            raise
+            self._link(self.place, self._old)
         except OSError:
+            if not self.place.is_file():
+                raise
             self.place.replace(self._old)
 
     def settle(self) -> None:
         """Nothing is undone any more."""
         self._made = ()
-        self._old.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._old.unlink(missing_ok=True)
         with suppress(OSError):
             folder = os.open(self.place.parent, os.O_RDONLY)
             try:
@@ -204,6 +207,14 @@ class _Draft:
 
 class LocalCorpusFiles:
     """See the port ``CorpusFiles``."""
+
+    def __init__(self, link: _Link = os.link) -> None:
+        """Begin with nothing open.
+
+        Args:
+            link: gives a file a second name; not every file system can.
+        """
+        self._link = link
 
     def corpus(self, named: str) -> LocalCorpus:
         place = _expanded(named)
@@ -237,12 +248,12 @@ class LocalCorpusFiles:
         if places[0] is not None and places[1] is not None and _is_same(places[0], places[1]):
             raise UsageError(f"--out and --manifest are both {places[0]}", code="file-unwritable")
         with ExitStack() as begun:
-            drafts = [_begun(place, begun) if place is not None else None for place in places]
+            drafts = [_begun(place, self._link, begun) if place is not None else None for place in places]
             yield LocalDrafts(*drafts)
 
 
-def _begun(place: Path, begun: ExitStack) -> _Draft:
-    draft = _Draft(place)
+def _begun(place: Path, link: _Link, begun: ExitStack) -> _Draft:
+    draft = _Draft(place, link)
     begun.callback(draft.discard)
     return draft
 
