@@ -22,6 +22,7 @@ from reconciler.domain.observation import Alias, Installed, ObservedTarget, Targ
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.integrations.runtimes.free_space import free_bytes_of
 from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
 from reconciler.integrations.runtimes.ollama_keep import Keep, is_kept, kept_of
 from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, find, key, parsed
@@ -94,6 +95,10 @@ class Ollama:
             self._http = None
 
     # observing
+
+    async def free_disk_bytes(self) -> int | None:
+        """What may still be written where the last look found the models; None where they cannot be seen from here."""
+        return await free_bytes_of(self._looking.folder)
 
     async def observe(self) -> TargetObservation:
         """Everything installed. Anything that is not a whole answer makes the target unknown."""

@@ -91,6 +91,8 @@ class Looking:
         self._api = api
         self._clock = clock
         self._directories = tuple(directories)
+        self.folder: Path | None = None
+        """Where the server's models lie, as the last look found."""
         self._shown: dict[tuple[str, str], Shown] = {}
         self._weights: dict[str, frozenset[str]] = {}
 
@@ -123,6 +125,7 @@ class Looking:
         for directory in self._directories:
             view = await asyncio.to_thread(look, directory)
             if view is not None and view.holds(digests):
+                self.folder = directory
                 return view
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.domain.names import OllamaName
 from reconciler.domain.observation import Alias, ObservedTarget
-from reconciler.errors import Corrupt, OutOfSpace, Refused, Unreachable
+from reconciler.errors import Corrupt, OutOfSpace, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.ollama_api import Listed, Shown
 from reconciler.integrations.runtimes.ollama_look import Look
 from reconciler.integrations.runtimes.ollama_names import aliases_of
@@ -390,3 +391,17 @@ async def test_a_damaged_model_gets_no_name(runtime, double):
 async def test_a_name_no_server_could_have_is_refused(runtime, alias):
     with pytest.raises(Refused):
         await runtime.name(alias, "old:1b", context=8192)
+
+
+@pytest.mark.parametrize("path", ["/api/tags", "/api/show", "/api/ps", "/api/create"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"<html>", b'{"models": [{}]}', b'{"status": 5, "error": []}\n' * 3]
+)
+async def test_whatever_a_server_answers_is_one_of_our_errors(runtime, double, path, body):
+    double.faults.status[path] = (200, body)
+    for step in (runtime.name("coder", "old:1b", context=8192), runtime.unname("coder"), runtime.remove("new:1b")):
+        with contextlib.suppress(OutsideError):
+            await step
+    double.faults.status.clear()
+    names = {model.name for model in (await observed(runtime)).installed}
+    assert "old:1b" in names
