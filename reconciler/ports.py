@@ -145,7 +145,7 @@ class Serves(Protocol):
 class HasDisk(Protocol):
     """A runtime that downloads by itself, onto a disk that can be looked at from here."""
 
-    async def free_bytes(self) -> int | None:
+    async def free_disk_bytes(self) -> int | None:
         """What this user may still write where the target keeps its models; None where nobody can tell.
 
         Cheap: asked every few seconds while a download runs. Raises nothing.

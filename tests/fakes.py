@@ -19,6 +19,7 @@ from reconciler.domain.observation import (
     HubNeed,
     Installed,
     ObservedTarget,
+    PartialDownload,
     RegistryNeed,
     TargetObservation,
     Unavailable,
@@ -181,6 +182,9 @@ class FakeRuntime:
             ),
             partial_bytes=Bytes(sum(self.partials.values())),
             partial_names=tuple(sorted(self.partials)),
+            partials=tuple(
+                PartialDownload(name=name, bytes=Bytes(size)) for name, size in sorted(self.partials.items())
+            ),
         )
 
     async def digest(self, name: str, progress: Progress) -> tuple[str, str]:

@@ -19,6 +19,8 @@ class StepOutcome(Frozen):
     message: str = ""
     hint: str | None = None
     bytes_down: Bytes = Bytes(0)
+    bytes_freed: Bytes = Bytes(0)
+    """By an eviction, as the target found it afterwards; ``row.bytes_freed`` is what was planned."""
     seconds: float = 0.0
 
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reconciler.domain.observation import ObservedTarget
+from reconciler.domain.observation import ObservedTarget, TargetObservation
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.engine.bookkeeping import Books
@@ -18,11 +18,12 @@ from reconciler.engine.look import find, find_alias
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.order import budget_scopes, replacements, waits
 from reconciler.engine.recheck import in_use_now, refuse_what_is_refused, refuse_what_moved, unknown_now
-from reconciler.engine.room import Room
+from reconciler.engine.room import Room, fetched_bytes
 from reconciler.engine.steps import Bench, skipped, take
 from reconciler.engine.together import together
-from reconciler.engine.verify import verified_report
+from reconciler.engine.verify import cleaned, verified_report
 from reconciler.engine.world import Options, Planned, Runtimes, World
+from reconciler.planning.room import unfinished
 
 
 async def apply(planned: Planned, books: Books, runtimes: Runtimes, world: World, options: Options) -> Report:
@@ -60,7 +61,7 @@ async def run_steps(
         asyncio.CancelledError: stopped; the report was given to the reporter before.
     """
     rows = planned.plan.changes
-    touched = frozenset(row.target for row in rows if row.action is not Action.FORGET)
+    touched = frozenset(row.target for row in rows if row.action is not Action.FORGET) | _half_way(planned, books)
     seen = await look_at_targets(
         world, planned.desired, runtimes, only=touched, timeout_seconds=options.target_timeout_seconds
     )
@@ -68,7 +69,8 @@ async def run_steps(
     bench = Bench(
         desired=planned.desired,
         books=books,
-        room=Room(planned.plan, budget_scopes(planned.desired)),
+        room=await _cleared(planned, books, runtimes, seen, world),
+        jitter=world.jitter,
         clock=world.clock,
         reporter=world.reporter,
         seen=seen,
@@ -80,6 +82,28 @@ async def run_steps(
         told(Report(plan=planned.plan, outcomes=run.outcomes, warnings=("stopped",)), world)
         raise
     return run.outcomes
+
+
+def _half_way(planned: Planned, books: Books) -> frozenset[str]:
+    """Targets with a download that this record began and does not know to have ended."""
+    begun = {intent.target_key for intent in books.record.intents if intent.action in ("install", "update")}
+    return frozenset(target.name for target in planned.desired.targets if target.key in begun)
+
+
+async def _cleared(
+    planned: Planned, books: Books, runtimes: Runtimes, seen: tuple[TargetObservation, ...], world: World
+) -> Room:
+    """The room to work in. What has arrived of models that nothing asks for any more goes before anything is fetched.
+
+    The plan counts on that room.
+    """
+    before = unfinished(books.record, seen)
+    room = Room(planned.plan, budget_scopes(planned.desired), before)
+    if any(row.action in (Action.INSTALL, Action.UPDATE) and fetched_bytes(row) for row in planned.plan.changes):
+        for warning in await cleaned(planned.plan, seen, books, runtimes):
+            world.reporter.note("warning", warning)
+        room.cleaned(before.keys() - unfinished(books.record, seen).keys())
+    return room
 
 
 def told(report: Report, world: World) -> Report:
@@ -135,7 +159,7 @@ class _Run:
         missing = [self.rows[index] for index in sorted(replaced_by) if self._ended[index].status != "done"]
         if missing:
             return skipped(row, "replacement-failed", _why_it_stays(row, missing))
-        if (row.target_key, row.name) in self.options.postponed:
+        if row.subject in self.options.postponed:
             return skipped(row, "backing-off", "failed lately with the same input; it is tried again later")
         if row.action is Action.FORGET:
             return None if self._is_gone(row) else skipped(row, "target-unknown", f"{row.target} was not seen whole")

@@ -5,52 +5,85 @@ The planner promised that the plan fits when every step works; this holds it whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from reconciler.domain.plan import Action, Budget, Plan, Row
-from reconciler.domain.units import show_bytes
-from reconciler.errors import PlanningError
+from reconciler.domain.units import Bytes, show_bytes
+from reconciler.errors import Corrupt, PlanningError
+from reconciler.planning.room import Place, Unfinished
+
+
+@dataclass(slots=True)
+class Hold:
+    """The room of one download while it runs."""
+
+    arrived: int
+    """Bytes of it on the disk, as far as was heard."""
+
+    def heard(self, done: int) -> None:
+        self.arrived = max(self.arrived, done)
 
 
 class Room:
     """Bytes used per budget, from the plan's own figures and the steps that ended since."""
 
-    def __init__(self, plan: Plan, scopes: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, scopes: Mapping[str, str], begun: Mapping[Place, Unfinished] | None = None) -> None:
+        """Begin where the plan does.
+
+        Args:
+            plan: with the budgets as they were used.
+            scopes: budget by target.
+            begun: downloads of ours that are not whole; the plan counts them as used.
+        """
         self._scopes = scopes
+        self._begun = {place: half.bytes for place, half in (begun or {}).items()}
         self._budgets: dict[str, Budget] = {budget.scope: budget for budget in plan.budgets}
         self._used: dict[str, int] = {budget.scope: budget.used_bytes for budget in plan.budgets}
 
     @contextmanager
-    def reserved(self, row: Row) -> Iterator[None]:
+    def reserved(self, row: Row) -> Iterator[Hold]:
         """Keep room for what a row fetches while the block runs; what it fetched stays counted when it succeeds.
+
+        Of a download that fails, what has arrived stays counted: it is kept for resuming. What had arrived before is
+        part of what the row fetches, and counts once.
 
         Raises:
             PlanningError: code ``no-room``: with it, more would be held than the budget and the plan allow.
         """
-        scope, size = self._scope(row), fetched_bytes(row)
+        scope, size, place = self._scope(row), fetched_bytes(row), (row.target, row.name)
+        before = self._begun.get(place, 0)
         budget = self._budgets.get(scope)
         if budget is not None:
             limit = max(budget.limit_bytes, budget.peak_bytes)
-            missing = self._used[scope] + size - limit
+            missing = self._used[scope] + size - before - limit
             if missing > 0:
                 raise PlanningError(
                     f"{row.name} needs {show_bytes(size)}, {show_bytes(missing)} more than the budget holds now",
                     code="no-room",
                     hint="an eviction before it did not free what was planned; look at `localmodels plan` again",
                 )
-            self._used[scope] += size
+            self._used[scope] += size - before
+        hold = Hold(before)
         try:
-            yield
-        except BaseException:
-            self._give_back(scope, size)
+            yield hold
+        except BaseException as error:
+            self._begun[place] = 0 if isinstance(error, Corrupt) else min(size, hold.arrived)
+            self._give_back(scope, size - self._begun[place])
             raise
+        self._begun.pop(place, None)
         if row.action is Action.UPDATE:
             self._give_back(scope, row.bytes_freed)
 
-    def freed(self, row: Row) -> None:
-        """An eviction succeeded."""
-        self._give_back(self._scope(row), row.bytes_freed)
+    def freed(self, row: Row, freed: Bytes) -> None:
+        """An eviction succeeded: what it really freed may be used again, which may be less than was planned."""
+        self._give_back(self._scope(row), min(freed, row.bytes_freed))
+
+    def cleaned(self, places: Iterable[Place]) -> None:
+        """Unfinished downloads were thrown away."""
+        for place in places:
+            self._give_back(self._scopes.get(place[0], place[0]), self._begun.pop(place, 0))
 
     def _give_back(self, scope: str, size: int) -> None:
         if scope in self._used:

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from reconciler.domain.desired import DesiredState
-from reconciler.domain.observation import ObservedTarget, TargetObservation
+from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
 from reconciler.domain.plan import Action, AliasMove, Row
 from reconciler.domain.record import Intent
 from reconciler.domain.report import StepOutcome
 from reconciler.domain.units import Bytes
 from reconciler.engine.bookkeeping import Books
+from reconciler.engine.disk import with_free_disk
+from reconciler.engine.gone import prove_gone
 from reconciler.engine.look import by_key, find, find_alias, recorded_alias
 from reconciler.engine.recheck import refuse_what_is_not_allowed
-from reconciler.engine.room import Room, fetched_bytes
+from reconciler.engine.room import Hold, Room, fetched_bytes
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Unreachable
-from reconciler.ports import Clock, Names, Reporter, Runtime, Serves
+from reconciler.planning.room import resumable_bytes
+from reconciler.ports import Clock, HasDisk, Names, Progress, Reporter, Runtime, Serves
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
 """Before the second attempt; four times as long before the third. A source that says when is believed instead."""
 MAX_PAUSE_SECONDS = 60.0
+MOST_JITTER = 0.5
+"""Of a pause, added by chance."""
 
+NOTHING = Bytes(0)
 Value = TypeVar("Value")
 
 
@@ -41,6 +47,7 @@ class Bench:
     room: Room
     clock: Clock
     reporter: Reporter
+    jitter: Callable[[], float] = field(default=lambda: 0.0)
     seen: tuple[TargetObservation, ...] = ()
     """The touched targets as they were before the first step."""
 
@@ -55,11 +62,11 @@ async def take(row: Row, runtime: Runtime | None, bench: Bench) -> StepOutcome:
     begun = bench.clock.now()
     bench.reporter.step_started(row)
     try:
-        came, amiss = await _do(row, runtime, bench)
-        outcome = StepOutcome(row=row, status="done", bytes_down=came)
-        if amiss is not None:
-            said = f"it is installed, but not served as asked: {amiss.message}"
-            outcome = failed(row, amiss).model_copy(update={"message": said, "bytes_down": came})
+        did = await _do(row, runtime, bench)
+        outcome = StepOutcome(row=row, status="done", bytes_down=did.came, bytes_freed=did.freed)
+        if did.amiss is not None:
+            said = f"it is installed, but not served as asked: {did.amiss.message}"
+            outcome = failed(row, did.amiss).model_copy(update={"message": said, "bytes_down": did.came})
     except asyncio.CancelledError:
         outcome = StepOutcome(
             row=row,
@@ -86,24 +93,34 @@ def skipped(row: Row, code: str, message: str, hint: str | None = None) -> StepO
     return StepOutcome(row=row, status="skipped", code=code, message=message, hint=hint)
 
 
-async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> tuple[Bytes, OutsideError | None]:
-    """Bytes that came, and what is amiss with a step that got there all the same."""
+@dataclass(frozen=True, slots=True)
+class _Did:
+    """What a step that got there came to."""
+
+    came: Bytes = NOTHING
+    freed: Bytes = NOTHING
+    amiss: OutsideError | None = None
+    """What is amiss with it all the same."""
+
+
+async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> _Did:
     if row.action is Action.FORGET:
+        if row.alias is None:
+            await prove_gone(runtime, row.name, row.target)
         await _forget(row, bench)
-        return Bytes(0), None
+        return _Did()
     if runtime is None:
         raise PlanningError(f"no target is called {row.target}", code="target-unknown", hint="plan again")
     if row.action is Action.EVICT:
-        await _evict(row, runtime, bench)
-        return Bytes(0), None
+        return _Did(freed=await _evict(row, runtime, bench))
     if row.alias is not None:
         await _name(row, row.alias, runtime, bench)
-        return Bytes(0), None
+        return _Did()
     if row.only_serves:
         _refuse_what_is_not_ours(row, bench)
         await _serve(row, runtime)
-        return Bytes(0), None
-    return Bytes(fetched_bytes(row)), await _fetch(row, runtime, bench)
+        return _Did()
+    return _Did(came=Bytes(fetched_bytes(row)), amiss=await _fetch(row, runtime, bench))
 
 
 async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> OutsideError | None:
@@ -112,19 +129,36 @@ async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> OutsideError | Non
     refuse_what_is_not_allowed(row, bench.desired, bench.books.record)
     if action == "update":
         _refuse_what_is_not_ours(row, bench)
-    with bench.room.reserved(row):
+    with bench.room.reserved(row) as hold:
         intent = await bench.books.begin(row, action, existed=_is_foreign(row, bench))
 
         def progress(done: Bytes, total: Bytes, note: str = "") -> None:
+            hold.heard(done)
             bench.reporter.step_progress(row, done, total, note)
 
-        found = await _attempts(lambda: runtime.install(row, progress), intent, row, bench)
+        found = await _attempts(lambda: _install(row, runtime, progress, hold, bench), intent, row, bench)
         await bench.books.installed(intent, found)
     try:
         await _serve(row, runtime)
     except OutsideError as error:  # it is installed all the same, and the next plan has the rest
         return error
     return None
+
+
+async def _install(row: Row, runtime: Runtime, progress: Progress, hold: Hold, bench: Bench) -> Installed:
+    """Install it; a target that downloads by itself is stopped where the disk would not keep its reserve."""
+    target = by_key(bench.seen, row.target_key)
+    if not isinstance(runtime, HasDisk) or not isinstance(target, ObservedTarget) or target.disk is None:
+        return await runtime.install(row, progress)
+    there = max(hold.arrived, resumable_bytes(target, row.name))
+    return await with_free_disk(
+        lambda: runtime.install(row, progress),
+        runtime,
+        needed=fetched_bytes(row) - there,
+        reserve=bench.desired.pool.must_stay_free(target.disk.total_bytes),
+        name=row.name,
+        clock=bench.clock,
+    )
 
 
 async def _serve(row: Row, runtime: Runtime) -> None:
@@ -180,12 +214,14 @@ async def _refuse_a_name_of_others(row: Row, wanted: AliasMove, runtime: Runtime
         )
 
 
-async def _evict(row: Row, runtime: Runtime, bench: Bench) -> None:
+async def _evict(row: Row, runtime: Runtime, bench: Bench) -> Bytes:
+    """Remove it; the bytes that were really freed."""
     _refuse_what_is_not_ours(row, bench)
     intent = await bench.books.begin(row, "evict")
-    await _attempts(lambda: runtime.remove(row.name), intent, row, bench)
+    freed = await _attempts(lambda: runtime.remove(row.name), intent, row, bench)
     await bench.books.evicted(intent)
-    bench.room.freed(row)
+    bench.room.freed(row, freed)
+    return freed
 
 
 def _refuse_what_is_not_ours(row: Row, bench: Bench) -> None:
@@ -204,7 +240,7 @@ async def _attempts(step: Callable[[], Awaitable[Value]], intent: Intent, row: R
             try:
                 return await step()
             except Unreachable as error:
-                pause = min(MAX_PAUSE_SECONDS, error.retry_after_seconds or PAUSE_SECONDS * 4 ** (attempt - 1))
+                pause = _pause(error, attempt, bench.jitter())
                 bench.reporter.note("warning", f"{row.name}: {error.message}; trying again in {pause:g} s")
                 await bench.clock.sleep(pause)
         return await step()
@@ -214,6 +250,12 @@ async def _attempts(step: Callable[[], Awaitable[Value]], intent: Intent, row: R
     except OutsideError as error:
         await bench.books.ended(intent, "failed", error.code)
         raise
+
+
+def _pause(error: Unreachable, attempt: int, jitter: float) -> float:
+    """Seconds before the next attempt: what the source asked for, and never less; half as much again by chance."""
+    asked = error.retry_after_seconds or PAUSE_SECONDS * 4 ** (attempt - 1)
+    return float(min(MAX_PAUSE_SECONDS, asked * (1 + MOST_JITTER * jitter)))
 
 
 def _is_foreign(row: Row, bench: Bench) -> bool:

@@ -15,6 +15,7 @@ from reconciler.domain.observation import (
 from reconciler.domain.plan import Action, AliasMove, Plan, Row
 from reconciler.domain.record import Record, RecordEntry
 from reconciler.domain.report import Report, StepOutcome
+from reconciler.domain.units import show_bytes
 from reconciler.engine.bookkeeping import Books
 from reconciler.engine.look import by_key, find, find_alias, is_recorded, recorded_alias, same_model
 from reconciler.engine.observe import look_at_targets
@@ -24,6 +25,9 @@ from reconciler.engine.together import together
 from reconciler.engine.world import Options, Planned, Runtimes, World
 from reconciler.errors import OutsideError
 from reconciler.planning.claims import with_claims
+
+NOTEWORTHY_BYTES = 5 * 10**6
+"""A manifest, a template and a note of our own ride along with the weights; beyond this a difference is told."""
 
 
 async def verified_report(
@@ -57,7 +61,7 @@ async def verified_report(
     done = remaining.in_sync and all(outcome.status == "done" for outcome in outcomes)
     after = Planned(planned.desired, books.record, observation, remaining)
     await books.replace(_kept_up(books.record, after, remaining, done=done), event="noted")
-    warnings = (*notes, *await _cleaned(remaining, observation.targets, books, runtimes))
+    warnings = (*notes, *freed_otherwise(outcomes), *await cleaned(remaining, observation.targets, books, runtimes))
     return Report(plan=planned.plan, outcomes=outcomes, verified=done, remaining=remaining, warnings=warnings)
 
 
@@ -193,7 +197,24 @@ def _asked_anew(record: Record, observation: Observation) -> bool:
     return last is None or last.date() < observation.now.date()
 
 
-async def _cleaned(
+def freed_otherwise(outcomes: Sequence[StepOutcome]) -> tuple[str, ...]:
+    """Evictions that freed another amount than the plan said, and why that may be."""
+    evicted = [one for one in outcomes if one.status == "done" and one.row.action is Action.EVICT]
+    return tuple(
+        f"evicting {one.row.name} on {one.row.target} freed {show_bytes(one.bytes_freed)}, not the "
+        f"{show_bytes(one.row.bytes_freed)} planned: {_why_otherwise(one)}"
+        for one in evicted
+        if abs(one.bytes_freed - one.row.bytes_freed) > NOTEWORTHY_BYTES
+    )
+
+
+def _why_otherwise(outcome: StepOutcome) -> str:
+    if outcome.bytes_freed > outcome.row.bytes_freed:
+        return "files went with it that it alone still referred to"
+    return "other models share its files, another name keeps them, or it was gone already"
+
+
+async def cleaned(
     remaining: Plan, targets: tuple[TargetObservation, ...], books: Books, runtimes: Runtimes
 ) -> tuple[str, ...]:
     """Throw away unfinished downloads of this record that no plan asks for any more; nobody else's."""

@@ -43,6 +43,8 @@ class World:
     records: Callable[[DesiredState], RecordStore]
     clock: Clock
     reporter: Reporter
+    jitter: Callable[[], float] = field(default=lambda: 0.0)
+    """From 0 to 1, another each time: so that those who failed together do not come back together."""
     measurements: MeasurementStore | None = None
     """What was measured on this machine; None: nothing is kept."""
 

@@ -23,6 +23,7 @@ from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.router_names import RouterName, tag_of
 from reconciler.integrations.runtimes.digest_cache import DigestCache
+from reconciler.integrations.runtimes.free_space import free_bytes_of
 from reconciler.integrations.runtimes.llama_server_aliases import check_name, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_begun import Begun, remove_files
@@ -89,6 +90,10 @@ class LlamaServer:
         await self._router.close()
 
     # observing
+
+    async def free_disk_bytes(self) -> int | None:
+        """What may still be written where the last look found the models; None where they cannot be seen from here."""
+        return await free_bytes_of(self._content.folder)
 
     async def observe(self) -> TargetObservation:
         """Everything installed. Anything that is not a whole answer makes the target unknown."""
@@ -229,9 +234,9 @@ class LlamaServer:
             raise Refused(f"{model} is not there on {self._target.name}", code="not-found")
         self._refuse_taken(alias, listed)
         before = next((item for item in listed if item.name == alias), None)
-        preset = await self._preset.say_name(alias, model, context)
+        preset, changed = await self._preset.say_name(alias, model, context)
         if (before is not None and before.is_running) or await self._preset.loads(alias):
-            await self._load_or_restore(alias, preset)
+            await self._load_or_restore(alias, preset, changed)
         return await self._observed_alias(alias)
 
     def _refuse_taken(self, alias: str, listed: Sequence[Listed]) -> None:
@@ -245,11 +250,11 @@ class LlamaServer:
                     hint="give the slot another alias",
                 )
 
-    async def _load_or_restore(self, alias: str, before: Preset) -> None:
+    async def _load_or_restore(self, alias: str, before: Preset, changed: frozenset[str]) -> None:
         try:
             await self._router.load(alias)
         except OutsideError:
-            await self._preset.restore(before)
+            await self._preset.restore(before, changed)
             raise
 
     async def _observed_alias(self, name: str) -> Alias:

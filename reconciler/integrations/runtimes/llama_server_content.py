@@ -40,6 +40,8 @@ class Content:
         self._is_named = target.cache is not None
         self._directories = _directories(target, environ)
         self._digests = digests
+        self.folder: Path | None = None
+        """The router's cache directory, as the last look found."""
 
     async def look(self, listed: Sequence[Listed]) -> tuple[Path | None, CacheView | None]:
         """The router's cache directory, where it can be read here and holds what the router lists of it."""
@@ -54,6 +56,7 @@ class Content:
                 and cached <= set(view.models)
                 and (self._is_named or not view.models or named & set(view.models))
             ):
+                self.folder = directory
                 return directory, view
         return None, None
 
