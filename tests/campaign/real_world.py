@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from reconciler.domain.desired import DesiredState, Hub, Limits, Slot, Target
@@ -51,6 +52,13 @@ def pin(slot: str, model: str, target: str | None = None) -> Slot:
     return Slot(name=slot, model=f"acme/{model}-GGUF", quant="Q8_0", target=target)
 
 
+class JumpyClock(QuickClock):
+    """Somebody, or a time server, sets it."""
+
+    def jump(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+
+
 @dataclass
 class Machine:
     """What outlives a run of the program; ``run`` is one such run."""
@@ -58,7 +66,7 @@ class Machine:
     root: Path
     targets: tuple[Target, ...] = ()
     hub: HubDouble = field(default_factory=HubDouble)
-    clock: QuickClock = field(default_factory=QuickClock)
+    clock: JumpyClock = field(default_factory=JumpyClock)
     reporter: RecordingReporter = field(default_factory=RecordingReporter)
     power: Power | None = None
     endpoint: str = HUB
@@ -171,6 +179,11 @@ class Machine:
 
     def promised(self, model: str) -> str:
         return sha_of(model)
+
+    def move(self, model: str) -> None:
+        """The Hub has another file under the name from now on."""
+        content = tiny_gguf(SIZE, seed=MODELS.index(model) + 50)
+        self.hub.add(f"acme/{model}-GGUF", {f"{model}-Q8_0.gguf": content}, gguf={"total": 1_000_000})
 
     def spoil(self, target: Target, model: str) -> None:
         """Somebody writes other content over it."""

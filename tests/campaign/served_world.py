@@ -20,14 +20,13 @@ from reconciler.ports import Runtime
 from tests.builders import catalogue
 from tests.campaign.bad_answers import BadAnswers
 from tests.campaign.bad_line import Fault
-from tests.campaign.real_world import Machine
+from tests.campaign.real_world import JumpyClock, Machine
 from tests.campaign.sites import Site, slot_of
-from tests.doubles.ollama_rig import QuickClock
 
 LONGEST_PAUSE_SECONDS = 0.02
 
 
-class HastyClock(QuickClock):
+class HastyClock(JumpyClock):
     """A sleep moves time on by all of it, and really takes a moment: a real server needs one to do what it was asked."""
 
     async def sleep(self, seconds: float) -> None:
@@ -101,6 +100,9 @@ class ServedMachine(Machine):
 
     def take_away(self, target: Target, model: str) -> None:  # noqa: ARG002 - the machine's
         self.on.take_away(model)
+
+    def move(self, model: str) -> None:
+        self.on.move(model)
 
     def spoil(self, target: Target, model: str) -> None:  # noqa: ARG002 - the machine's
         self.on.spoil(model)
