@@ -24,6 +24,8 @@ def read_bounded(raw: bytes | str) -> Any:
         document = read_json(raw)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST} levels") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at character {error.pos + 1}") from None
     _check(document)
     return document
 

@@ -50,7 +50,12 @@ class BadRow:
     @property
     def place(self) -> str:
         """The line, and the record's id where it has one."""
-        return f"{self.id} (line {self.line})" if self.id else f"line {self.line}"
+        return f"{clipped(self.id)} (line {self.line})" if self.id else f"line {self.line}"
+
+    @property
+    def text(self) -> str:
+        """Where and what, in one line."""
+        return f"{self.place}: {clipped(self.message, 300)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,11 @@ class Record:
     @property
     def system_text(self) -> str:
         return "\n".join(message.content for message in self.messages if message.role == "system")
+
+
+def clipped(text: str, most: int = 120) -> str:
+    """The beginning of a text that somebody else wrote, so that no finding is as long as the corpus."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def read_row(line: CorpusLine) -> Record | BadRow | NoMessages | None:

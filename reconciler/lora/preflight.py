@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from reconciler.domain.document import Frozen
+from reconciler.lora.corpus import clipped
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.examples import CallCounts, Example
 from reconciler.lora.findings import Finding, error
@@ -124,7 +125,7 @@ class Tally:
             (self.languages, example.language),
             (self.tasks, example.task_type),
         ):
-            counter[word or "(missing)"] += 1
+            counter[clipped(word) or "(missing)"] += 1
         if example.approx_tokens > self.thresholds.hard_token_limit:
             self._note("over_limit", self.over_limit, example)
         if example.lacks_done_marker:
@@ -141,17 +142,17 @@ class Tally:
     def _note(self, what: str, ids: list[str], example: Example) -> None:
         self._counted[what] += 1
         if len(ids) < MOST_IDS:
-            ids.append(example.id)
+            ids.append(clipped(example.id))
 
     def _keep_if_long(self, example: Example) -> None:
         entry = (example.approx_tokens, -example.line)
         if len(self._longest) == LONGEST and entry <= self._longest[0][:2]:
             return
         shown = LongExample(
-            id=example.id,
-            eval_name=example.eval_name,
-            language=example.language,
-            task_type=example.task_type,
+            id=clipped(example.id),
+            eval_name=clipped(example.eval_name),
+            language=clipped(example.language),
+            task_type=clipped(example.task_type),
             line_number=example.line,
             approx_tokens=example.approx_tokens,
             message_count=example.message_count,
@@ -208,6 +209,7 @@ class Tally:
                 "done_marker_missing",
                 f"{self.count('without_marker')} record(s) end without the done marker: "
                 f"{', '.join(self.without_marker)}",
+                "the marker is looked for in the last answer of each",
             )
         if self.calls.malformed or self.calls.unknown:
             yield error(
@@ -220,6 +222,7 @@ class Tally:
                 "tools_undeclared",
                 f"{self.count('undeclared')} record(s) call tools that they do not declare: "
                 f"{', '.join(self.undeclared)}",
+                "problem_examples names the tools",
             )
 
     def _size_findings(self) -> Iterator[Finding]:
@@ -278,12 +281,12 @@ def _named(source_format: str) -> str:
 
 def _problems_of(example: Example) -> Iterator[ProblemExample]:
     def problem(kind: str, detail: str) -> ProblemExample:
-        return ProblemExample(id=example.id, line_number=example.line, kind=kind, detail=detail)
+        return ProblemExample(id=clipped(example.id), line_number=example.line, kind=kind, detail=detail)
 
     if example.lacks_done_marker:
         yield problem("missing_done_marker", "the last answer does not hold the done marker")
     if example.unrecognized_tools:
-        yield problem("unrecognized_tools", ", ".join(example.unrecognized_tools))
+        yield problem("unrecognized_tools", clipped(", ".join(example.unrecognized_tools)))
     if example.calls.malformed or example.calls.unknown:
         counts = f"malformed_json={example.calls.malformed} unknown_blocks={example.calls.unknown}"
         yield problem("malformed_tool_calls", counts)

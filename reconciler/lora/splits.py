@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from reconciler.lora.bounded_json import canonical_digest
 from reconciler.lora.conversation import Answered, Result, Turn, Unconvertible, conversation_of
-from reconciler.lora.corpus import Record
+from reconciler.lora.corpus import Record, clipped
 from reconciler.lora.findings import Finding, error, warning
 
 _NAMED = 8
@@ -83,14 +83,15 @@ class SplitLedger:
 
     def add(self, record: Record, split: str) -> None:
         """An example of the corpus."""
+        split = clipped(split)
         found = fingerprint_of(record)
         self.repeated += split in self.records.get(found.record, ())
         self.sizes[split] = self.sizes.get(split, 0) + 1
-        self._note(found, split, record.id)
+        self._note(found, split, clipped(record.id))
 
     def add_foreign(self, record: Record, file: str) -> None:
         """An example of a file that the corpus must have nothing in common with."""
-        self._note(fingerprint_of(record), f"file {file}", record.id)
+        self._note(fingerprint_of(record), f"file {clipped(file)}", clipped(record.id))
 
     def _note(self, found: Fingerprint, split: str, place: str) -> None:
         self.records.setdefault(found.record, {}).setdefault(split, place)

@@ -152,7 +152,7 @@ class _Pass:
     def _fail(self, row: BadRow) -> None:
         self.failed += 1
         if len(self.errors) < MOST_ERRORS:
-            self.errors.append(error(row.code, f"{row.place}: {row.message}"))
+            self.errors.append(error(row.code, row.text))
 
     @property
     def stats(self) -> ExportStats:

@@ -11,7 +11,7 @@ from reconciler.domain.units import Bytes
 from reconciler.engine.lora.export import MOST_ERRORS, shown
 from reconciler.engine.lora.splitting import note_others
 from reconciler.errors import UsageError
-from reconciler.lora.corpus import BadRow, NoMessages, Record, read_row
+from reconciler.lora.corpus import BadRow, NoMessages, Record, clipped, read_row
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.examples import examined
 from reconciler.lora.findings import Finding, error, is_ok, messages, warning
@@ -113,11 +113,11 @@ class _Scan:
             if isinstance(row, BadRow):
                 self.failed += 1
                 if len(self.errors) < MOST_ERRORS:
-                    self.errors.append(error(row.code, f"{row.place}: {row.message}"))
+                    self.errors.append(error(row.code, row.text))
             elif isinstance(row, NoMessages):
                 self.empty += 1
                 if len(self.skipped) < MOST_ERRORS:
-                    self.skipped.append(f"{row.id} (line {row.line}, no messages)")
+                    self.skipped.append(f"{clipped(row.id)} (line {row.line}, no messages)")
             elif isinstance(row, Record):
                 self.tally.add(examined(row, dialect, request.done_marker))
                 self.ledger.add(row, row.first("split") or request.default_split.strip() or "train")
