@@ -17,7 +17,7 @@ from reconciler.domain.names import glob_matches
 from reconciler.lora.dialect import Dialect
 
 ValueFormat = Literal["name_path", "json_with_base_model", "path"]
-AdapterFormat = Literal["peft", "gguf"]
+AdapterFormat = Literal["peft", "gguf", "mlx"]
 
 DEFAULT_PROVIDER = "vllm"
 """Serves what nothing says otherwise of: it loads whole weights by their Hub name, and PEFT adapters beside them."""
@@ -76,10 +76,12 @@ class Provider(Sourced):
     names_adapters: bool | None = None
     """A request picks its adapter by model name."""
     supports_dora: bool | None = None
+    """Adapters that use it are served as they were trained. False, also below: refused, ignored or scaled otherwise."""
     supports_rslora: bool | None = None
     supports_modules_to_save: bool | None = None
     supports_bias: bool | None = None
     supports_rank_pattern: bool | None = None
+    supports_alpha_pattern: bool | None = None
     hot_load: HotLoad | None = None
     harn_launches_lora: bool = False
     """The origin's own launcher knows its adapter flags."""

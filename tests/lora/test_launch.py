@@ -26,7 +26,7 @@ VALUE = '{"name":"sql","path":"./sql","base_model_name":"acme/m"}'
         ),
         ("llamacpp", ("llama-server", "--model", "BASE.gguf", "--lora", "./sql"), None),
         ("mlx", ("mlx_lm.server", "--model", "acme/m", "--adapter-path", "./sql"), None),
-        ("tgi", ("text-generation-launcher", "--model-id", "acme/m", "--lora-adapters", "./sql"), None),
+        ("tgi", ("text-generation-launcher", "--model-id", "acme/m", "--lora-adapters", "sql=./sql"), None),
         ("ollama", (), None),
         ("openai", (), None),
         ("somebody", (), None),

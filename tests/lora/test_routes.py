@@ -54,7 +54,7 @@ class TestTheShippedTable:
             ("ollama", False, False, "name_path"),
             ("sglang", True, True, "name_path"),
             ("mlx", True, False, "path"),
-            ("tgi", True, False, "path"),
+            ("tgi", True, False, "name_path"),
             ("lm-studio", False, False, "name_path"),
             ("openai", False, False, "name_path"),
         ],
@@ -249,3 +249,28 @@ class TestInferred:
 
 def test_both_dialects_are_complete_and_know_their_names() -> None:
     assert {name: one.name for name, one in DIALECTS.items()} == {"localmodels": "localmodels", "harn": "harn"}
+
+
+@pytest.mark.parametrize(
+    ("name", "dora", "rslora", "saved", "bias", "ranks", "alphas"),
+    [
+        ("vllm", False, True, False, False, False, False),
+        ("llamacpp", False, False, False, False, True, False),
+        ("tgi", False, True, False, False, False, False),
+        ("mlx", True, None, None, None, None, None),
+        ("sglang", None, None, None, None, None, None),
+    ],
+)  # fmt: skip
+def test_what_runtimes_do_with_adapters_beyond_plain_pairs(
+    name: str,
+    dora: bool | None,
+    rslora: bool | None,
+    saved: bool | None,
+    bias: bool | None,
+    ranks: bool | None,
+    alphas: bool | None,
+) -> None:
+    found = TABLE.provider(name)
+    assert found is not None
+    assert (found.supports_dora, found.supports_rslora, found.supports_modules_to_save) == (dora, rslora, saved)
+    assert (found.supports_bias, found.supports_rank_pattern, found.supports_alpha_pattern) == (bias, ranks, alphas)

@@ -23,7 +23,16 @@ from reconciler.lora.evaluation import (
 )
 from reconciler.lora.findings import Finding, error, is_ok, messages, note, warning
 from reconciler.lora.launch import Launch, launch
-from reconciler.lora.routes import Base, BaseReport, Route, RouteTable, ToolCallingReport, inferred_provider, route_of
+from reconciler.lora.routes import (
+    Base,
+    BaseReport,
+    Provider,
+    Route,
+    RouteTable,
+    ToolCallingReport,
+    inferred_provider,
+    route_of,
+)
 from reconciler.lora.serving import Serving, serving_of
 from reconciler.lora.template import DataRecipe, Template, data_of, template_of
 from reconciler.lora.tool_format import TOOL_FORMATS, ToolFormatDecision, dataset_shape, decide_tool_format, word_of
@@ -376,12 +385,25 @@ def _own_findings(route: Route, checked: _Checked, table: RouteTable) -> list[Fi
                 "train without them, or merge the adapter into its base",
             )
         )
-    if runtime is not None and runtime.launches_lora and runtime.adapter_formats == ("gguf",):
-        found.append(
+    return [*found, *_format_findings(runtime)]
+
+
+def _format_findings(runtime: Provider | None) -> list[Finding]:
+    """What is to be done before a runtime takes what PEFT saves."""
+    if runtime is None or not runtime.launches_lora or "peft" in (runtime.adapter_formats or ("peft",)):
+        return []
+    if runtime.adapter_formats == ("gguf",):
+        return [
             note(
                 "adapter_conversion",
                 f"{runtime.title} takes adapters as GGUF files",
                 "convert_lora_to_gguf.py of llama.cpp makes one from what PEFT saves",
             )
+        ]
+    return [
+        warning(
+            "adapter_format_differs",
+            f"{runtime.title} does not take what PEFT saves",
+            next(iter(runtime.notes), None),
         )
-    return found
+    ]
