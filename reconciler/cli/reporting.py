@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from reconciler import __version__
 from reconciler.cli.outcome import SCHEMA_VERSION, error_document
-from reconciler.cli.views.report import outcome_line, report_text
+from reconciler.cli.views.report import change_words, outcome_line, report_text
 from reconciler.domain.plan import Action, Plan, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import Bytes, show_bytes, show_duration
@@ -91,7 +91,7 @@ class Lines:
         key = (row.target, row.name)
         self._said[key] = time.monotonic()
         self._begun.pop(key, None)
-        self._say(f"{row.action.value} {row.name} on {row.target}")
+        self._say(f"{change_words(row)} on {row.target}")
 
     def step_progress(self, row: Row, done: Bytes, total: Bytes, note: str = "") -> None:
         key, now = (row.target, row.name), time.monotonic()
@@ -151,7 +151,7 @@ class Bars(Lines):
         self._tasks: dict[tuple[str, str], Any] = {}
 
     def step_started(self, row: Row) -> None:
-        if row.action not in (Action.INSTALL, Action.UPDATE):
+        if row.action not in (Action.INSTALL, Action.UPDATE) or row.alias is not None:
             super().step_started(row)
             return
         key = (row.target, row.name)

@@ -48,7 +48,7 @@ AliasName = Annotated[
     str,
     Shape(
         rf"^(?!.*\.[gG][gG][uU][fF]$)[A-Za-z0-9]([A-Za-z0-9._-]{{0,62}}[A-Za-z0-9_-])?{END}",
-        "a name of letters, digits and . _ -, starting with one of the first two, ending in no dot and no .gguf, 64 at most",
+        "a name of letters, digits and . _ -, 64 at most, starting with one of the first two, not ending in . or .gguf",
     ),
 ]
 Organisation = Annotated[

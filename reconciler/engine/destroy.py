@@ -154,15 +154,15 @@ def _removal_of_name(alias: RecordAlias, target: ObservedTarget | UnknownTarget 
         name=(here.model if here is not None else None) or alias.model,
         ours=True,
         alias=AliasMove(name=alias.name, before=here.model if here is not None else None),
-        message=f"name {alias.name} goes: everything of ours is to go",
+        message="ours, and everything of ours is to go",
     )
     if not isinstance(target, ObservedTarget):
         reason = target.reason if target is not None else "it is not configured"
         return _turned(row, Action.KEEP, Reason.TARGET_UNKNOWN, f"{alias.target_name} cannot be looked at: {reason}")
     if here is None:
-        return _turned(row, Action.FORGET, Reason.GONE, f"the name {alias.name} is gone already")
+        return _turned(row, Action.FORGET, Reason.GONE, "it is gone already")
     if here.loaded:
-        return _turned(row, Action.KEEP, Reason.IN_USE, f"name {alias.name} is in use now: it stays, and stays ours")
+        return _turned(row, Action.KEEP, Reason.IN_USE, "in use under this name now: it stays, and stays ours")
     return row
 
 

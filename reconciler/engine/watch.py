@@ -122,9 +122,9 @@ class _Postponed:
         return frozenset(key for key, (_, until) in self._failed.items() if until > soon)
 
     def learn(self, report: Report, at: datetime) -> None:
-        failed = {(one.row.target_key, one.row.name) for one in failures(report) if one.status == "failed"}
+        failed = {one.row.subject for one in failures(report) if one.status == "failed"}
         for outcome in report.outcomes:
-            key = (outcome.row.target_key, outcome.row.name)
+            key = outcome.row.subject
             if key in failed:
                 times = self._failed.get(key, (0, at))[0] + 1
                 self._failed[key] = (times, at + timedelta(seconds=pause_after(times)))
@@ -216,7 +216,7 @@ class _Watcher:
             return
         report = await reconcile(world, options)
         self._steps.learn(report, self.world.clock.now())
-        outcome = tuple((one.row.target_key, one.row.name, one.status, one.code) for one in report.outcomes)
+        outcome = tuple((*one.row.subject, one.status, one.code) for one in report.outcomes)
         self._tell(Pass(why, now, False, last_good, report=report), ("report", last_good, _shape(report), outcome))
 
     def _freshness(self, why: Why) -> Literal["offline", "cached", "refresh"]:

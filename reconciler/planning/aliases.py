@@ -123,7 +123,7 @@ def _move(scene: Scene, wanted: _Wanted, changes: Sequence[Row], named: Named) -
         return None
     row = _row(wanted, Action.UPDATE, Reason.ALIAS, _sentence(wanted, here, why), here)
     if here.loaded:
-        message = f"{row.message}; in use now, so the move waits"
+        message = f"{row.message}; in use under this name now, so the move waits"
         named.deferred.append(
             row.model_copy(update={"action": Action.KEEP, "reason": Reason.IN_USE, "message": message})
         )
@@ -185,13 +185,13 @@ def _taken_by(scene: Scene, wanted: _Wanted, changes: Sequence[Row]) -> str:
 
 
 def _sentence(wanted: _Wanted, here: Alias | None, why: str) -> str:
-    """``name coder → org/repo/file.gguf``, and why where that is not plain."""
-    text = f"name {wanted.name} → {wanted.model}"
-    if here is not None and here.model == wanted.model and here.context not in (None, wanted.context):
-        text += f", {wanted.context:,} tokens instead of {here.context:,}"
-    elif here is not None and here.model != wanted.model:
-        text += f", until now {here.model or 'nothing that is there'}"
-    return text + (f" ({why})" if why else "")
+    """What it was, and why it changes, where that is not plain: a name that is made says it all in its row."""
+    was = ""
+    if here is not None and here.model != wanted.model:
+        was = f"it stands for {here.model or 'nothing that is there'} now"
+    elif here is not None and here.context not in (None, wanted.context):
+        was = f"{wanted.context:,} tokens instead of {here.context:,}"
+    return "; ".join(part for part in (why, was) if part)
 
 
 def _row(wanted: _Wanted, action: Action, reason: Reason, message: str, here: Alias | None = None) -> Row:
@@ -238,13 +238,13 @@ def _removal(scene: Scene, target: Target, alias: RecordAlias, named: Named) -> 
         name=model,
         ours=True,
         alias=AliasMove(name=alias.name, before=here.model if here else None),
-        message=f"name {alias.name} goes: no slot asks for it",
+        message="no slot asks for it",
     )
     if here is None:
-        message = f"the name {alias.name} is gone, and no slot asks for it"
+        message = "it is gone, and no slot asks for it"
         return row.model_copy(update={"action": Action.FORGET, "reason": Reason.GONE, "message": message})
     if here.loaded:
-        message = f"{row.message}; in use now, so it waits"
+        message = f"{row.message}; in use under this name now, so it waits"
         named.deferred.append(
             row.model_copy(update={"action": Action.KEEP, "reason": Reason.IN_USE, "message": message})
         )
@@ -301,13 +301,13 @@ class _Sequence:
         """The old model goes before the new one is there: so does its name, which stands for nothing until then."""
         later = (move.alias or AliasMove(name=move.name)).model_copy(update={"before": None})
         gone = AliasMove(name=later.name, before=move.alias.before if move.alias else None)
-        message = f"name {gone.name} goes until {move.name} is there: the old model goes first (allowGap)"
+        message = f"allowGap: the old model goes first, and the name stands for nothing until {move.name} is there"
         self.done.append(
             move.model_copy(
                 update={"alias": gone, "name": gone.before, "slots": (), "gap": True, "message": message},
             )
         )
-        return move.model_copy(update={"alias": later, "gap": True, "message": f"name {later.name} → {move.name}"})
+        return move.model_copy(update={"alias": later, "gap": True, "message": ""})
 
     def _dangling(self, row: Row) -> None:
         """A name that a slot still asks for, of a model that goes while nothing fills the slot."""
@@ -333,7 +333,7 @@ class _Sequence:
                         slots=() if row.gap else row.slots,
                         ours=True,
                         alias=AliasMove(name=ours.name, before=here.model),
-                        message=f"name {ours.name} goes: the model it stands for goes, and nothing takes its place yet",
+                        message="the model it stands for goes, and nothing takes its place yet",
                     )
                 )
 

@@ -112,9 +112,10 @@ def _cells(row: Row, *, with_action: bool) -> list[str]:
     what = f"{row.model_id} {row.quant or ''}".strip() if row.model_id else (row.name or "–")
     address = ", ".join(row.slots) or row.address
     if row.alias is not None:
-        sign, word = (row.action.sign, "name") if with_action else (" ", "")
+        word = "name" if row.alias.after or row.action is not Action.UPDATE else "unname"
+        sign, first, last = (row.action.sign, word, row.reason.value) if with_action else (" ", row.reason.value, "")
         changed = f"{row.alias.name} → {row.alias.after}" if row.alias.after else row.alias.name
-        return [sign, address, word or row.reason.value, changed, "", row.target, row.reason.value if word else ""]
+        return [sign, address, first, changed, "", row.target, last]
     size = row.bytes_down or row.bytes_freed or (row.before.bytes if row.before else 0)
     shown = f"{'' if row.resolved else '≈'}{show_bytes(size)}" if size else ""
     sign = row.action.sign if with_action else " "

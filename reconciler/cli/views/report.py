@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.cli.views.plan import summary_line, summary_words
 from reconciler.cli.views.table import paint
-from reconciler.domain.plan import Action, AliasMove
+from reconciler.domain.plan import Action, AliasMove, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import show_bytes, show_duration
 
@@ -32,10 +32,16 @@ def outcome_line(outcome: StepOutcome) -> str:
     return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
 
 
+def change_words(row: Row) -> str:
+    """What a step does: ``install org/repo/file.gguf``, ``name coder → org/repo/file.gguf``, ``remove name coder``."""
+    if row.alias is None:
+        return f"{row.action.value} {row.name}"
+    return f"name {row.alias.name} → {row.alias.after}" if row.alias.after else f"remove name {row.alias.name}"
+
+
 def _name_line(outcome: StepOutcome, wanted: AliasMove) -> str:
     """A step about a stable name: ``named coder → org/repo/file.gguf on local``."""
-    row = outcome.row
-    change = f"name {wanted.name}" + (f" → {wanted.after}" if wanted.after else " removed")
+    row, change = outcome.row, change_words(outcome.row)
     if outcome.status == "done":
         forgot = row.action is Action.FORGET
         return f"forgot the name {wanted.name} on {row.target}" if forgot else f"{change} on {row.target}"
