@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.desired import Target
+from reconciler.domain.observation import Serving
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, Refused
@@ -307,6 +308,22 @@ async def test_an_update_keeps_the_old_until_the_new_is_verified(
         assert (router.models(), new != old) == ({ALPHA: "unloaded"}, True)
 
 
+async def test_what_we_tell_it_to_serve_is_not_changed_by_a_load(tmp_path: Path, hub_line: Line) -> None:
+    """A router that loads a model of its cache fetches what its repository holds by then."""
+    preset = tmp_path / "presets.ini"
+    preset.write_text("version = 1\n", encoding="utf-8")
+    with Router(tmp_path / "told", hub_line.url, "--models-preset", str(preset)) as router:
+        async with direct(router, tmp_path, preset=str(preset)) as runtime:
+            await runtime.install(tiny_row(tmp_path / "hub", hub_line.straight, "alpha"), _quiet)
+            before = router.blobs()
+            loadable_gguf(tmp_path / "hub" / tiny_name("alpha"), vocab=640)
+            await runtime.serve(ALPHA, Serving(context=256))
+            await runtime.name("coder", ALPHA, context=256)
+            for name in (ALPHA, "coder"):
+                router.load(name)
+                assert router.blobs() == before
+
+
 async def test_two_files_that_share_a_tag_are_not_confused_when_one_goes(tmp_path: Path, router: Router) -> None:
     for path, vocab in (("delta-UD-Q4_K_M.gguf", 600), ("delta-Q4_K_M.gguf", 640)):
         file = loadable_gguf(tmp_path / path, vocab=vocab)
@@ -359,9 +376,10 @@ def test_without_a_preset_file_the_plan_says_how_a_context_is_set(lab: Machine, 
 
 
 @asynccontextmanager
-async def direct(router: Router, folder: Path) -> AsyncIterator[LlamaServer]:
+async def direct(router: Router, folder: Path, preset: str | None = None) -> AsyncIterator[LlamaServer]:
     """The integration alone, without the engine."""
-    there = Target(name="router", runtime="llama-server", endpoint=router.url, cache=str(router.cache))
+    cache = str(router.cache)
+    there = Target(name="router", runtime="llama-server", endpoint=router.url, cache=cache, preset=preset)
     clock = SystemClock()
     runtime = LlamaServer(there, http=lambda: Http(clock=clock), clock=clock, cache_directory=folder / "ours")
     try:

@@ -116,7 +116,7 @@ class Removal:
         with suppress(OutsideError, OSError):
             await asyncio.to_thread(bring_back, found.directory or Path(), aside)
             if preset is not None:
-                await self._preset.restore(preset)
+                await self._preset.restore(preset, {str(aside.name)})
             await self._router.api.models(reload=True)
 
     async def _restart_names(self, name: str) -> None:

@@ -84,8 +84,8 @@ class RouterPreset:
         """
         await self._change(lambda before: with_serving(before, name, wanted))
 
-    async def say_name(self, alias: str, model: str, context: int | None) -> Preset:
-        """Make a name stand for a model, as ``tell`` does it; the file as it was before.
+    async def say_name(self, alias: str, model: str, context: int | None) -> tuple[Preset, frozenset[str]]:
+        """Make a name stand for a model, as ``tell`` does it; the file as it was before, and the sections changed.
 
         Raises:
             Refused: as ``tell`` does; ``unmanaged-conflict``: the name is a section of somebody else's, or a model's.
@@ -125,14 +125,24 @@ class RouterPreset:
         section = (await self.sections() or {}).get(name)
         return section is not None and section.settings.get("load-on-startup") == "true"
 
-    async def restore(self, before: Preset) -> None:
-        """Have the file as it was before an edit of ours that did not turn out well."""
+    async def restore(self, before: Preset, names: Collection[str]) -> None:
+        """Have our sections of these names as they were, and the rest as it is now: somebody may have edited it."""
         with suppress(OutsideError):
-            await self._write(before)
+            now = await self._read()
+            for name in names:
+                section, here = before.sections.get(name), now.sections.get(name)
+                if here is not None and not here.is_ours:
+                    continue
+                if section is None:
+                    now = now.without_section(name)
+                elif section.is_ours:
+                    now = now.with_settings(name, section.settings, is_read=False)
+            await self._write(now)
             await self._api().models(reload=True)
+            await self._write(now.all_read())
 
-    async def _change(self, edit: Callable[[Preset], Preset]) -> Preset:
-        """One edit of the file, in force when this returns; else undone. What the file said before it.
+    async def _change(self, edit: Callable[[Preset], Preset]) -> tuple[Preset, frozenset[str]]:
+        """One edit of the file, in force when this returns; else undone. The file before it, and what it changed.
 
         A running model that it concerns is stopped by the router as it reads the file, if nobody is being answered.
         """
@@ -140,7 +150,7 @@ class RouterPreset:
         after = edit(before)
         touched = _touched(before, after)
         if self._path is None or not touched:
-            return before
+            return before, frozenset()
         await self._refuse_busy(touched)
         await self._write(after)
         try:
@@ -149,10 +159,10 @@ class RouterPreset:
                 if any(_found(listed, name).get(key) != value for key, value in after.sections[name].settings.items()):
                     raise self._not_in_force(name, after.sections[name].settings, _found(listed, name))
         except Refused:
-            await self.restore(before)
+            await self.restore(before, touched)
             raise
         await self._write((await self._read()).all_read())
-        return before
+        return before, touched
 
     async def _refuse_busy(self, names: Collection[str]) -> None:
         for item in await self._api().models():

@@ -128,6 +128,22 @@ async def test_a_new_model_that_does_not_load_leaves_the_name_with_the_old(doubl
     assert (await seen(double))[0].model == NAME
 
 
+async def test_what_a_person_writes_meanwhile_stays(double):
+    await runtime(double).name("coder", NAME, context=512)
+    double.models["coder"]["status"], double.broken = "loaded", {OTHER}
+    load = double._post_models_load
+
+    def edited(name):
+        double.preset.write_text(double.preset.read_text() + "\n[mine]\nmodel = /mine.gguf\n")
+        return load(name)
+
+    double._post_models_load = edited
+    with pytest.raises(Refused):
+        await runtime(double).name("coder", OTHER, context=512)
+    assert settings(double, "coder")["hf-repo"] == NAME
+    assert settings(double, "mine") == {"model": "/mine.gguf"}
+
+
 async def test_nobody_who_asks_under_the_name_is_cut_off(double):
     await runtime(double).name("coder", NAME, context=512)
     double.models["coder"]["status"], double.busy = "loaded", {"coder"}

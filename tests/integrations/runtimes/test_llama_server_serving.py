@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.observation import Serving
+from reconciler.domain.plan import Action
 from reconciler.errors import Refused
 from reconciler.integrations.runtimes.llama_server_preset import OURS, UNREAD, Preset
 from reconciler.ports import Serves
@@ -41,6 +42,17 @@ async def test_it_is_written_once_and_seen(double):
     written, asked = double.preset.stat().st_mtime_ns, len(double.asked)
     await runtime(double).serve(NAME, WANTED)
     assert (double.preset.stat().st_mtime_ns, len(double.asked)) == (written, asked)
+
+
+async def test_an_update_that_fails_leaves_the_section_and_what_a_person_wrote(double):
+    await runtime(double).serve(NAME, WANTED)
+    double.brings = lambda _: double.preset.write_text(double.preset.read_text() + "\n[mine]\nmodel = /mine.gguf\n")
+    fresh = row(Action.UPDATE, b"GGUF" + b"n" * 900)
+    with pytest.raises(Refused):
+        await runtime(double).install(fresh, Heard())
+    sections = Preset(double.preset.read_text()).sections
+    assert (sections[NAME].serving, sections["mine"].settings) == (WANTED, {"model": "/mine.gguf"})
+    assert (await look(double)).serving == WANTED
 
 
 async def test_nobody_is_cut_off_for_it(double):
