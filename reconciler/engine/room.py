@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.domain.plan import Action, Budget, Plan, Row
 from reconciler.domain.units import Bytes, show_bytes
@@ -21,9 +22,12 @@ class Hold:
 
     arrived: int
     """Bytes of it on the disk, as far as was heard."""
+    moved_at: datetime | None = None
+    """When the last new byte was heard of."""
 
-    def heard(self, done: int) -> None:
-        self.arrived = max(self.arrived, done)
+    def heard(self, done: int, at: datetime) -> None:
+        if done > self.arrived:
+            self.arrived, self.moved_at = done, at
 
 
 class Room:

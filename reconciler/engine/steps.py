@@ -31,6 +31,8 @@ ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
 """Before the second attempt; four times as long before the third. A source that says when is believed instead."""
 MAX_PAUSE_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0
+"""A step that tried for so long without a new byte has tried enough; pauses that a source asks for are not counted."""
 MOST_JITTER = 0.5
 """Of a pause, added by chance."""
 
@@ -133,10 +135,10 @@ async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> OutsideError | Non
         intent = await bench.books.begin(row, action, existed=_is_foreign(row, bench))
 
         def progress(done: Bytes, total: Bytes, note: str = "") -> None:
-            hold.heard(done)
+            hold.heard(done, bench.clock.now())
             bench.reporter.step_progress(row, done, total, note)
 
-        found = await _attempts(lambda: _install(row, runtime, progress, hold, bench), intent, row, bench)
+        found = await _attempts(lambda: _install(row, runtime, progress, hold, bench), intent, row, bench, hold)
         await bench.books.installed(intent, found)
     try:
         await _serve(row, runtime)
@@ -233,13 +235,24 @@ def _refuse_what_is_not_ours(row: Row, bench: Bench) -> None:
         )
 
 
-async def _attempts(step: Callable[[], Awaitable[Value]], intent: Intent, row: Row, bench: Bench) -> Value:
+async def _attempts(
+    step: Callable[[], Awaitable[Value]],
+    intent: Intent,
+    row: Row,
+    bench: Bench,
+    hold: Hold | None = None,
+) -> Value:
     """Try what may work later a bounded number of times; every way out but success is journalled."""
+    begun = bench.clock.now()
     try:
         for attempt in range(1, ATTEMPTS):
             try:
                 return await step()
             except Unreachable as error:
+                moved_at = hold.moved_at if hold is not None and hold.moved_at is not None else begun
+                quiet = (bench.clock.now() - moved_at).total_seconds()
+                if quiet >= PATIENCE_SECONDS and error.retry_after_seconds is None:
+                    raise
                 pause = _pause(error, attempt, bench.jitter())
                 bench.reporter.note("warning", f"{row.name}: {error.message}; trying again in {pause:g} s")
                 await bench.clock.sleep(pause)

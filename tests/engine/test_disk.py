@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -143,6 +143,29 @@ async def test_what_nobody_asks_for_any_more_goes_before_what_needs_its_room() -
     assert report.verified
     assert runtime.mutations == [f"clean {name_of(ALPHA)}", f"install {name_of(BETA)}"]
     assert here.record.intents == ()
+
+
+async def test_a_step_that_heard_nothing_for_long_is_not_begun_again() -> None:
+    here = fakes(pin("a", ALPHA))
+
+    def silent(row: object) -> None:
+        here.clock.forward(61)
+
+    runtime = here.runtime()
+    runtime.on_install = silent
+    runtime.fail_installs[name_of(ALPHA)] = [Unreachable("no answer") for _ in range(3)]
+    (outcome,) = (await reconcile(here.world, OPTIONS)).outcomes
+    assert outcome.code == "unreachable"
+    assert runtime.mutations == [f"install {name_of(ALPHA)}"]
+    assert here.clock.slept == []
+
+
+async def test_pauses_jitter_and_never_come_early() -> None:
+    here = fakes(pin("a", ALPHA))
+    chances = iter([1.0, 0.5])
+    here.runtime().fail_installs[name_of(ALPHA)] = [Unreachable("503"), Unreachable("429", retry_after_seconds=8)]
+    await reconcile(replace(here.world, jitter=lambda: next(chances)), OPTIONS)
+    assert here.clock.slept == [3.0, 10.0]
 
 
 class SharingRuntime(FakeRuntime):

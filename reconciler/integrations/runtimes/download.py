@@ -37,6 +37,10 @@ TRIES_WITHOUT_PROGRESS = 6
 PROGRESS_BYTES = 2**20
 """A try that brought so much counts as progress: the next failure starts counting anew."""
 LONGEST_WAIT_SECONDS = 60.0
+STALL_SECONDS = 20.0
+"""An answer or a connection without a byte for so long is given up and tried again."""
+PATIENCE_SECONDS = 60.0
+"""A source that brought no byte on any connection for so long is given up; pauses that it asked for are not counted."""
 RESTARTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LATER = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
@@ -128,8 +132,9 @@ class Download:
         rate: RateLimit | None = None,
         reserve_bytes: int = 0,
         moved: Callable[[int], None] = lambda _: None,
-        idle_timeout_seconds: float = 30.0,
+        idle_timeout_seconds: float = STALL_SECONDS,
     ) -> None:
+        self._heard_at = clock.now()
         self._partial = partial
         self._wanted = partial.wanted
         self._http = http
@@ -238,6 +243,10 @@ class Download:
                 failures = 1 if progressed else failures + 1
                 wait = _wait_seconds(failures, error)
                 if failures >= TRIES_WITHOUT_PROGRESS or wait > LONGEST_WAIT_SECONDS:
+                    raise
+                if error.retry_after_seconds is not None:
+                    self._heard_at += timedelta(seconds=wait)
+                elif (self._clock.now() - self._heard_at).total_seconds() + wait > PATIENCE_SECONDS:
                     raise
                 await self._clock.sleep(wait)
 
@@ -371,6 +380,7 @@ class Download:
     def _placed(self, segment: _Segment, count: int) -> None:
         self._partial.written.add(segment.at, segment.at + count)
         segment.at += count
+        self._heard_at = self._clock.now()
         self._grown.set()
         self._moved(self._partial.written.total)
 

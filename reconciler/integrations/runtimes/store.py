@@ -34,7 +34,7 @@ from reconciler.formats import gguf_names
 from reconciler.integrations.runtimes import store_files as files
 from reconciler.integrations.runtimes import store_names
 from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed, stamp_of
-from reconciler.integrations.runtimes.download import Download, RateLimit
+from reconciler.integrations.runtimes.download import STALL_SECONDS, Download, RateLimit
 from reconciler.integrations.runtimes.open_files import open_inodes
 from reconciler.integrations.runtimes.partials import (
     Partial,
@@ -89,7 +89,7 @@ class Store:
         cache_directory: Path,
         reserve_bytes: Callable[[int], int] = lambda _: 0,
         rate: RateLimit | None = None,
-        idle_timeout_seconds: float = 30.0,
+        idle_timeout_seconds: float = STALL_SECONDS,
     ) -> None:
         if not target.path or not Path(target.path).is_absolute():
             raise UsageError(f"target {target.name}: a store needs an absolute path", hint="add path: to the target")

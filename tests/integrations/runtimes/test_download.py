@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reconciler.domain.desired import Limits
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutOfSpace, ReconcilerError, Refused, Unreachable
-from reconciler.integrations.runtimes.download import RateLimit
+from reconciler.integrations.runtimes.download import PATIENCE_SECONDS, STALL_SECONDS, RateLimit
 from reconciler.integrations.runtimes.partials import Partial, Ranges, Wanted, disk_errors, ensure_room
 from tests.fakes import FixedClock
 from tests.integrations.runtimes.store_world import (
@@ -403,3 +403,31 @@ def test_ranges_are_what_was_added(spans: list[tuple[int, int]], size: int) -> N
     assert {at for start, end in ranges.missing(size) for at in range(start, end)} == set(range(size)) - there
     assert ranges.total == len(there)
     assert ranges.front == next(at for at in range(size + 1) if at not in there)
+
+
+async def test_a_source_that_goes_silent_in_the_middle_is_given_up_within_a_bound(tmp_path: Path) -> None:
+    """It sends some, then answers nothing any more: bounded patience since the last byte, and what came is kept."""
+    w = world(tmp_path, {FILE: LARGE})
+    begun = w.clock.now()
+
+    def silent(request: httpx.Request, source: Source) -> httpx.Response:
+        w.clock.forward(STALL_SECONDS)
+        raise httpx.ReadTimeout("no answer")
+
+    w.source.faults = [lambda request, source: source.honest(request, 2_000_000), *[silent] * 50]
+    await fails(w, LARGE, Unreachable)
+    patience = (w.clock.now() - begun).total_seconds()
+    connections = 4
+    assert STALL_SECONDS < patience < PATIENCE_SECONDS + connections * (STALL_SECONDS + 15)
+    assert ".partial" in w.partials()
+    w.source.faults = []
+    sent = w.source.sent
+    await installs(w, LARGE)
+    assert w.source.sent - sent < len(LARGE), "it goes on where it stopped"
+
+
+async def test_a_pause_that_the_source_asks_for_is_no_silence(tmp_path: Path) -> None:
+    w = world(tmp_path, {FILE: SMALL})
+    w.source.faults = [status(429, retry_after="50"), status(503, retry_after="50"), status(503, retry_after="50")]
+    await installs(w, SMALL)
+    assert all(50 <= wait <= 51 for wait in w.clock.slept)
