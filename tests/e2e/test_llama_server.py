@@ -14,8 +14,10 @@ from reconciler.domain.observation import Serving
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, Refused
+from reconciler.formats.router_names import RouterName
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.http import Http
+from reconciler.integrations.runtimes.hub_layout import look, set_aside
 from reconciler.integrations.runtimes.llama_server import LlamaServer
 from reconciler.servers.mirror import serve
 from tests.doubles.ollama_rig import install_row
@@ -306,6 +308,26 @@ async def test_an_update_keeps_the_old_until_the_new_is_verified(
         await runtime.install(fresh, _quiet)
         (new,) = router.blobs()
         assert (router.models(), new != old) == ({ALPHA: "unloaded"}, True)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_update_that_was_killed_is_settled_by_the_next_apply(
+    tmp_path: Path, lab: Machine, router: Router, hub_line: Line, moved: bool
+) -> None:
+    write(lab, router, "alpha")
+    lab.apply()
+    (old,) = router.blobs()
+    set_aside(router.cache, RouterName.parse(ALPHA), look(router.cache).models[ALPHA])
+    router.reload()
+    assert router.models() == {}, "as kill -9 leaves it: the old content is hidden, and the new one not there yet"
+    if moved:
+        loadable_gguf(tmp_path / "hub" / tiny_name("alpha"), vocab=640)
+    before = hub_line.bytes
+    lab.apply()
+    assert (router.models(), lab.owned()) == ({ALPHA: "unloaded"}, {ALPHA})
+    assert moved or (router.blobs(), hub_line.bytes) == ([old], before), "nothing was fetched twice"
+    assert len(router.blobs()) == 1
+    lab.in_sync()
 
 
 async def test_what_we_tell_it_to_serve_is_not_changed_by_a_load(tmp_path: Path, hub_line: Line) -> None:
