@@ -26,14 +26,15 @@ def command(first: str = "") -> Any:
     """The command line, ready for arguments.
 
     Args:
-        first: the first argument. Where it names a command, that one alone is made ready: reading the options of all
-            of them takes 25 ms. Everything else (groups, help, what is misspelt) gets the whole.
+        first: the first argument. Where it names a command or a group, that one alone is made ready: reading the
+            options of all of them takes 25 ms. Everything else (help, what is misspelt) gets the whole.
     """
     named = [one for one in app.registered_commands if one.callback and one.callback.__name__ == first]
-    if not named:
+    groups = [one for one in app.registered_groups if one.name == first]
+    if not named and not groups:
         return typer.main.get_command(app)
     alone = copy(app)
-    alone.registered_commands, alone.registered_groups = named, []
+    alone.registered_commands, alone.registered_groups = named, groups
     return typer.main.get_command(alone)
 
 
