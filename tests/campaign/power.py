@@ -105,6 +105,12 @@ class PoweredRecords:
         await self.inner.journal(line)
         self.power.pass_by("journalled")
 
+    async def history(self) -> tuple[dict[str, object], ...]:
+        return await self.inner.history()
+
+    async def others(self) -> tuple[Record, ...]:
+        return await self.inner.others()
+
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         return self._locked(timeout_seconds)
 
