@@ -239,6 +239,10 @@ class RecordStore(Protocol):
         """
         ...
 
+    async def others(self) -> tuple[Record, ...]:
+        """Records of other documents that are kept in the same place, as far as they can be read. Changes nothing."""
+        ...
+
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         """One writer per record, across processes. ``RecordLocked`` carries owner, host and age."""
         ...

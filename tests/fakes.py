@@ -305,6 +305,7 @@ class MemoryRecordStore:
         self.saved = [record]
         self.lines: list[dict[str, object]] = []
         self.events: list[str] = []
+        self.neighbours: tuple[Record, ...] = ()
         self.locked_by: str | None = None
         self.fail_saves: list[BaseException] = []
         self._lock = asyncio.Lock()
@@ -329,6 +330,9 @@ class MemoryRecordStore:
 
     async def history(self) -> tuple[dict[str, object], ...]:
         return tuple(self.lines)
+
+    async def others(self) -> tuple[Record, ...]:
+        return self.neighbours
 
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         return self._locked()

@@ -126,6 +126,8 @@ class ObservedTarget(Frozen):
     partial_names: tuple[str, ...] = ()
     partials: tuple[PartialDownload, ...] = ()
     """The same by name, where the target tells how much each takes."""
+    orphan_bytes: Bytes = Bytes(0)
+    """Of whole files that no model there refers to; never removed under a live server."""
     version: str | None = None
     served_context: int | None = None
     """Tokens the server gives every model unless told otherwise; None: not known."""

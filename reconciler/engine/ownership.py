@@ -7,7 +7,7 @@ from reconciler.domain.record import RecordEntry
 from reconciler.engine.look import find, find_alias, recorded_alias, same_model
 from reconciler.engine.reconcile import Session, planned, session
 from reconciler.engine.world import Options, Planned, Runtimes, World, unheard
-from reconciler.errors import Refused, Unreachable, UsageError
+from reconciler.errors import RecordConflict, Refused, Unreachable, UsageError
 
 
 async def adopt(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:
@@ -21,6 +21,7 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
 
     Raises:
         UsageError: no target, or more than one, has a model of that name.
+        RecordConflict: another document's record owns it already.
         Unreachable: the target does not answer.
     """
     async with session(world, options) as here:
@@ -31,9 +32,21 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
         known = here.books.record.entry(target.key, found.name)
         if known is not None:
             return known
+        await _refuse_another_owner(world, here, target, found.name)
         entry = await _entry(plan, here.runtimes, target, found)
         await here.books.enter(entry, event="adopted")
         return entry
+
+
+async def _refuse_another_owner(world: World, here: Session, target: ObservedTarget, name: str) -> None:
+    """A model with two owners would be evicted by one while the other needs it."""
+    for other in await world.records(here.desired).others():
+        if any(one.target_key == target.key and same_model(target.key, one.name, name) for one in other.entries):
+            raise RecordConflict(
+                f"{name} on {target.name} belongs to {other.name!r}, applied from {other.source or 'another file'}",
+                hint=f"`localmodels disown {name}` with the file of {other.name!r} lets it go first",
+                details={"name": other.name, "recordSource": other.source},
+            )
 
 
 async def disown(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:

@@ -12,7 +12,14 @@ from reconciler.domain.desired import Slot
 from reconciler.domain.document import Frozen
 from reconciler.domain.hardware import Hardware
 from reconciler.domain.names import same_stable_name
-from reconciler.domain.observation import DiskSpace, Installed, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.observation import (
+    DiskSpace,
+    Installed,
+    ObservedTarget,
+    PartialDownload,
+    TargetObservation,
+    UnknownTarget,
+)
 from reconciler.domain.plan import Budget, Drift, Reason
 from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes
@@ -73,6 +80,10 @@ class StatusTarget(Frozen):
     partial_bytes: Bytes = Bytes(0)
     """Unfinished downloads."""
     partial_names: tuple[str, ...] = ()
+    partials: tuple[PartialDownload, ...] = ()
+    """The same by name, where the target tells how much each takes."""
+    orphan_bytes: Bytes = Bytes(0)
+    """Of whole files that no model refers to; reported, and never removed under a live server."""
     notes: tuple[str, ...] = ()
 
 
@@ -166,6 +177,8 @@ def _target(
         disk=target.disk,
         partial_bytes=target.partial_bytes,
         partial_names=target.partial_names,
+        partials=target.partials,
+        orphan_bytes=target.orphan_bytes,
         notes=target.notes,
     )
 

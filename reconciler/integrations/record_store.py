@@ -75,6 +75,15 @@ class FileRecordStore:
         except OSError as error:
             raise _unwritable("read", self._folder, error) from error
 
+    async def others(self) -> tuple[Record, ...]:
+        found = []
+        for path in sorted(self._folder.parent.glob("*/record.json")):
+            if path == self.path:
+                continue
+            with suppress(OSError, ValidationError):
+                found.append(Record.model_validate_json(path.read_bytes()))
+        return tuple(found)
+
     def lock(self, *, timeout_seconds: float) -> AbstractAsyncContextManager[None]:
         return self._locked(timeout_seconds)
 

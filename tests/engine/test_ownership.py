@@ -7,7 +7,7 @@ from reconciler.engine.destroy import destroy, target_of_key
 from reconciler.engine.ownership import adopt, disown
 from reconciler.engine.reconcile import reconcile
 from reconciler.engine.world import Planned
-from reconciler.errors import PlanningError, Unreachable, UsageError
+from reconciler.errors import PlanningError, RecordConflict, Unreachable, UsageError
 from tests.builders import target
 from tests.engine.worlds import ALPHA, BETA, DELTA, OPTIONS, fakes, foreign, name_of, pin
 
@@ -144,3 +144,15 @@ def test_a_target_comes_back_from_its_key(key: str) -> None:
 def test_a_key_of_another_time_is_a_clear_error() -> None:
     with pytest.raises(UsageError):
         target_of_key("mainframe|x", "gone")
+
+
+async def test_what_another_document_owns_is_not_taken_over() -> None:
+    here = fakes(pin("a", ALPHA))
+    await reconcile(here.world, OPTIONS)
+    theirs = here.record.model_copy(update={"name": "other", "source": "/home/someone/other.yaml"})
+    here.store.neighbours = (theirs,)
+    await disown(here.world, name_of(ALPHA), None, OPTIONS)
+    with pytest.raises(RecordConflict, match="belongs to 'other', applied from /home/someone/other.yaml"):
+        await adopt(here.world, name_of(ALPHA), None, OPTIONS)
+    here.store.neighbours = (theirs.model_copy(update={"entries": ()}),)
+    assert (await adopt(here.world, name_of(ALPHA), None, OPTIONS)).name == name_of(ALPHA)

@@ -167,6 +167,16 @@ async def test_a_record_that_is_lost_while_its_journal_is_there_is_not_an_empty_
     assert "localmodels rebuild" in (caught.value.hint or "")
 
 
+async def test_other_documents_records_are_seen_as_far_as_they_can_be_read(tmp_path: Path) -> None:
+    found = await saved(tmp_path)
+    theirs = FULL.model_copy(update={"name": "other"})
+    await store(tmp_path, "other").save(theirs)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "record.json").write_text("{")
+    assert await found.others() == (theirs,)
+    assert await store(tmp_path / "nowhere").others() == ()
+
+
 @given(st.text(min_size=1, max_size=80))
 def test_any_document_name_is_one_plain_folder(name: str) -> None:
     folder = folder_name(name)

@@ -50,6 +50,7 @@ def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
         aliases=aliases,
         disk=look.view.disk if look.view else None,
         partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
+        orphan_bytes=look.view.orphan_bytes if look.view else Bytes(0),
         partial_names=tuple(sorted({item.name for item in look.listed if not item.is_there} | look.left)),
         version=look.version,
         notes=tuple(_notes(look)),

@@ -124,6 +124,7 @@ class Ollama:
             aliases=aliases_of(look),
             disk=look.view.disk if look.view else None,
             partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
+            orphan_bytes=look.view.orphan_bytes if look.view else Bytes(0),
             version=version,
             served_context=self._served_context(look),
             notes=(*_notes(look), *_disk_notes(look.view)),
