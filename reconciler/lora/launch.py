@@ -107,8 +107,11 @@ def _base(route: Route, runtime: Provider, source: str | None) -> tuple[str, ...
 
 
 def _parser(route: Route, runtime: Provider, *, wanted: bool) -> tuple[str, ...]:
+    if not wanted:
+        return ()
     name = route.capabilities.tool_call_parser
-    return (*runtime.tool_call_parser_args, name) if wanted and name and runtime.tool_call_parser_args else ()
+    parser = (*runtime.tool_call_parser_args, name) if name and runtime.tool_call_parser_args else ()
+    return (*runtime.native_tools_args, *parser)
 
 
 def _flag(flag: str | None, value: object) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ class Provider(Sourced):
     """The flag before the base; None where there is a command: the base stands alone."""
     repository_arg: str | None = None
     """The flag before a base that is fetched by its Hub name, where that is another."""
+    native_tools_args: tuple[str, ...] = ()
+    """The flags that let any model call tools natively."""
     tool_call_parser_args: tuple[str, ...] = ()
     """The flags before the name of a parser of native tool calls."""
     enable_lora_arg: str | None = None

@@ -159,7 +159,7 @@ def plan_training(request: PlanRequest, catalogue: Catalogue, table: RouteTable,
     )
     findings = (
         *_findings(route, decision, checked.strategy, strategy, teacher, dialect),
-        *(_own_findings(route, checked, table) if dialect.own_adapter_support else ()),
+        *(_own_findings(route, checked, decision.effective, table) if dialect.own_adapter_support else ()),
         *about_teacher,
         *served.findings,
     )
@@ -357,7 +357,7 @@ def _findings(
     return found
 
 
-def _own_findings(route: Route, checked: _Checked, table: RouteTable) -> list[Finding]:
+def _own_findings(route: Route, checked: _Checked, effective: str, table: RouteTable) -> list[Finding]:
     """What the origin does not look at."""
     found = []
     runtime = route.runtime
@@ -383,6 +383,14 @@ def _own_findings(route: Route, checked: _Checked, table: RouteTable) -> list[Fi
                 "modules_to_save_refused",
                 f"{runtime.title} takes no adapter with modules_to_save",
                 "train without them, or merge the adapter into its base",
+            )
+        )
+    if effective == "native" and route.capabilities.native_tools is None:
+        found.append(
+            note(
+                "native_unknown",
+                f"no source says whether {route.provider} hands out native tool calls of {route.id}",
+                "try one call before anything is trained",
             )
         )
     return [*found, *_format_findings(runtime)]
