@@ -19,6 +19,7 @@ from reconciler.domain.catalog import (
 from reconciler.domain.desired import DesiredState, Pool, Slot, Target
 from reconciler.domain.hardware import Device, Hardware, HardwareReading
 from reconciler.domain.observation import (
+    Alias,
     DigestNeed,
     DiskSpace,
     HubNeed,
@@ -27,8 +28,8 @@ from reconciler.domain.observation import (
     ObservedTarget,
     Resolved,
 )
-from reconciler.domain.plan import Action, Plan, Reason, Row
-from reconciler.domain.record import Record, RecordEntry
+from reconciler.domain.plan import Action, AliasMove, Plan, Reason, Row
+from reconciler.domain.record import Record, RecordAlias, RecordEntry
 from reconciler.domain.units import GB, GIB, Bytes
 from reconciler.planning.claims import with_claims
 
@@ -249,6 +250,8 @@ def after(plan: Plan, seen: Observation, known: Record) -> tuple[Observation, Re
 def _done(row: Row, seen: Observation, known: Record) -> tuple[Observation, Record]:
     where = seen.target(row.target)
     assert isinstance(where, ObservedTarget)
+    if row.alias is not None:
+        return _named(row, row.alias, where, seen, known)
     others = tuple(one for one in where.installed if one.name != row.name)
     disk = where.disk
     if row.action in (Action.INSTALL, Action.UPDATE):
@@ -275,12 +278,37 @@ def _done(row: Row, seen: Observation, known: Record) -> tuple[Observation, Reco
     return seen.model_copy(update={"targets": targets}), known
 
 
+def _named(
+    row: Row, move: AliasMove, where: ObservedTarget, seen: Observation, known: Record
+) -> tuple[Observation, Record]:
+    """A stable name made, moved or removed; on an Ollama it is listed among the models too."""
+    listed = f"{move.name}:latest" if row.target_key.startswith("ollama|") else ""
+    digest = f"{move.name} of {move.after} at {move.context}" if listed else None
+    known = known.without_alias(row.target_key, move.name)
+    aliases = [one for one in where.aliases if one.name != move.name]
+    models = [one for one in where.installed if one.name != listed]
+    if move.after is not None:
+        assert any(one.name == move.after for one in models), f"{move.name} would stand for what is not there"
+        context = move.context if listed else None
+        aliases.append(Alias(name=move.name, model=move.after, digest=digest, context=context))
+        models += [Installed(name=listed, bytes=Bytes(1), digest=digest)] if listed else []
+        known = known.with_alias(
+            RecordAlias(
+                target_key=row.target_key, target_name=row.target, name=move.name, model=move.after, digest=digest,
+                context=move.context, made_at=NOW,
+            )
+        )  # fmt: skip
+    changed = where.model_copy(update={"installed": tuple(models), "aliases": tuple(aliases)})
+    targets = tuple(changed if one.name == row.target else one for one in seen.targets)
+    return seen.model_copy(update={"targets": targets}), known
+
+
 def _filled(plan: Plan, known: Record) -> Record:
     """Entries learn which slots they fill now, as apply writes it down once it saw them there."""
     there = tuple(
         row.model_copy(update={"reason": Reason.IN_SYNC})
         for row in plan.changes
-        if row.action in (Action.INSTALL, Action.UPDATE)
+        if row.action in (Action.INSTALL, Action.UPDATE) and row.alias is None
     )
     return with_claims(known, plan.model_copy(update={"kept": (*plan.kept, *there)}))
 

@@ -33,7 +33,7 @@ def command_for(
     *,
     kv_cache: str = "f16",
     parallel: int = 1,
-    alias: str | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> str:
     """What to type to fetch or serve ``repo`` with ``program``.
 
@@ -44,11 +44,11 @@ def command_for(
         context: tokens of one conversation; LM Studio takes it when the model is loaded, not when it is fetched.
         kv_cache: type of the cache; llama-server alone takes one of these.
         parallel: conversations at once; llama-server divides its ``-c`` among them.
-        alias: the name that clients use instead of the model's own; LM Studio takes one when the model is loaded, not
+        aliases: names that clients use instead of the model's own; LM Studio takes one when the model is loaded, not
             when it is fetched.
 
     Source:
-        llama-server b10434 (``-hf ORG/REPO[:QUANT]``; ``-np``, ``-ctk`` and ``-ctv`` by its own help); LM Studio as of
+        llama-server b10434 (``-hf ORG/REPO[:QUANT]``; ``-np``, ``-ctk``, ``-ctv``, ``--alias`` by its own help); LM Studio as of
         April 2026 (``lms get NAME[@quant]``); vLLM's documentation of 2026 (``vllm serve``); the origin's advisory
         commands at 0.2.0.
 
@@ -62,14 +62,14 @@ def command_for(
     elif program == "vllm":
         words = ["vllm", "serve", repo, *(("--max-model-len", str(context)) if context else ())]
         words += ["--max-num-seqs", str(parallel)] if parallel > 1 else []
-        words += ["--served-model-name", alias] if alias else []
+        words += ["--served-model-name", *aliases] if aliases else []
     else:
         local = repo.lower().endswith(".gguf")
         named = repo if local or not quant else f"{repo}:{quant}"
         words = ["llama-server", "-m" if local else "-hf", named, *(("-c", str(context * parallel)) if context else ())]
         words += ["-np", str(parallel)] if parallel > 1 else []
         words += ["-ctk", kv_cache, "-ctv", kv_cache] if kv_cache != "f16" else []
-        words += ["--alias", alias] if alias else []
+        words += ["--alias", ",".join(aliases)] if aliases else []
     return " ".join(quoted(word) for word in words)
 
 

@@ -142,7 +142,11 @@ def serving_of(picks: tuple[Pick, ...]) -> Serving | None:
 def _advice(scene: Scene, picks: tuple[Pick, ...]) -> Row:
     option = picks[0].option
     program = option.target.program or "llama-server"
-    row = _row(scene, picks, Action.KEEP, Reason.NO_API, f"target {option.target.name} is driven by hand")
+    aliases = tuple(pick.slot.alias for pick in picks if pick.slot.alias)
+    message = f"target {option.target.name} is driven by hand"
+    if aliases and program == "lms":
+        message += f"; load it with --identifier {aliases[0]}, so that clients find it under that name"
+    row = _row(scene, picks, Action.KEEP, Reason.NO_API, message)
     candidate = option.candidate
     quant = candidate.quant if candidate.repository.format == "gguf" else ""
     command = command_for(
@@ -152,7 +156,7 @@ def _advice(scene: Scene, picks: tuple[Pick, ...]) -> Row:
         option.context,
         kv_cache=option.kv_cache,
         parallel=option.parallel,
-        alias=next((pick.slot.alias for pick in picks if pick.slot.alias), None),
+        aliases=aliases,
     )
     return row.model_copy(update={"command": command})
 

@@ -26,6 +26,13 @@ def test_quant_and_context_are_passed_where_the_program_takes_them():
     assert command_for("llama-server", "o/r", "Q4_K_M", 8192) == "llama-server -hf o/r:Q4_K_M -c 8192"
 
 
+def test_names_for_clients_are_passed_where_the_program_takes_them():
+    names = ("coder", "chat")
+    assert command_for("llama-server", "o/r", aliases=names).endswith(" --alias 'coder,chat'")
+    assert command_for("vllm", "o/r", aliases=names) == "vllm serve o/r --served-model-name coder chat"
+    assert command_for("lms", "o/r", aliases=names) == "lms get o/r"
+
+
 def test_a_cache_type_and_conversations_are_passed_where_the_program_takes_them():
     served = command_for("llama-server", "o/r", "Q4_K_M", 8192, kv_cache="q8_0", parallel=4)
     assert served == "llama-server -hf o/r:Q4_K_M -c 32768 -np 4 -ctk q8_0 -ctv q8_0", "it divides -c among them"
