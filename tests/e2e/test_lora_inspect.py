@@ -52,7 +52,7 @@ def _cut(base: Path, path: Path) -> Path:
 
 
 ADAPTERS: dict[str, tuple[Make, str | None]] = {
-    "good": (lambda base, path: adapter_for(base, path), None),
+    "good": (adapter_for, None),
     "all modules": (
         lambda base, path: adapter_for(
             base, path, roles=("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), rank=3

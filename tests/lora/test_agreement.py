@@ -23,7 +23,9 @@ def codes(found: AdapterFacts, **changes: Any) -> list[str]:
     return [f"{one.severity} {one.code}" for one in both]
 
 
-@pytest.mark.parametrize("name", sorted(folder.name for folder in PEFT.iterdir() if (folder / "adapter_config.json").exists()))
+@pytest.mark.parametrize(
+    "name", sorted(folder.name for folder in PEFT.iterdir() if (folder / "adapter_config.json").exists())
+)
 def test_adapters_of_the_real_peft_agree_with_themselves(name: str) -> None:
     stated = read_adapter_config((PEFT / name / "adapter_config.json").read_bytes())
     found = of_peft(name)
@@ -73,7 +75,9 @@ EVIL = "(.*a)+x"
         (BOTH | pair("visual.blocks.0.q_proj", 9, 9, 4), {}, []),
     ],
 )  # fmt: skip
-def test_every_way_to_disagree_has_a_code(tensors: dict[str, Any], changes: dict[str, Any], expected: list[str]) -> None:
+def test_every_way_to_disagree_has_a_code(
+    tensors: dict[str, Any], changes: dict[str, Any], expected: list[str]
+) -> None:
     assert codes(facts(tensors), **changes) == expected
 
 
@@ -87,6 +91,8 @@ def test_types_that_differ_among_pairs() -> None:
 
 
 def test_many_modules_are_told_by_the_first_few() -> None:
-    found = judge_agreement(facts(pairs("q_proj", layers=range(50))), adapter_config(config(r=8, target_modules=["q_proj"])))
+    found = judge_agreement(
+        facts(pairs("q_proj", layers=range(50))), adapter_config(config(r=8, target_modules=["q_proj"]))
+    )
     assert found[0].message.startswith("ranks differ in 50 modules: ")
     assert found[0].message.endswith("and 47 more")

@@ -30,7 +30,10 @@ def of_gguf(architecture: str = "llama", **shapes: tuple[int, int]) -> AdapterFa
     rows = []
     for name, (inputs, outputs) in shapes.items():
         path = f"blk.{name.replace('__', '.')}.weight"
-        rows += [AdapterTensor(f"{path}.lora_a", "F32", (4, inputs)), AdapterTensor(f"{path}.lora_b", "F32", (outputs, 4))]
+        rows += [
+            AdapterTensor(f"{path}.lora_a", "F32", (4, inputs)),
+            AdapterTensor(f"{path}.lora_b", "F32", (outputs, 4)),
+        ]
     return facts_of(rows, "gguf", architecture=architecture)
 
 
@@ -58,7 +61,9 @@ def test_a_layer_the_base_does_not_have() -> None:
     assert fit_of(facts(pairs("q_proj", layers=(0, 7))), BASE, replicates_layers=True).verdict == "unknown"
 
 
-@pytest.mark.parametrize("prefix", ["model", "model.language_model", "language_model.model", "base.vision_tower", "model.visual"])
+@pytest.mark.parametrize(
+    "prefix", ["model", "model.language_model", "language_model.model", "base.vision_tower", "model.visual"]
+)
 def test_only_the_text_part_is_compared(prefix: str) -> None:
     found = fit_of(facts(pair(f"{prefix}.layers.0.self_attn.q_proj", 16, 16, 4)), BASE)
     assert found.verdict == ("unknown" if "vis" in prefix else "exact-shape")
@@ -84,7 +89,10 @@ def test_what_the_config_leaves_out_is_unknown() -> None:
     bare = {key: value for key, value in TINY.items() if key not in ("intermediate_size", "num_key_value_heads")}
     found = fit_of(facts(pairs("q_proj", "k_proj", "gate_proj")), base_from_config(bare))
     assert (found.verdict, found.compared, found.unknown) == ("exact-shape", 2, 4)
-    assert fit_of(facts(pairs("gate_proj", widths={"gate_proj": (17, 1)})), base_from_config(bare)).verdict == "shape-mismatch"
+    assert (
+        fit_of(facts(pairs("gate_proj", widths={"gate_proj": (17, 1)})), base_from_config(bare)).verdict
+        == "shape-mismatch"
+    )
 
 
 def test_a_model_that_sees_is_known_by_its_text_part() -> None:
@@ -93,7 +101,9 @@ def test_a_model_that_sees_is_known_by_its_text_part() -> None:
     assert base_from_config(nested).hidden == 16
 
 
-@pytest.mark.parametrize("document", [{}, {"hidden_size": "16"}, {"text_config": 5, "num_hidden_layers": -1, "head_dim": True}])
+@pytest.mark.parametrize(
+    "document", [{}, {"hidden_size": "16"}, {"text_config": 5, "num_hidden_layers": -1, "head_dim": True}]
+)
 def test_a_config_of_nonsense_says_nothing(document: dict[str, Any]) -> None:
     assert base_from_config(document) == BaseFacts("config.json", None)
 
@@ -113,7 +123,9 @@ def test_gguf_adapters_against_a_config() -> None:
 
 
 def test_gguf_adapters_against_a_table() -> None:
-    table = BaseFacts("gguf", "llama", layers=2, tensors={"blk.0.attn_q.weight": (16, 16), "token_embd.weight": (16, 32)})
+    table = BaseFacts(
+        "gguf", "llama", layers=2, tensors={"blk.0.attn_q.weight": (16, 16), "token_embd.weight": (16, 32)}
+    )
     assert fit_of(of_gguf(**{"0.attn_q": (16, 16)}), table).verdict == "exact-shape"
     assert "no such tensor" in fit_of(of_gguf(**{"0.attn_k": (16, 16)}), table).differences[0]
     assert fit_of(of_peft("embedding"), table).verdict == "exact-shape", "a PEFT adapter is compared by what it becomes"
@@ -125,6 +137,11 @@ def test_phi_has_fused_projections_in_the_table_too() -> None:
     assert fit_of(facts(pair("model.layers.0.self_attn.qkv_proj", 1, 1, 1)), table).verdict == "unknown"
 
 
-@given(st.dictionaries(st.sampled_from([*TINY, "text_config"]), st.none() | st.integers() | st.text(max_size=3) | st.dictionaries(st.text(), st.integers(), max_size=2)))
+@given(
+    st.dictionaries(
+        st.sampled_from([*TINY, "text_config"]),
+        st.none() | st.integers() | st.text(max_size=3) | st.dictionaries(st.text(), st.integers(), max_size=2),
+    )
+)
 def test_any_config_describes_a_base(document: dict[str, Any]) -> None:
     fit_of(facts(pairs("q_proj")), base_from_config(document))

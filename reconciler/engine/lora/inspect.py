@@ -205,9 +205,11 @@ def _base_facts(request: InspectRequest, route: Route, files: AdapterFiles) -> B
         try:
             header, tensors, _ = read_gguf_table(request.base_gguf, files)
         except ValueError as flaw:
-            raise _invalid("base-invalid", request.base_gguf, str(flaw), "give the base's GGUF file") from flaw
+            raise _invalid(request.base_gguf, str(flaw), "give the base's GGUF file", code="base-invalid") from flaw
         if header.kind != "model":
-            raise _invalid("base-invalid", request.base_gguf, f"it holds a {header.kind}", "give the base's GGUF file")
+            raise _invalid(
+                request.base_gguf, f"it holds a {header.kind}", "give the base's GGUF file", code="base-invalid"
+            )
         return base_from_gguf(header, tensors)
     if request.base_config is not None:
         return base_from_config(_base_config(request.base_config, files))
@@ -221,9 +223,9 @@ def _base_config(given: str, files: AdapterFiles) -> Mapping[str, Any]:
     try:
         document = read_json(raw[:CONFIG_LIMIT_BYTES])
     except (ValueError, RecursionError) as flaw:
-        raise _invalid("base-invalid", path, f"not JSON: {flaw}", hint) from flaw
+        raise _invalid(path, f"not JSON: {flaw}", hint, code="base-invalid") from flaw
     if not isinstance(document, dict):
-        raise _invalid("base-invalid", path, "not an object", hint)
+        raise _invalid(path, "not an object", hint, code="base-invalid")
     return document
 
 
@@ -237,7 +239,7 @@ def _contract(
         document = read_manifest(raw)
     except ValueError as flaw:
         hint = "give the manifest that lora export wrote"
-        raise _invalid("manifest-invalid", request.manifest, str(flaw), hint) from flaw
+        raise _invalid(request.manifest, str(flaw), hint, code="manifest-invalid") from flaw
     return check_manifest(
         document,
         path=request.manifest,
@@ -303,5 +305,5 @@ def _adapter_report(
     )
 
 
-def _invalid(code: str, path: str, reason: str, hint: str) -> ReconcilerError:
+def _invalid(path: str, reason: str, hint: str, *, code: str) -> ReconcilerError:
     return ReconcilerError(f"{path}: {reason}", code=code, hint=hint)

@@ -1,0 +1,227 @@
+"""``lora inspect`` as it is typed: the origin's behaviours under its dialect, ours without it, and every view."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from reconciler.lora.contract import Contract
+from tests.cli.line import Answer, Line
+from tests.lora_files import TINY, config, folder, pairs
+
+BASE = "acme/tiny-llama"
+VLLM = ("--base", BASE, "--provider", "vllm")
+WIDE = dict.fromkeys(("q_proj", "v_proj"), (32, 32))
+
+
+def inspect(line: Line, adapter: object, *more: str, ours: bool = True) -> Answer:
+    arguments = [*(() if "--base" in more else VLLM), *([] if ours else ["--dialect", "harn"]), *more]
+    return line("lora", "inspect", str(adapter), *arguments)
+
+
+def report(line: Line, adapter: object, *more: str, ours: bool = True) -> dict[str, Any]:
+    answer = inspect(line, adapter, *more, "--json", ours=ours)
+    found = answer.envelope
+    assert answer.code == (0 if found["ok"] else 1)
+    return found["data"] or found["error"]["details"]
+
+
+def codes(line: Line, adapter: object, *more: str, severity: str = "error", ours: bool = True) -> list[str]:
+    found = report(line, adapter, *more, ours=ours)["findings"]
+    return [one["code"] for one in found if one["severity"] == severity]
+
+
+def manifest(line: Line, *, dialect: str = "native", **changes: Any) -> str:
+    """A manifest of version 2 for ``BASE`` on vLLM; keys of ``contract``, or whole sections."""
+    fields = {
+        "base_model": BASE, "provider": "vllm", "harn_tool_format": dialect, "dataset_format": "messages_with_tool_calls",
+        "chat_template": None,
+    }  # fmt: skip
+    contract = {"schema_version": 2, "id": Contract(**fields, schema_version=2).id} | fields
+    contract |= changes.pop("contract", {})
+    document = {"contract": {key: value for key, value in contract.items() if value != "GONE"}} | changes
+    return str(line.write(json.dumps(document), "manifest.json"))
+
+
+def id_of(path: str) -> str:
+    return json.loads(Path(path).read_text())["contract"]["id"]
+
+
+class TestAsTheOrigin:
+    """Its tests, by what they show. Its adapters were stubs of four bytes; these have weights."""
+
+    def test_a_local_peft_directory(self, line: Line) -> None:
+        adapter = folder(
+            line.folder / "sql",
+            document=config(base_model_name_or_path="other/tiny-llama", r=16),
+            tensors=pairs("q_proj", "v_proj", rank=16),
+        )
+        found = report(line, adapter, ours=False)
+        assert found["ok"]
+        assert (found["adapter"]["peft_type"], found["adapter"]["rank"]) == ("LORA", 16)
+        assert found["base"]["tool_format"] == "json"
+        assert found["tool_calling"]["native_tools"] is False
+        assert found["compatibility"]["base_model_match"] == "suffix"
+        assert found["compatibility"]["provider_supports_lora_launch"] is True
+        assert found["compatibility"]["provider_supports_lora_max_rank"] is True
+        argv = found["launch"]["harn_local_launch"]
+        assert argv == [
+            "harn", "local", "launch", BASE, "--provider", "vllm", "--model-source", "other/tiny-llama",
+            "--lora-adapter", f"sql={adapter}", "--max-lora-rank", "16",
+        ]  # fmt: skip
+
+    def test_a_provider_without_lora_flags(self, line: Line) -> None:
+        found = report(line, folder(line.folder / "a"), "--base", BASE, "--provider", "openai", ours=False)
+        assert found["ok"]
+        assert (found["launch"]["max_lora_rank"], found["launch"]["harn_local_launch"]) == (None, [])
+        assert any("openai" in one for one in found["warnings"])
+
+    def test_another_base_is_a_mismatch(self, line: Line) -> None:
+        found = report(line, folder(line.folder / "a", document=config(base_model_name_or_path="x/y")), ours=False)
+        assert not found["ok"]
+        assert found["compatibility"]["base_model_match"] == "mismatch"
+
+    def test_the_fields_of_the_report_stand_in_its_order(self, line: Line) -> None:
+        found = report(line, folder(line.folder / "a"), "--manifest", manifest(line), ours=False)
+        assert list(found)[:8] == [
+            "ok",
+            "base",
+            "adapter",
+            "contract",
+            "compatibility",
+            "tool_calling",
+            "launch",
+            "warnings",
+        ]
+        assert list(found["base"]) == [
+            "selector",
+            "id",
+            "provider",
+            "resolved_alias",
+            "tool_format",
+            "tier",
+            "family",
+            "lineage",
+            "catalog_name",
+            "context_window",
+        ]
+        assert list(found["adapter"])[:15] == [
+            "input", "name", "local_path", "exists", "config_found", "config_path", "weights_found", "peft_type", "task_type",
+            "base_model_name_or_path", "rank", "lora_alpha", "target_modules", "modules_to_save", "contract_id",
+        ]  # fmt: skip
+        assert list(found["compatibility"])[:4] == [
+            "base_model_match",
+            "provider_supports_lora_launch",
+            "provider_supports_lora_max_rank",
+            "provider_lora_module_value_format",
+        ]
+        assert list(found["contract"])[:13] == [
+            "manifest_path", "contract_id", "adapter_contract_id", "status", "base_model_match", "provider_matches", "tool_format_matches",
+            "adapter_name_matches", "target_modules_match", "modules_to_save_matches", "require_adapter_contract_id", "manifest", "warnings",
+        ]  # fmt: skip
+
+    def test_a_manifest_that_matches(self, line: Line) -> None:
+        path = manifest(line, dialect="json")
+        adapter = folder(line.folder / "a", document=config(harn_lora_contract_id=id_of(path)))
+        found = report(line, adapter, "--manifest", path, ours=False)
+        assert (found["contract"]["status"], found["contract"]["base_model_match"], found["contract"]["warnings"]) == (
+            "pass",
+            "exact",
+            [],
+        )
+
+    def test_a_required_contract_id_that_is_missing(self, line: Line) -> None:
+        path = manifest(line, dialect="json")
+        answer = inspect(
+            line, folder(line.folder / "a"), "--manifest", path, "--require-contract-id", "--json", ours=False
+        )
+        assert answer.code == 1
+        assert answer.error["code"] == "lora-inspect-failed"
+        details = answer.error["details"]
+        assert details["contract"]["status"] == "fail"
+        assert any("missing" in one for one in details["contract"]["warnings"])
+
+    def test_without_it_the_same_is_a_warning(self, line: Line) -> None:
+        path = manifest(line, dialect="json")
+        found = report(line, folder(line.folder / "a"), "--manifest", path, ours=False)
+        assert (found["ok"], found["contract"]["status"]) == (True, "warn")
+
+    def test_the_human_view(self, line: Line, snapshot: SnapshotAssertion) -> None:
+        answer = inspect(line, folder(line.folder / "sql-tools"), ours=False)
+        assert answer.code == 0
+        assert line.stable(answer.out) == snapshot
+
+    def test_the_human_view_has_no_launch_for_a_provider_without_it(self, line: Line) -> None:
+        answer = inspect(line, folder(line.folder / "a"), "--base", BASE, "--provider", "openai", ours=False)
+        assert "launch:" not in answer.out
+
+    def test_the_human_line_of_a_manifests_route(self, line: Line) -> None:
+        answer = inspect(line, folder(line.folder / "a"), "--manifest", manifest(line, dialect="json"), ours=False)
+        assert "  contract route: base=exact provider=match tool_format=match adapter=not_checked\n" in answer.out
+
+    def test_a_format_that_is_not_the_default_fails(self, line: Line) -> None:
+        found = codes(line, folder(line.folder / "a"), "--manifest", manifest(line, dialect="native"), ours=False)
+        assert found == ["contract_tool_format_mismatch"]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "code", "exit_code"),
+        [
+            (["a", "--require-contract-id"], "usage", 64),
+            (["a", "--base-config", "x", "--base-gguf", "y"], "usage", 64),
+            ([" "], "usage", 64),
+            (["a", "--tool-format", "xml"], "usage", 64),
+            (["a", "--manifest", "nowhere.json"], "not-readable", 1),
+            (["a", "--manifest", "a"], "not-readable", 1),
+            (["a", "--manifest", "text"], "manifest-invalid", 1),
+            (["a", "--manifest", "empty.json"], "manifest-invalid", 1),
+            (["a", "--base-config", "nowhere"], "not-readable", 1),
+            (["a", "--base-config", "text.json"], "base-invalid", 1),
+            (["a", "--base-config", "list.json"], "base-invalid", 1),
+            (["a", "--base-gguf", "text"], "base-invalid", 1),
+            (["broken"], "adapter-invalid", 1),
+            (["deep"], "adapter-invalid", 1),
+            (["latin"], "adapter-invalid", 1),
+        ],
+    )
+    def test_what_cannot_be_read_is_said(self, arguments: list[str], code: str, exit_code: int, line: Line) -> None:
+        folder(line.folder / "a")
+        for name, text in (("text", "no JSON"), ("text.json", "no JSON"), ("empty.json", "{}"), ("list.json", "[]")):
+            line.write(text, name)
+        for name, raw in (("broken", b"{"), ("deep", b'{"r":' * 50_000), ("latin", b'{"r": "\xe9"}')):
+            (folder(line.folder / name) / "adapter_config.json").write_bytes(raw)
+        answer = inspect(line, *arguments, "--json")
+        assert (answer.error["code"], answer.code) == (code, exit_code)
+        assert answer.error["message"]
+
+    def test_a_config_that_is_no_object(self, line: Line) -> None:
+        (folder(line.folder / "a") / "adapter_config.json").write_text("[]")
+        assert inspect(line, "a", "--json").error["code"] == "adapter-invalid"
+
+
+def test_the_whole_view(line: Line, snapshot: SnapshotAssertion) -> None:
+    line.write(json.dumps(TINY), "config.json")
+    path = manifest(line, target={"adapter_name": "sql-tools"}, artifacts={"adapter_config.json": "0" * 64})
+    folder(line.folder / "sql-tools", pairs("q_proj", "v_proj", rank=8), config(use_rslora=True))
+    answer = inspect(line, "sql-tools", "--manifest", path, "--base-config", ".", "--require-contract-id")
+    assert answer.code == 1
+    assert line.stable(answer.out) == snapshot
+
+
+def test_a_good_adapter(line: Line, snapshot: SnapshotAssertion) -> None:
+    line.write(json.dumps(TINY), "config.json")
+    folder(line.folder / "sql-tools")
+    answer = inspect(line, "sql-tools", "--base-config", ".")
+    assert answer.code == 0
+    assert line.stable(answer.out) == snapshot
+
+
+def test_a_name_only_the_runtime_knows(line: Line, snapshot: SnapshotAssertion) -> None:
+    answer = inspect(line, "org/sql-tools", "--base", "Qwen/Qwen3-8B")
+    assert answer.code == 0
+    assert line.stable(answer.out) == snapshot
