@@ -9,7 +9,7 @@ from reconciler.domain.record import Record
 from reconciler.domain.units import GB
 from reconciler.errors import UsageError
 from tests.campaign.power import Power, powered
-from tests.campaign.scenarios import SCENARIOS, Scenario
+from tests.campaign.scenarios import SCENARIOS, Measuring, Scenario
 from tests.engine.worlds import Fakes, name_of
 from tests.fakes import Crash
 
@@ -23,6 +23,9 @@ class Outcome:
     partials: int
     fetched: int
     """Downloads that came to their end, ever."""
+    aliases: frozenset[tuple[str, str, str | None, bool]]
+    """Target, stable name, what it stands for, and whether the record says that it is ours."""
+    measured: frozenset[str | None]
 
     @classmethod
     def of(cls, here: Fakes) -> Outcome:
@@ -32,9 +35,15 @@ class Outcome:
         entries = here.record.entries
         owned = {(one.target_key, one.name, one.slots, one.digest, one.adopted) for one in entries}
         partials = sum(len(each.partials) for each in here.runtimes.values())
-        return cls(
-            frozenset(installed), frozenset(owned), partials, sum(each.stamps for each in here.runtimes.values())
-        )
+        ours = {(one.target_key, one.name) for one in here.record.aliases}
+        aliases = {
+            (key, name, alias.model, (key, name) in ours)
+            for key, runtime in here.runtimes.items() for name, alias in runtime.aliases.items()
+        }  # fmt: skip
+        kept = here.kept.kept if isinstance(here, Measuring) else ()
+        fetched = sum(each.stamps for each in here.runtimes.values())
+        measured = frozenset(one.model_id for one in kept)
+        return cls(frozenset(installed), frozenset(owned), partials, fetched, frozenset(aliases), measured)
 
 
 def watched(here: Fakes, scenario: Scenario) -> None:
@@ -43,6 +52,9 @@ def watched(here: Fakes, scenario: Scenario) -> None:
     assert {name_of(model) for model in scenario.theirs} <= names, "somebody else's model is gone"
     stands = {name_of(model) for model in scenario.stands}
     assert not stands or stands & names, "what worked was removed before its replacement stood"
+    if not scenario.names_may_dangle:
+        dangling = [one.name for each in here.runtimes.values() for one in each.aliases.values() if one.model not in names]
+        assert not dangling, f"a stable name stands for nothing: {dangling}"
     used = sum(model.bytes for each in here.runtimes.values() for model in each.installed.values())
     unfinished = sum(size for each in here.runtimes.values() for size in each.partials.values())
     assert used + unfinished <= scenario.limit_gb * GB, "more is held than the budget allows"
@@ -66,14 +78,18 @@ async def undisturbed(name: str) -> tuple[int, Outcome]:
 
 
 async def survive(name: str, cuts: tuple[int, ...], expected: Outcome) -> None:
+    await endure(SCENARIOS[name], cuts, expected)
+
+
+async def endure(scenario: Scenario, cuts: tuple[int, ...], expected: Outcome) -> None:
     """Cut the command as often as said, each time in the run after; then let it run, and compare.
 
     The last run is the command once more; a command that says there is nothing to do any more had been done.
     """
-    scenario = SCENARIOS[name]
     here = await scenario.prepare()
     for cut in (*cuts, None):
         with suppress(UsageError):  # what is disowned already cannot be disowned
             await run(here, scenario, cut)
-    assert Outcome.of(here) == expected
-    assert not here.record.intents
+    ended = Outcome.of(here)
+    assert ended == expected, f"it ended elsewhere than undisturbed: {ended}, not {expected}"
+    assert not here.record.intents, "a step that was begun is open for ever"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from reconciler.domain.plan import Overrides
 from reconciler.domain.units import GB, Bytes
 from reconciler.engine.destroy import destroy
+from reconciler.engine.measure import MeasureQuestion, measure
 from reconciler.engine.ownership import adopt, disown
 from reconciler.engine.reconcile import reconcile
 from reconciler.engine.world import Options, World
 from tests.builders import pool, target
 from tests.engine.worlds import ALPHA, BETA, DELTA, GAMMA, Fakes, fakes, foreign, name_of, pin
+from tests.measurements import FakeMeter, MemoryMeasurementStore
 
 BOLD = Options(overrides=Overrides(allow_evictions=99))
 TWO = (target(), target("other", path="/other"))
@@ -35,6 +37,19 @@ class Scenario:
     """At least one of these models is installed, whole, at every instant."""
     theirs: frozenset[str] = frozenset()
     """Installed by somebody else: there at every instant."""
+    names_may_dangle: bool = False
+    """Only where what a stable name stands for goes before its replacement comes."""
+
+
+@dataclass
+class Measuring(Fakes):
+    """A machine that keeps what was measured on it."""
+
+    kept: MemoryMeasurementStore = field(default_factory=MemoryMeasurementStore)
+
+    @property
+    def world(self) -> World:
+        return replace(super().world, measurements=self.kept)
 
 
 async def applied(here: Fakes) -> Fakes:
@@ -92,6 +107,33 @@ async def room_must_be_made() -> Fakes:
     return here
 
 
+async def named_and_swapped() -> Fakes:
+    room = pool(disk_budget=Bytes(11 * GB))
+    here = await applied(fakes(pin("a", ALPHA, alias="chat"), pool=room))
+    here.edit(pin("a", BETA, alias="chat"), pool=room)
+    return here
+
+
+async def named_and_swapped_across_a_gap() -> Fakes:
+    tight = pool(disk_budget=Bytes(6 * GB), allow_gap=True)
+    here = await applied(fakes(pin("a", ALPHA, alias="chat"), pool=tight))
+    here.edit(pin("a", BETA, alias="chat"), pool=tight)
+    return here
+
+
+async def name_not_wanted_any_more() -> Fakes:
+    here = await applied(fakes(pin("a", ALPHA, alias="chat"), pin("b", BETA)))
+    here.edit(pin("a", ALPHA), pin("b", BETA, alias="second"))
+    return here
+
+
+async def to_be_measured() -> Fakes:
+    here = fakes(pin("a", ALPHA))
+    here.runtime().put(foreign(ALPHA))
+    here.runtime().put(foreign(BETA))
+    return Measuring(here.source, here.runtimes, here.store)
+
+
 async def somebody_elses() -> Fakes:
     here = fakes(pin("a", ALPHA))
     here.runtime().put(foreign(ALPHA))
@@ -116,5 +158,9 @@ SCENARIOS = {
         stands=frozenset({ALPHA}),
         theirs=frozenset({DELTA}),
     ),
+    "new name": Scenario(name_not_wanted_any_more, stands=frozenset({ALPHA})),
+    "swap under a name": Scenario(named_and_swapped, limit_gb=11, stands=frozenset({ALPHA, BETA})),
+    "gap under a name": Scenario(named_and_swapped_across_a_gap, limit_gb=6, names_may_dangle=True),
+    "measure": Scenario(to_be_measured, lambda world: measure(world, FakeMeter, MeasureQuestion()), theirs=frozenset({ALPHA, BETA})),
     "destroy": Scenario(not_wanted_any_more, lambda world: destroy(world, BOLD), theirs=frozenset({DELTA})),
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.error import HTTPError
 
 from reconciler.domain.desired import Slot, Target
 from reconciler.integrations.http import Http
@@ -326,7 +327,8 @@ class RouterSite:
         self.router.load(self.name_of(model))
 
     def unload(self, model: str) -> None:
-        fetch(f"{self.router.url}/models/unload", {"model": self.name_of(model)})
+        with suppress(HTTPError):  # it does not run
+            fetch(f"{self.router.url}/models/unload", {"model": self.name_of(model)})
 
     def move(self, model: str) -> None:
         self._offer(MODELS.index(model), 1024 + 64 * MODELS.index(model))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from reconciler.domain.artifact import HubArtifact
@@ -134,10 +134,10 @@ class Download:
         """Hear events as long as they come; without them the list is asked every now and then."""
         while True:
             with suppress(OutsideError):
-                events = self._api.events(idle_timeout_seconds=self._patience.idle_seconds)
-                async for event in events:
-                    self._listening.set()
-                    self._hear(event)
+                async with aclosing(self._api.events(idle_timeout_seconds=self._patience.idle_seconds)) as events:
+                    async for event in events:
+                        self._listening.set()
+                        self._hear(event)
             await self._clock.sleep(self._patience.poll_seconds)
 
     def _hear(self, event: Event) -> None:
