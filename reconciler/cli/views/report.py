@@ -23,7 +23,7 @@ def outcome_line(outcome: StepOutcome) -> str:
     if row.alias is not None:
         return _name_line(outcome, row.alias)
     if outcome.status == "done":
-        size = row.bytes_down or row.bytes_freed
+        size = row.bytes_down or outcome.bytes_freed or row.bytes_freed
         parts = [show_bytes(size)] if size else []
         parts += [show_duration(outcome.seconds)] if outcome.seconds >= 0.1 else []
         detail = f" ({', '.join(parts)})" if parts else ""
