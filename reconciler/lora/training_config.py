@@ -14,7 +14,7 @@ from typing import Any
 from reconciler.errors import UsageError
 from reconciler.lora.dialect import Dialect
 
-MOST_BYTES = 2**20
+MOST_BYTES = 2**18
 _MOST_VALUES = 100_000
 _LENGTH = "max_seq_length"
 _RATIO = "min_fit_ratio"

@@ -76,6 +76,15 @@ DoneMarker = Annotated[
         help="What the last answer of every record must hold.",
     ),
 ]
+BehaviorStrataPolicy = Annotated[
+    str,
+    typer.Option(
+        "--behavior-strata-policy",
+        envvar="LOCALMODELS_BEHAVIOR_STRATA_POLICY",
+        metavar="POLICY",
+        help="strict: records must teach all five classes; legacy-unclassified: unless none names any; off.",
+    ),
+]
 Check = Annotated[
     bool, typer.Option("--check", envvar="LOCALMODELS_CHECK", help="Exit 1 when the corpus is not ready; else 0.")
 ]
@@ -100,6 +109,7 @@ def lora_preflight(
     done_marker: DoneMarker = None,
     default_split: DefaultSplit = "train",
     against: Against = None,
+    behavior_strata_policy: BehaviorStrataPolicy = "off",
     check: Check = False,
     dialect: lora_options.DialectName = "localmodels",
     json: options.Json = False,
@@ -125,6 +135,7 @@ def lora_preflight(
         done_marker=done_marker,
         default_split=default_split,
         against=tuple(against or ()),
+        behavior_strata_policy=behavior_strata_policy,
         check=check,
     )
     return show_lora_preflight(request, base, provider, dialect, as_json=json)

@@ -11,6 +11,7 @@ from reconciler.domain.units import Bytes
 from reconciler.engine.lora.export import MOST_ERRORS, shown
 from reconciler.engine.lora.splitting import note_others
 from reconciler.errors import UsageError
+from reconciler.lora.behaviour import POLICIES, BehaviourReport, BehaviourTally
 from reconciler.lora.corpus import BadRow, NoMessages, Record, clipped, read_row
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.examples import examined
@@ -49,6 +50,7 @@ class PreflightRequest:
     check: bool = False
     default_split: str = "train"
     against: tuple[str, ...] = ()
+    behavior_strata_policy: str = "off"
 
 
 class PreflightAsked(Frozen):
@@ -83,6 +85,8 @@ class PreflightReport(Frozen):
     stats: PreflightStats
     splits: dict[str, int]
     """Examples by split."""
+    behavior_strata: BehaviourReport | None
+    """None: nobody asked for it."""
     breakdown: Breakdown
     longest: tuple[LongExample, ...]
     problem_examples: tuple[ProblemExample, ...]
@@ -99,6 +103,7 @@ class _Scan:
     """One pass over a corpus."""
 
     tally: Tally
+    behaviour: BehaviourTally
     ledger: SplitLedger = field(default_factory=SplitLedger)
     raw: int = 0
     failed: int = 0
@@ -111,9 +116,7 @@ class _Scan:
             row = read_row(line)
             self.raw += row is not None
             if isinstance(row, BadRow):
-                self.failed += 1
-                if len(self.errors) < MOST_ERRORS:
-                    self.errors.append(error(row.code, row.text))
+                self._fail(error(row.code, row.text))
             elif isinstance(row, NoMessages):
                 self.empty += 1
                 if len(self.skipped) < MOST_ERRORS:
@@ -121,6 +124,13 @@ class _Scan:
             elif isinstance(row, Record):
                 self.tally.add(examined(row, dialect, request.done_marker))
                 self.ledger.add(row, row.first("split") or request.default_split.strip() or "train")
+                if (wrong := self.behaviour.add(row)) is not None:
+                    self._fail(wrong)
+
+    def _fail(self, finding: Finding) -> None:
+        self.failed += 1
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(finding)
 
 
 def preflight(request: PreflightRequest, route: Route, dialect: Dialect, files: CorpusFiles) -> PreflightReport:
@@ -135,12 +145,14 @@ def preflight(request: PreflightRequest, route: Route, dialect: Dialect, files: 
     thresholds = thresholds_of(request, config, source, dataset_shape(decision.effective).source_format)
     corpus = files.corpus(request.corpus)
     others = [files.corpus(named) for named in request.against]
-    scan = _Scan(Tally(thresholds))
+    policy = word_of(request.behavior_strata_policy, POLICIES, "--behavior-strata-policy")
+    scan = _Scan(Tally(thresholds), BehaviourTally(policy))
     scan.run(corpus, request, dialect)
     unread = tuple(note_others(scan.ledger, others))
     findings = (
         *scan.errors,
         *scan.tally.findings(decision.effective, dialect),
+        *scan.behaviour.findings(),
         *scan.ledger.findings(),
         *unread,
         *_warnings(request, config, decision, scan),
@@ -166,6 +178,7 @@ def preflight(request: PreflightRequest, route: Route, dialect: Dialect, files: 
         thresholds=thresholds,
         stats=scan.tally.stats(scan.raw),
         splits=scan.ledger.sizes,
+        behavior_strata=scan.behaviour.report,
         breakdown=scan.tally.breakdown,
         longest=scan.tally.longest,
         problem_examples=tuple(scan.tally.problems),
@@ -228,7 +241,9 @@ def _warnings(
     if scan.empty:
         yield warning("records_skipped", f"{scan.empty} record(s) without messages were left out")
     if scan.failed > len(scan.errors):
-        yield warning("errors_cut", f"{scan.failed} line(s) could not be read; the first {len(scan.errors)} are named")
+        yield warning(
+            "errors_cut", f"{scan.failed} record(s) are wrong; the first {len(scan.errors)} are named"
+        )
     if request.check:
         yield warning("check_gates", "check: the exit code says whether the corpus is ready")
     if decision.correction:

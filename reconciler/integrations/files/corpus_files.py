@@ -237,7 +237,7 @@ class LocalCorpusFiles:
             with file.open("rb") as opened:
                 content = opened.read(limit + 1)
         if len(content) > limit:
-            raise UsageError(f"{file} is larger than {limit // 2**20} MiB", code="file-unreadable")
+            raise UsageError(f"{file} is larger than {limit:,} bytes", code="file-unreadable")
         return content
 
     @contextmanager

@@ -64,6 +64,7 @@ def test_a_flag_goes_before_the_configuration_and_that_before_the_default() -> N
         ({"min_tool_call_share": -0.1}, "--min-tool-call-share"),
         ({"min_tool_call_share": float("inf")}, "--min-tool-call-share"),
         ({"min_records": -1}, "--min-records"),
+        ({"behavior_strata_policy": "some"}, "--behavior-strata-policy"),
         ({"source_tool_format": "xml"}, "--source-tool-format"),
         ({"tool_format": "xml"}, "--tool-format"),
     ],
@@ -95,7 +96,7 @@ def test_splits_are_compared_here_too() -> None:
 
 def test_the_report_has_every_section_of_the_origin_in_its_order() -> None:
     document = run(MemoryFiles(corpus=[text_row()]), HARN).model_dump(mode="json", by_alias=False)
-    ours = {"splits", "findings"}
+    ours = {"splits", "behavior_strata", "findings"}
     assert [key for key in document if key not in ours] == [
         "ok", "base", "request", "tool_calling", "config", "thresholds", "stats", "breakdown", "longest",
         "problem_examples", "skipped_records", "warnings", "errors",
@@ -109,8 +110,65 @@ def test_a_correction_and_a_gate_are_warnings() -> None:
     assert codes(report, "warning") == ["length_assumed", "check_gates", "tool_format_corrected"]
 
 
+def strata() -> list[Any]:
+    twice = text_row("twice", metadata={"behavior_class": "parallel-tool-calls"})
+    twice["messages"][2]["content"] += twice["messages"][2]["content"]
+    again = text_row("again", behavior_classes=["multi_turn_tool_result_continuation", "Sequential_Tool_Call"])
+    again["messages"].append(again["messages"][2])
+    chat = [{"role": "assistant", "content": "No need."}]
+    return [
+        twice,
+        again,
+        text_row("no", messages=chat, behavior_class="direct_answer"),
+        text_row("repair", messages=[*chat, *chat], metadata={"behavior_classes": ["unknown_tool_repair"]}),
+    ]
+
+
+def test_behaviour_is_asked_for_only_on_request() -> None:
+    report = run(MemoryFiles(corpus=[text_row()]))
+    assert (report.ok, report.behavior_strata) == (True, None)
+
+
+def test_all_five_classes_are_named_and_shown() -> None:
+    report = run(MemoryFiles(corpus=strata()), behavior_strata_policy="strict")
+    assert report.ok
+    assert report.behavior_strata is not None
+    assert report.behavior_strata.status == "covered"
+    assert report.behavior_strata.emitted["valid_tool_call"] == 2
+    fewer = run(MemoryFiles(corpus=strata()[1:]), behavior_strata_policy="strict")
+    assert codes(fewer) == ["behavior_incomplete"]
+    assert fewer.behavior_strata is not None
+    assert fewer.behavior_strata.missing_required == ("parallel_tool_call",)
+
+
+def test_a_class_that_is_named_and_not_shown_does_not_count() -> None:
+    report = run(MemoryFiles(corpus=[text_row(behavior_class="parallel_tool_call")]), behavior_strata_policy="strict")
+    assert report.behavior_strata is not None
+    assert (report.behavior_strata.source, report.behavior_strata.emitted) == (
+        {"parallel_tool_call": 1},
+        {"valid_tool_call": 1},
+    )
+
+
+def test_a_corpus_from_before_the_classes_passes_when_that_is_said() -> None:
+    old = MemoryFiles(corpus=[text_row("a")])
+    report = run(old, behavior_strata_policy="legacy-unclassified")
+    assert report.ok
+    assert "behavior_unclassified" in codes(report, "warning")
+    assert codes(run(old, behavior_strata_policy="strict")) == ["behavior_incomplete"]
+    partly = MemoryFiles(corpus=[text_row("a"), *strata()[1:]])
+    assert codes(run(partly, behavior_strata_policy="legacy-unclassified")) == ["behavior_incomplete"]
+
+
+@pytest.mark.parametrize("given_class", ["", "odd", 5, ["valid_tool_call", None], {}])
+def test_a_class_that_nobody_knows_is_an_error_of_its_record(given_class: Any) -> None:
+    report = run(MemoryFiles(corpus=[text_row("a", behavior_class=given_class)]), behavior_strata_policy="strict")
+    assert codes(report)[0] == "behavior_unknown"
+    assert report.errors[0].startswith("a (line 1): ")
+
+
 @given(st.lists(ROWS, max_size=4), st.sampled_from([OURS, HARN]))
 def test_preflight_never_raises_for_any_rows(rows: list[Any], dialect: Dialect) -> None:
-    report = run(MemoryFiles(corpus=rows), dialect)
+    report = run(MemoryFiles(corpus=rows), dialect, behavior_strata_policy="strict")
     assert report.ok is (not report.errors)
     assert report.stats.fit_records <= report.stats.trainable_records <= report.stats.raw_records
