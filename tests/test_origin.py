@@ -25,10 +25,12 @@ COUNTS = {
 LORA_COUNTS = {
     "lora-common-": 9,
     "lora-plan-": 41,
+    "lora-export-": 42,
+    "lora-preflight-": 29,
     "lora-facts-": 10,
 }
 """How many behaviours each part of the second origin has: what its commands share, and each of them."""
-LORA_TESTS = (4, 5, 6, 7, 14, 15)
+LORA_TESTS = (4, 5, 6, 7, 14, 15, 16, 17)
 """Lines of its test inventory that have a row."""
 EXPECTED = {f"{kind}{number}" for kind, count in (COUNTS | LORA_COUNTS).items() for number in range(1, count + 1)}
 EXPECTED |= {"N4"} | {f"lora-test-{number}" for number in LORA_TESTS}
