@@ -47,6 +47,7 @@ from tests.doubles.hub import HUB, Asked, HubDouble
 from tests.doubles.ollama_model import tiny_gguf
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, fakes, models, pin
 from tests.fakes import FakeSource, FixedClock
+from tests.fuzz import doors_of_servers as others
 from tests.measurements import measured
 
 ROOT = Path(__file__).parents[2]
@@ -328,4 +329,12 @@ DOORS: dict[str, Door] = {
     "registry's manifest": Door(_same(MANIFEST), _registry_answer),
     "Ollama's answers": Door(_same(TAGS), _ollama_answer),
     "GGUF header": Door(lambda: [tiny_gguf(2000), tiny_gguf(2000, architecture="qwen2")], _gguf),
+    "llama-server's answers": Door(
+        others.examples(others.ROUTER, others.SLOTS), lambda it: _run(others.router_answers(_answering(it)))
+    ),
+    "llama-server's events": Door(others.event_examples, lambda it: _run(others.router_events(_answering(it)))),
+    "llama-server's settings": Door(lambda: [others.PRESET], lambda it: others.preset(_written("presets.ini", it))),
+    "adapter's configuration": Door(others.examples(others.CONFIG), others.adapter_config),
+    "safetensors header": Door(others.safetensors_examples, others.safetensors),
+    "corpus": Door(others.examples(others.CORPUS), others.corpus),
 }
