@@ -6,14 +6,13 @@ The facts are a table of ours with a source and a date in every row. What no sou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Literal
 
 from pydantic import model_validator
 
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.document import Frozen
-from reconciler.domain.names import glob_matches
+from reconciler.lora.capabilities import Capabilities, CapabilityRow, Sourced
 from reconciler.lora.dialect import Dialect
 
 ValueFormat = Literal["name_path", "json_with_base_model", "path"]
@@ -22,15 +21,6 @@ AdapterFormat = Literal["peft", "gguf", "mlx"]
 DEFAULT_PROVIDER = "vllm"
 """Serves what nothing says otherwise of: it loads whole weights by their Hub name, and PEFT adapters beside them."""
 _BY_FORMAT = {"gguf": "llamacpp", "mlx": "mlx", "safetensors": DEFAULT_PROVIDER, "ollama": "ollama"}
-
-
-class Sourced(Frozen):
-    """A row of facts."""
-
-    source: str
-    """Where the facts were read: a URL, or the file of a repository with its commit."""
-    verified: date
-    """When they were read."""
 
 
 class HotLoad(Frozen):
@@ -136,42 +126,6 @@ class Provider(Sourced):
                 "max_lora_rank_arg": None,
             }
         )
-
-
-class ToolCalls(Frozen):
-    """How tools are called. None: nobody says."""
-
-    native_tools: bool | None = None
-    preferred_tool_format: Literal["native", "text", "json"] | None = None
-    text_tool_wire_format_supported: bool | None = None
-    structured_output_mode: str | None = None
-    recommended_endpoint: str | None = None
-    tool_mode_parity: str | None = None
-    """interchangeable · native_unreliable · text_unreliable · native_only · text_only · unknown."""
-    tool_call_parser: str | None = None
-    """What the server must be started with to hand tool calls out natively."""
-
-
-class Capabilities(ToolCalls):
-    """What is known of the tool calls of one route."""
-
-    source: str | None = None
-
-
-class CapabilityRow(Sourced, ToolCalls):
-    """How tool calls work for some models at some providers; the first row that means a route counts."""
-
-    provider: str
-    """An id, or ``*``."""
-    models: tuple[str, ...]
-    """Anchored globs over the base's id and the last part of it; any case."""
-    dialects: tuple[str, ...] = ("localmodels", "harn")
-
-    def means(self, provider: str, base: str, dialect: Dialect) -> bool:
-        if dialect.name not in self.dialects or self.provider not in ("*", provider):
-            return False
-        names = (base, base.rpartition("/")[2])
-        return any(_matches(pattern, name) for pattern in self.models for name in names)
 
 
 class BaseAlias(Sourced):
@@ -282,8 +236,8 @@ class Route:
 
     @property
     def is_gemma4(self) -> bool:
-        """Not asked of FunctionGemma, which goes first."""
-        return "gemma-4" in self._words or "gemma4" in self._words
+        """FunctionGemma goes first, and is none."""
+        return not self.is_function_gemma and ("gemma-4" in self._words or "gemma4" in self._words)
 
     @property
     def _words(self) -> str:
@@ -406,7 +360,3 @@ def _family(model: CatalogModel | None) -> str | None:
 
 def _folded(name: str) -> str:
     return name.strip().casefold().replace("_", "-")
-
-
-def _matches(pattern: str, name: str) -> bool:
-    return pattern.casefold() == name.casefold() if "*" not in pattern else glob_matches(pattern, name)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.errors import UsageError
+from reconciler.lora.capabilities import Capabilities
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.routes import Capabilities, Route
+from reconciler.lora.routes import Route
 
 Channel = Literal["native", "text"]
 

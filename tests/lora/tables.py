@@ -6,8 +6,9 @@ from typing import Any
 
 from reconciler.domain.catalog import CatalogModel
 from reconciler.integrations.lora_routes import load_routes
+from reconciler.lora.capabilities import CapabilityRow
 from reconciler.lora.dialect import OURS, Dialect
-from reconciler.lora.routes import Base, CapabilityRow, Provider, Route, RouteTable, route_of
+from reconciler.lora.routes import Base, Provider, Route, RouteTable, route_of
 
 ROW = {"source": "test", "verified": "2026-11-23"}
 TABLE = load_routes()

@@ -13,7 +13,7 @@ from tests.lora.tables import TABLE
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "lora.md").read_text(encoding="utf-8")
 FOUND = re.compile(r"\b(?:error|warning|note)\(\s*\"([a-z_0-9]+)\"")
-PLAN = ("reconciler/engine/lora/plan.py", "reconciler/lora/launch.py")
+PLAN = ("reconciler/engine/lora/plan.py", "reconciler/lora/plan_findings.py", "reconciler/lora/launch.py")
 
 
 def rows(section: str) -> set[str]:

@@ -7,11 +7,11 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
+from reconciler.lora.capabilities import CapabilityRow
 from reconciler.lora.dialect import DIALECTS, HARN, OURS, Dialect
 from reconciler.lora.routes import (
     Base,
     BaseReport,
-    CapabilityRow,
     RouteTable,
     ToolCallingReport,
     inferred_provider,

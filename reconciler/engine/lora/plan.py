@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.document import Frozen
-from reconciler.domain.names import nearest
 from reconciler.engine.lora.resolve import resolve_base, resolve_route
 from reconciler.errors import UsageError
-from reconciler.lora.contract import Contract, ToolCatalog, module_names, target_modules_for, tool_catalog_of
+from reconciler.lora.contract import (
+    Contract,
+    TargetModules,
+    ToolCatalog,
+    module_names,
+    target_modules_for,
+    tool_catalog_of,
+)
 from reconciler.lora.dialect import HARN, Dialect
 from reconciler.lora.evaluation import (
     REQUEST_MODEL,
@@ -21,12 +27,12 @@ from reconciler.lora.evaluation import (
     effective_strategy,
     evaluation_of,
 )
-from reconciler.lora.findings import Finding, error, is_ok, messages, note, warning
+from reconciler.lora.findings import Finding, is_ok, messages, note
 from reconciler.lora.launch import Launch, launch
+from reconciler.lora.plan_findings import origin_findings, own_findings
 from reconciler.lora.routes import (
     Base,
     BaseReport,
-    Provider,
     Route,
     RouteTable,
     ToolCallingReport,
@@ -141,6 +147,49 @@ class _Checked:
     corpus: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What was decided, before it is written down."""
+
+    checked: _Checked
+    route: Route
+    decision: ToolFormatDecision
+    strategy: str
+    teacher: Teacher | None
+    served: Launch
+    dialect: Dialect
+
+    @property
+    def tool_format(self) -> str:
+        return self.decision.effective
+
+    @property
+    def template(self) -> Template:
+        return template_of(self.route, self.tool_format)
+
+    @property
+    def precision(self) -> Precision:
+        return precision_of(self.checked.method)
+
+    @property
+    def modules(self) -> TargetModules:
+        checked = self.checked
+        return target_modules_for(checked.method, is_gemma4=self.route.is_gemma4, named=checked.request.target_modules)
+
+    @property
+    def contract(self) -> Contract:
+        return Contract(
+            self.route.id,
+            self.route.provider,
+            self.tool_format,
+            dataset_shape(self.tool_format).name,
+            self.template.name,
+            self.modules,
+            self.checked.saved,
+            self.checked.tools,
+        )
+
+
 def plan_training(request: PlanRequest, catalogue: Catalogue, table: RouteTable, dialect: Dialect) -> LoraPlan:
     """How to train an adapter for a base, and to serve it there.
 
@@ -158,12 +207,12 @@ def plan_training(request: PlanRequest, catalogue: Catalogue, table: RouteTable,
         route, ADAPTER_NAME, _reference(route), checked.rank, dialect, parser=decision.effective == "native"
     )
     findings = (
-        *_findings(route, decision, checked.strategy, strategy, teacher, dialect),
-        *(_own_findings(route, checked, decision.effective, table) if dialect.own_adapter_support else ()),
+        *origin_findings(route, decision, checked.strategy, strategy, teacher, dialect),
+        *(own_findings(route, decision.effective, checked.saved, table) if dialect.own_adapter_support else ()),
         *about_teacher,
         *served.findings,
     )
-    return _report(checked, route, decision, strategy, teacher, served, findings, dialect)
+    return _report(_Planned(checked, route, decision, strategy, teacher, served, dialect), findings)
 
 
 def _checked(request: PlanRequest) -> _Checked:
@@ -183,87 +232,73 @@ def _checked(request: PlanRequest) -> _Checked:
     )
 
 
-def _report(
-    checked: _Checked,
-    route: Route,
-    decision: ToolFormatDecision,
-    strategy: str,
-    teacher: Teacher | None,
-    served: Launch,
-    findings: tuple[Finding, ...],
-    dialect: Dialect,
-) -> LoraPlan:
-    effective = decision.effective
-    template, precision = template_of(route, effective), precision_of(checked.method)
-    dataset = dataset_shape(effective).name
-    modules = target_modules_for(
-        checked.method, is_gemma4=route.is_gemma4 and not route.is_function_gemma, named=checked.request.target_modules
-    )
-    contract = training_contract(effective, checked.tools, checked.saved)
-    identity = Contract(
-        route.id, route.provider, effective, dataset, template.name, modules, checked.saved, checked.tools
-    )
+def _report(planned: _Planned, findings: tuple[Finding, ...]) -> LoraPlan:
+    route, tool_format, dialect = planned.route, planned.tool_format, planned.dialect
+    data = data_of(tool_format)
     return LoraPlan(
         ok=is_ok(findings),
         base=BaseReport.of(route),
-        request=PlannedRequest(
-            method=checked.method,
-            requested_tool_format=checked.tool_format,
-            effective_tool_format=effective,
-            tool_format_correction=decision.correction,
-            corpus=checked.corpus,
-            requested_corpus_strategy=checked.strategy,
-            effective_corpus_strategy=strategy,
-            teacher=teacher,
-        ),
+        request=_request(planned),
         tool_calling=ToolCallingReport.of(route),
-        training=training_of(
-            checked.method,
-            effective,
-            rank=checked.rank,
-            alpha=checked.alpha,
-            dropout=checked.dropout,
-            modules=modules,
-            contract=contract,
-        ),
-        precision=precision,
-        template=template,
-        data=data_of(effective),
-        corpus_refresh=corpus_refresh_of(strategy, teacher, effective, dataset),
-        evaluation=evaluation_of(effective, checked.corpus, dialect),
-        serving=serving_of(route, effective, request_model=REQUEST_MODEL, adapter_name=ADAPTER_NAME, dialect=dialect),
-        launch=_commands(checked, route, effective, template, precision, served, dialect),
+        training=_training(planned),
+        precision=planned.precision,
+        template=planned.template,
+        data=data,
+        corpus_refresh=corpus_refresh_of(planned.strategy, planned.teacher, tool_format, data.dataset_format),
+        evaluation=evaluation_of(tool_format, planned.checked.corpus, dialect),
+        serving=serving_of(route, tool_format, request_model=REQUEST_MODEL, adapter_name=ADAPTER_NAME, dialect=dialect),
+        launch=_commands(planned),
         warnings=messages(findings),
-        contract_id=identity.id,
+        contract_id=planned.contract.id,
         findings=findings,
     )
 
 
-def _commands(
-    checked: _Checked,
-    route: Route,
-    effective: str,
-    template: Template,
-    precision: Precision,
-    served: Launch,
-    dialect: Dialect,
-) -> PlanLaunch:
-    where = ("--base", checked.request.base, "--provider", route.provider)
-    lane = (*where, "--tool-format", effective, "--corpus", checked.corpus or CORPUS)
-    metadata = [word for key, value in precision.metadata for word in ("--target-metadata", f"{key}={value}")]
+def _request(planned: _Planned) -> PlannedRequest:
+    checked = planned.checked
+    return PlannedRequest(
+        method=checked.method,
+        requested_tool_format=checked.tool_format,
+        effective_tool_format=planned.tool_format,
+        tool_format_correction=planned.decision.correction,
+        corpus=checked.corpus,
+        requested_corpus_strategy=checked.strategy,
+        effective_corpus_strategy=planned.strategy,
+        teacher=planned.teacher,
+    )
+
+
+def _training(planned: _Planned) -> Training:
+    checked = planned.checked
+    return training_of(
+        checked.method,
+        planned.tool_format,
+        rank=checked.rank,
+        alpha=checked.alpha,
+        dropout=checked.dropout,
+        modules=planned.modules,
+        contract=training_contract(planned.tool_format, checked.tools, checked.saved),
+    )
+
+
+def _commands(planned: _Planned) -> PlanLaunch:
+    checked, tool_format, program = planned.checked, planned.tool_format, planned.dialect.program
+    where = ("--base", checked.request.base, "--provider", planned.route.provider)
+    lane = (*where, "--tool-format", tool_format, "--corpus", checked.corpus or CORPUS)
+    metadata = [word for key, value in planned.precision.metadata for word in ("--target-metadata", f"{key}={value}")]
     return PlanLaunch(
         preflight_command=(
-            *dialect.program, "preflight", *lane,
-            "--source-tool-format", dataset_shape(effective).source_format, "--check",
+            *program, "preflight", *lane,
+            "--source-tool-format", dataset_shape(tool_format).source_format, "--check",
         ),
         export_command=(
-            *dialect.program, "export", *lane, "--out", DATASET, "--manifest", MANIFEST,
-            "--adapter-name", ADAPTER_NAME, "--chat-template", template.name, *metadata, *_contract_flags(checked),
+            *program, "export", *lane, "--out", DATASET, "--manifest", MANIFEST, "--adapter-name", ADAPTER_NAME,
+            "--chat-template", planned.template.name, *metadata, *_contract_flags(checked),
         ),
-        inspect_command=(*dialect.program, "inspect", *where, "--name", ADAPTER_NAME, ADAPTER),
-        local_launch_command=served.argv,
+        inspect_command=(*program, "inspect", *where, "--name", ADAPTER_NAME, ADAPTER),
+        local_launch_command=planned.served.argv,
         request_model=REQUEST_MODEL,
-        max_lora_rank=served.max_rank,
+        max_lora_rank=planned.served.max_rank,
     )  # fmt: skip
 
 
@@ -314,104 +349,3 @@ def _teacher(
         family=route.family,
         lineage=route.lineage,
     ), said
-
-
-def _findings(
-    route: Route,
-    decision: ToolFormatDecision,
-    requested: str,
-    strategy: str,
-    teacher: Teacher | None,
-    dialect: Dialect,
-) -> list[Finding]:
-    """What the origin says too, in its order."""
-    found = []
-    if decision.correction is not None:
-        found.append(warning("tool_format_corrected", decision.correction))
-    if decision.requested == "native" and decision.effective != "native":
-        found.append(
-            warning("native_steered", f"native calls were asked for, and the route is steered to {decision.effective}")
-        )
-    if decision.effective == "native" and route.capabilities.native_tools is False:
-        found.append(
-            warning(
-                "native_unsupported",
-                f"nobody lists native tool calls for {route.id} at {route.provider}",
-                "try one call before anything is trained",
-            )
-        )
-    if not route.launches_lora:
-        found.append(
-            warning(
-                "runtime_no_lora",
-                f"no flags are known that start {route.provider} with an adapter",
-                next(iter(route.runtime.notes), None) if route.runtime and dialect.own_adapter_support else None,
-            )
-        )
-    if strategy in ("refresh", "distill") and teacher is None:
-        found.append(
-            warning("teacher_missing", f"--corpus-strategy {strategy} needs a teacher", "name one with --teacher")
-        )
-    if requested == "audit-only" and teacher is not None:
-        found.append(warning("teacher_idle", "the teacher is recorded and makes nothing: the strategy is audit-only"))
-    return found
-
-
-def _own_findings(route: Route, checked: _Checked, effective: str, table: RouteTable) -> list[Finding]:
-    """What the origin does not look at."""
-    found = []
-    runtime = route.runtime
-    if route.model is None:
-        found.append(
-            note("base_unknown", f"the catalogue does not know {route.id}: its family and its context are not known")
-        )
-    if runtime is None:
-        names = [name for one in table.providers for name in (one.id, *one.aliases)]
-        near = nearest(route.provider, names)
-        found.append(
-            warning(
-                "provider_unknown",
-                f"nothing is known of a provider {route.provider}",
-                f"did you mean {' or '.join(near)}?" if near else None,
-            )
-        )
-    elif route.is_inferred:
-        found.append(note("provider_inferred", f"nobody said who serves it: {runtime.title} is taken", "--provider"))
-    if runtime is not None and checked.saved and runtime.supports_modules_to_save is False:
-        found.append(
-            error(
-                "modules_to_save_refused",
-                f"{runtime.title} takes no adapter with modules_to_save",
-                "train without them, or merge the adapter into its base",
-            )
-        )
-    if effective == "native" and route.capabilities.native_tools is None:
-        found.append(
-            note(
-                "native_unknown",
-                f"no source says whether {route.provider} hands out native tool calls of {route.id}",
-                "try one call before anything is trained",
-            )
-        )
-    return [*found, *_format_findings(runtime)]
-
-
-def _format_findings(runtime: Provider | None) -> list[Finding]:
-    """What is to be done before a runtime takes what PEFT saves."""
-    if runtime is None or not runtime.launches_lora or "peft" in (runtime.adapter_formats or ("peft",)):
-        return []
-    if runtime.adapter_formats == ("gguf",):
-        return [
-            note(
-                "adapter_conversion",
-                f"{runtime.title} takes adapters as GGUF files",
-                "convert_lora_to_gguf.py of llama.cpp makes one from what PEFT saves",
-            )
-        ]
-    return [
-        warning(
-            "adapter_format_differs",
-            f"{runtime.title} does not take what PEFT saves",
-            next(iter(runtime.notes), None),
-        )
-    ]
