@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.cli.line import Line
 from tests.lora.corpora import call, heredoc_row, native_row, text_row
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "lora.md").read_text(encoding="utf-8")
 BASE = ("--base", "Qwen/Qwen3-8B")
 ROUTE = (*BASE, "--provider", "vllm")
 EXPORT = ("lora", "export", *ROUTE, "--corpus", "corpus.jsonl")
@@ -162,3 +164,27 @@ def test_wrong_usage_says_what_and_where(line: Line, arguments: tuple[str, ...],
     assert (found.code, found.error["code"]) == (64, code)
     assert why in found.error["message"]
     assert sorted(path.name for path in line.folder.iterdir()) == ["corpus.jsonl"]
+
+
+def test_the_documented_record_can_be_exported(line: Line) -> None:
+    (block,) = re.findall(r"```json\n(.+?)```", DOCUMENT.partition("## The corpus")[2].partition("\n## ")[0], re.DOTALL)
+    corpus(line, json.loads(block))
+    assert line(*EXPORT, *OUT).code == 0
+    assert line(*PREFLIGHT, "--check").code == 0
+
+
+def test_every_finding_is_documented() -> None:
+    """Of the code that reads and judges corpora: what it can find stands in the tables of the page."""
+    root = Path(__file__).parents[2] / "reconciler"
+    files = [
+        root / "lora" / f"{name}.py"
+        for name in ("behaviour", "conversation", "corpus", "dataset", "preflight", "splits")
+    ]
+    files += [root / "engine" / "lora" / f"{name}.py" for name in ("export", "preflight", "splitting")]
+    made = re.compile(r"(?:error|warning|Unconvertible|BadRow)\(\s*(?:line\.number, |row\.line, )?\"([a-z]+_[a-z_]+)\"")
+    codes = {code for file in files for code in made.findall(file.read_text(encoding="utf-8"))} | {
+        "splits_share_records",
+        "splits_share_prompts",
+    }
+    assert len(codes) > 25
+    assert {code for code in codes if f"`{code}`" not in DOCUMENT} == set()
