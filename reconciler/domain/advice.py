@@ -49,7 +49,8 @@ def command_for(
 
     Source:
         llama-server b10434 (``-hf ORG/REPO[:QUANT]``; ``-np``, ``-ctk``, ``-ctv``, ``--alias`` by its own help); LM
-        Studio as of April 2026 (``lms get NAME[@quant]``); vLLM's documentation of 2026 (``vllm serve``); the origin's advisory
+        Studio as of April 2026 (``lms get NAME[@quant]``); vLLM's documentation of 2026 (``vllm serve``); the origin's
+        advisory
         commands at 0.2.0.
 
     >>> command_for("llama-server", "ggml-org/Qwen3-8B-GGUF", "Q4_K_M", 32768)

@@ -333,3 +333,28 @@ def test_what_cannot_be_read_is_said_plainly(tmp_path: Path, name: str, message:
     with pytest.raises(DesiredStateError, match=message) as caught:
         asyncio.run(DesiredFile(tmp_path / name, environment={}).load())
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("slots", "told"),
+    [
+        ("[{name: a, alias: a/b}]", "slots[0].alias: found 'a/b'"),
+        ("[{name: a, alias: ../up}]", "slots[0].alias: found '../up'"),
+        ("[{name: a, alias: 'two words'}]", "slots[0].alias: found 'two words'"),
+        ("[{name: a, alias: coder:latest}]", "slots[0].alias: found 'coder:latest'"),
+        ("[{name: a, alias: m.gguf}]", "slots[0].alias: found 'm.gguf'"),
+        ("[{name: a, alias: x, count: 2}]", "found on a slot with 'count: 2'"),
+        ("[{name: a, alias: x}, {name: b, alias: X}]", "found 'X', the alias of slot 'a'"),
+        ("[{name: a, alias: x, target: t}, {name: b, alias: x}]", "found 'x', the alias of slot 'a'"),
+        ("[{name: a, alias: qwen3, model: qwen3}]", "the name of the pinned model itself"),
+    ],
+)
+def test_a_name_for_clients_that_cannot_be_one(slots: str, told: str) -> None:
+    assert told in refused(block(f"slots: {slots}"))
+
+
+def test_one_name_may_stand_on_two_targets() -> None:
+    targets = "targets: [{name: s, runtime: store, path: /m}, {name: t, runtime: store, path: /n}]"
+    text = block(f"{targets}\nslots: [{{name: a, alias: x, target: s}}, {{name: b, alias: x, target: t}}]")
+    desired = read_desired(text, source=SOURCE, environment={})
+    assert [(slot.alias, slot.target) for slot in desired.slots] == [("x", "s"), ("x", "t")]
