@@ -67,16 +67,16 @@ def _format(facts: AdapterFacts | None, runtime: Provider) -> Iterator[Finding]:
     if mine in runtime.adapter_formats:
         return
     if mine == "peft" and "gguf" in runtime.adapter_formats:
-        yield warning("runtime_needs_conversion", f"{runtime.title} loads GGUF adapters only", _CONVERT)
+        yield warning("adapter_conversion", f"{runtime.title} loads GGUF adapters only", _CONVERT)
         return
     wanted = " or ".join(runtime.adapter_formats) or "no adapters"
-    yield error("runtime_other_format", f"{runtime.title} loads {wanted}, and this adapter is {mine}")
+    yield error("adapter_format_differs", f"{runtime.title} loads {wanted}, and this adapter is {mine}")
 
 
 def _features(used: Iterable[str], runtime: Provider) -> Iterator[Finding]:
     for name in used:
         supported = getattr(runtime, f"supports_{name}", None)
         if supported is False:
-            yield error(f"runtime_refuses_{name}", f"{runtime.title} does not take adapters with {name}", _MERGE)
+            yield error(f"{name}_refused", f"{runtime.title} does not take adapters with {name}", _MERGE)
         elif supported is None:
-            yield note(f"runtime_unknown_{name}", f"no source says whether {runtime.title} honours {name}")
+            yield note(f"{name}_unknown", f"no source says whether {runtime.title} honours {name}")

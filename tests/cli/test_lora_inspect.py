@@ -225,3 +225,11 @@ def test_a_name_only_the_runtime_knows(line: Line, snapshot: SnapshotAssertion) 
     answer = inspect(line, "org/sql-tools", "--base", "Qwen/Qwen3-8B")
     assert answer.code == 0
     assert line.stable(answer.out) == snapshot
+
+
+def test_a_base_is_needed(line: Line) -> None:
+    answer = line("lora", "inspect", "org/sql-tools")
+    assert answer.code == 64
+    assert "--base" in answer.err
+    inferred = line("lora", "inspect", "org/sql-tools", "--base", "Qwen/Qwen3-8B", "--json")
+    assert inferred.data["base"]["provider"] == "vllm"

@@ -80,7 +80,7 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
             if not place.exists
             else []
         ),
-        *judge_runtime(adapter.facts, adapter.config, route.runtime, route.provider),
+        *_of_runtime(adapter, route, dialect),
         *served.findings,
         *judge_name(name, _taken(route)),
         *contract_findings,
@@ -195,9 +195,16 @@ def _of_base(
     elif names.verdict == "unknown" and dialect.name != "harn":
         why = names.note or "the adapter does not say which base it was trained on"
         make = note if confirmed else warning
-        yield make("base_unknown", f"{declared}: {why}" if names.note else why)
+        yield make("base_unstated", f"{declared}: {why}" if names.note else why)
     elif names.note:
         yield note("base_name_understood", f"{declared} was read as {names.declared}: {names.note}")
+
+
+def _of_runtime(adapter: ReadAdapter, route: Route, dialect: Dialect) -> tuple[Finding, ...]:
+    """The origin asks a runtime for its flags alone."""
+    asks = dialect.own_adapter_support
+    facts, config = (adapter.facts, adapter.config) if asks else (None, None)
+    return judge_runtime(facts, config, route.runtime, route.provider)
 
 
 def _base_facts(request: InspectRequest, route: Route, files: AdapterFiles) -> BaseFacts | None:
