@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
+from reconciler.domain.adapter import AdapterFormat, HeldAdapter, ServedAdapter
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, HardwareOverride, Target
 from reconciler.domain.hardware import Hardware, HardwareReading
@@ -147,8 +148,18 @@ class FakeRuntime:
     """By stable name: raised by the next steps about it, one each."""
     on_name: Callable[[str, str], None] | None = None
     """Told before a name is made or moved: the name, and the model it will stand for."""
+    takes_adapters: AdapterFormat | None = None
+    """Form in which it can be given adapters; None: it cannot."""
+    adapters: dict[str, ServedAdapter] = field(default_factory=dict)
+    """Served by name, whoever attached them."""
+    fail_adapters: dict[str, list[BaseException]] = field(default_factory=dict)
+    """By adapter name: raised by the next steps about it, one each; what was served serves on."""
+    forgets_adapters: bool = False
+    """As a vLLM: a restart loses what was attached."""
+    on_attach: Callable[[HeldAdapter], None] | None = None
+    """Told before an adapter is attached."""
     removes_nothing: bool = False
-    """Says it removed a model and did not."""
+    """Says it removed a model, a name or an adapter and did not."""
     digests: dict[str, str] = field(default_factory=dict)
     """Content that only reading tells."""
     partials: dict[str, int] = field(default_factory=dict)
@@ -177,6 +188,8 @@ class FakeRuntime:
             key=self.on.key,
             installed=tuple(self.installed[name] for name in sorted(self.installed)) + self._listed_aliases(),
             aliases=tuple(self.aliases[name] for name in sorted(self.aliases)),
+            adapters=tuple(self.adapters[name] for name in sorted(self.adapters)),
+            takes_adapters=self.takes_adapters,
             disk=DiskSpace(
                 device=f"disk-of-{self.on.name}", total_bytes=Bytes(1000 * GB), free_bytes=Bytes(self.free_bytes - used)
             ),
@@ -264,6 +277,43 @@ class FakeRuntime:
             self.aliases.pop(alias, None)
         self._crash_if_asked(alias)
 
+    async def attach(self, adapter: HeldAdapter) -> ServedAdapter:
+        self.calls.append(f"attach {adapter.name} {adapter.base}")
+        if failures := self.fail_adapters.get(adapter.name):
+            raise failures.pop(0)
+        self._refuse_adapter(adapter)
+        if self.on_attach is not None:
+            self.on_attach(adapter)
+        served = ServedAdapter(
+            name=adapter.name, base=adapter.base, path=adapter.path, scale=adapter.scale, digest=adapter.digest
+        )
+        self.adapters[adapter.name] = served
+        self._crash_if_asked(adapter.name)
+        return served
+
+    def _refuse_adapter(self, adapter: HeldAdapter) -> None:
+        if self.takes_adapters is None:
+            raise Refused(f"{self.on.name} takes no adapters", code="no-api", hint="start it with adapters")
+        if adapter.format != self.takes_adapters:
+            raise Refused(f"{adapter.name} is no {self.takes_adapters} adapter", code="adapter-refused")
+        if adapter.name in self.installed:
+            raise Refused(f"{adapter.name} is a model of its own", code="unmanaged-conflict")
+        if adapter.base not in self.installed:
+            raise Refused(f"{adapter.base} is not there", code="not-found")
+
+    async def detach(self, name: str, base: str) -> None:
+        self.calls.append(f"detach {name} {base}")
+        if failures := self.fail_adapters.get(name):
+            raise failures.pop(0)
+        if not self.removes_nothing:
+            self.adapters.pop(name, None)
+        self._crash_if_asked(name)
+
+    def restart(self) -> None:
+        """The program of the target is started anew."""
+        if self.forgets_adapters:
+            self.adapters.clear()
+
     def _listed_aliases(self) -> tuple[Installed, ...]:
         if not self.lists_aliases:
             return ()
@@ -287,7 +337,8 @@ class FakeRuntime:
 
     @property
     def mutations(self) -> list[str]:
-        return [call for call in self.calls if call.split()[0] in {"install", "remove", "clean", "name", "unname"}]
+        changing = {"install", "remove", "clean", "name", "unname", "attach", "detach"}
+        return [call for call in self.calls if call.split()[0] in changing]
 
     def _used(self) -> int:
         return sum(model.bytes for model in self.installed.values())
