@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from reconciler.domain.adapter import HeldAdapter, ServedAdapter
+from reconciler.domain.adapter import HeldAdapter, Outtype, ServedAdapter
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, HardwareOverride, Target
 from reconciler.domain.hardware import HardwareReading
@@ -206,6 +206,34 @@ class ServesAdapters(Protocol):
 
         Raises:
             Refused: as ``attach`` does.
+        """
+        ...
+
+
+class AdapterConverter(Protocol):
+    """Makes the GGUF that llama.cpp takes out of an adapter as peft saves it. Keeping what it made is its caller's."""
+
+    async def identity(self) -> str:
+        """Which converter it is, by its content: with the adapter's digest and the element type, the key of a result.
+
+        Raises:
+            Refused: ``no-converter``: there is none on this host (``hint`` says how to get one).
+        """
+        ...
+
+    async def convert(self, folder: str, base: str | None, outtype: Outtype, out: str) -> None:
+        """Write ``out``, whole and verified to be a GGUF adapter when this returns; nothing stands there otherwise.
+
+        Args:
+            folder: with ``adapter_config.json`` and ``adapter_model.safetensors``; a pickle is never given to it.
+            base: a folder with the base's Hugging Face ``config.json``, which is all that is read of it; or its Hub id,
+                which the converter asks the Hub for, without any token; None: as the adapter's configuration names it.
+            outtype: element type.
+            out: absolute; its folder exists.
+
+        Raises:
+            Refused: ``no-converter``; ``conversion-failed``: the converter says no (its words are in the message).
+            Unreachable: it took too long.
         """
         ...
 
