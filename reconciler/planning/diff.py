@@ -298,12 +298,15 @@ def _undesired(scene: Scene, rows: Diff, selection: Selection, target: Target, e
         )
 
     stuck = {address for row in selection.blocked for address in row.slots}
+    conflicts = {address for row in rows.blocked if row.reason is Reason.UNMANAGED_CONFLICT for address in row.slots}
     pattern = keep_pattern_for(scene.desired.pool, _names(entry))
     reason, why = _eviction_reason(selection, entry)
     if pattern is not None:
         keep(Reason.KEEP_LISTED, f"keep: {pattern!r}", rows.kept)
     elif stuck.intersection(entry.slots):
         keep(Reason.REPLACEMENT_BLOCKED, "its slot cannot be decided now, so it stays", rows.kept)
+    elif conflicts.intersection(entry.slots):
+        keep(Reason.REPLACEMENT_BLOCKED, "what would replace it is not ours to take, so it stays", rows.kept)
     elif scene.desired.pool.prune == "never":
         keep(Reason.PRUNE_OFF, "prune: never", rows.kept)
     elif scene.in_use(target.name, installed):

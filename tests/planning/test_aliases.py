@@ -298,3 +298,11 @@ def never_dangling(plan: Plan, known: Record) -> None:
             if row.alias.after is not None:
                 names[row.alias.name] = row.alias.after
         assert row.action is not Action.EVICT or row.name not in names.values()
+
+
+def test_what_a_conflict_would_have_replaced_stays_and_so_does_its_name() -> None:
+    theirs = there(BETA, digest="0" * 64)
+    plan = planned(pin(NAMES[1]), **{**SWAP, "models": [there(ALPHA), theirs]})
+    assert said(plan.changes) == []
+    assert {row.reason for row in plan.blocked} == {Reason.UNMANAGED_CONFLICT}
+    assert [row.reason for row in plan.kept] == [Reason.REPLACEMENT_BLOCKED]
