@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,8 @@ from reconciler.cli.benchmarks import added_observations
 from reconciler.cli.commands.observe import read_observation
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import HubNeed, RegistryNeed
+from reconciler.engine.lora.export import ExportRequest, export
+from reconciler.engine.lora.preflight import PreflightRequest, preflight
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.saved_plan import parse, refuse_if_tampered, saved, text_of
 from reconciler.errors import ReconcilerError
@@ -34,6 +36,7 @@ from reconciler.integrations.catalog.hub import HubClient
 from reconciler.integrations.catalog.hub_cache import HubCache
 from reconciler.integrations.catalog.live import LiveCatalog
 from reconciler.integrations.catalog.registry import RegistryClient
+from reconciler.integrations.files.corpus_files import LocalCorpusFiles
 from reconciler.integrations.files.desired_file import read_desired
 from reconciler.integrations.http import Http
 from reconciler.integrations.journal import Journal
@@ -42,12 +45,17 @@ from reconciler.integrations.record_store import FileRecordStore
 from reconciler.integrations.runtimes import store_files
 from reconciler.integrations.runtimes.ollama import Ollama
 from reconciler.integrations.runtimes.partials import PartialState
+from reconciler.lora.dialect import HARN, OURS
+from reconciler.lora.training_config import read_training_config
 from tests.builders import catalogue
 from tests.doubles.hub import HUB, Asked, HubDouble
 from tests.doubles.ollama_model import tiny_gguf
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, fakes, models, pin
 from tests.fakes import FakeSource, FixedClock
 from tests.fuzz import doors_of_servers as others
+from tests.fuzz.doors_of_adapters import ADAPTER_DOORS
+from tests.lora.corpora import heredoc_row, native_row, text_row
+from tests.lora.tables import route
 from tests.measurements import measured
 
 ROOT = Path(__file__).parents[2]
@@ -307,6 +315,30 @@ def _same(value: object) -> Callable[[], list[bytes]]:
     return lambda: [json.dumps(value).encode()]
 
 
+def _corpus_examples() -> list[bytes]:
+    rows = [text_row(), heredoc_row(), native_row()]
+    return [json.dumps(row).encode() for row in rows] + [b"\n".join(json.dumps(row).encode() for row in rows)]
+
+
+def _corpus(content: bytes) -> object:
+    """Judged, and exported in every lane; a data set that was written is a corpus again."""
+    path, files = str(_written("corpus.jsonl", content)), LocalCorpusFiles()
+    found: list[object] = []
+    for dialect, lane in ((OURS, "native"), (OURS, "text"), (HARN, "json")):
+        found.append(preflight(PreflightRequest(path, behavior_strata_policy="strict"), route(), dialect, files))
+        request = ExportRequest(path, lane, out=f"{path}.{lane}", manifest=f"{path}.json")
+        report = export(request, route(), dialect, files)
+        if report.ok and lane == "native":
+            again = export(replace(request, corpus=f"{path}.native", check=True), route(), dialect, files)
+            assert again.ok, again.errors
+        found.append(report)
+    return found
+
+
+def _training_config(content: bytes) -> object:
+    return [read_training_config(content, "train.yaml", dialect) for dialect in (OURS, HARN)]
+
+
 DOORS: dict[str, Door] = {
     "desired state": Door(_yaml_examples, _desired),
     "saved plan": Door(_plans, _plan),
@@ -328,6 +360,8 @@ DOORS: dict[str, Door] = {
     "Hub's answers": Door(_hub_answers, _hub_answer),
     "registry's manifest": Door(_same(MANIFEST), _registry_answer),
     "Ollama's answers": Door(_same(TAGS), _ollama_answer),
+    "corpus of tool calls": Door(_corpus_examples, _corpus),
+    "training configuration": Door(lambda: [b"a: {max_seq_length: 4096}\nmin_fit_ratio: 0.9\n"], _training_config),
     "GGUF header": Door(lambda: [tiny_gguf(2000), tiny_gguf(2000, architecture="qwen2")], _gguf),
     "llama-server's answers": Door(
         others.examples(others.ROUTER, others.SLOTS), lambda it: _run(others.router_answers(_answering(it)))
@@ -337,4 +371,5 @@ DOORS: dict[str, Door] = {
     "adapter's configuration": Door(others.examples(others.CONFIG), others.adapter_config),
     "safetensors header": Door(others.safetensors_examples, others.safetensors),
     "corpus": Door(others.examples(others.CORPUS), others.corpus),
+    **{name: Door(*one) for name, one in ADAPTER_DOORS.items()},
 }
