@@ -21,7 +21,9 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +32,14 @@ sys.path.insert(0, str(ROOT))
 from scripts.docs import MARK  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
-Figures = Counter[str]
+Figures = Counter[tuple[str, str]]
+"""(where, what) → how often."""
+
+PORTS, STORE, OLLAMA, ROUTER, DOORS = (
+    "every port, on fakes", "store", "Ollama (the double)", "llama-server (a real one)", "doors",
+)  # fmt: skip
+CRASHES, FAULTS, LIVES, INPUTS = "crashes survived", "faults injected", "lives", "inputs tried"
+SERVERS = {"ollama": OLLAMA, "llama-server": ROUTER}
 
 
 def power_loss(seconds: float, dice: random.Random) -> Figures:
@@ -45,22 +54,22 @@ def power_loss(seconds: float, dice: random.Random) -> Figures:
         for name, (instants, expected) in known.items():
             for cut in range(instants):
                 await survive(name, (cut,), expected)
-                figures["power cuts at a call through a port"] += 1
+                figures[PORTS, CRASHES] += 1
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             name = dice.choice(list(SCENARIOS))
             instants, expected = known[name]
             cuts = tuple(dice.randrange(instants) for _ in range(dice.randint(2, 5)))
             await survive(name, cuts, expected)
-            figures["power cuts at a call through a port"] += len(cuts)
+            figures[PORTS, CRASHES] += len(cuts)
 
     asyncio.run(all_of_it())
     return figures
 
 
 def killed(seconds: float, dice: random.Random) -> Figures:
-    """The real program, killed, switched off or refused at its file operations."""
-    from tests.campaign.lab import STORIES, Forks, Lab, Trial, kinds_of_trouble, tapped_hub
+    """The real program on a store, killed, switched off or refused at its file operations."""
+    from tests.campaign.lab import DIED, STORIES, Forks, Lab, Trial, kinds_of_trouble, tapped_hub
 
     figures: Figures = Counter()
     forks = Forks()
@@ -75,11 +84,66 @@ def killed(seconds: float, dice: random.Random) -> Figures:
             except AssertionError as error:
                 raise AssertionError(f"{trial.story}: {', '.join(map(str, troubles))}: {error}") from error
             for trouble, ended in zip(troubles, ends, strict=True):
-                if ended.code == 137:
-                    figures[f"the program died ({trouble.how})"] += 1
-                elif isinstance(trouble.how, int):
-                    figures["file operations refused (disk full, no permission, read-only, broken)"] += 1
+                figures[STORE, CRASHES] += ended.code in DIED
+                figures[STORE, FAULTS] += isinstance(trouble.how, int)
     forks.close()
+    return figures
+
+
+def served(kind: str, seconds: float, dice: random.Random) -> Figures:
+    """The real program on a model server: it is killed, or the server goes down and comes back."""
+    from tests.campaign.lab import DIED, Forks, Lab
+    from tests.campaign.served import ServedTrial, stories_of, trouble_of
+    from tests.campaign.sites import SITES
+
+    figures: Figures = Counter()
+    forks = Forks()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        trials = []
+        for number, name in enumerate(stories_of(kind)):
+            site = stack.enter_context(SITES[kind](Path(folder) / f"site{number}"))
+            lab = Lab(Path(folder) / f"lab{number}", forks, site.hub, site.variables())
+            trials.append(ServedTrial(lab, site, name))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            trial = dice.choice(trials)
+            troubles = [trouble_of(trial.end, dice) for _ in range(dice.choice([1, 1, 2, 3]))]
+            try:
+                ends = trial.survive(*troubles)
+            except AssertionError as error:
+                raise AssertionError(f"{trial.story}: {', '.join(map(str, troubles))}: {error}") from error
+            for trouble, ended in zip(troubles, ends, strict=True):
+                figures[SERVERS[kind], CRASHES] += ended.code in DIED
+                figures[SERVERS[kind], FAULTS] += trouble.restart_after_seconds is not None
+    forks.close()
+    return figures
+
+
+def bad_answers(kind: str, seconds: float, dice: random.Random) -> Figures:
+    """Every kind of bad answer and lie of a model server, everywhere on the way to it, then several at once."""
+    from tests.campaign.bad_answers import KINDS, PARTS, any_faults
+    from tests.campaign.bad_line import Fault
+    from tests.campaign.served_world import ServedMachine
+    from tests.campaign.sites import SITES
+    from tests.campaign.test_bad_answers import swapped_over
+
+    figures: Figures = Counter()
+    waiting = [[Fault(one, part, dice.randrange(4), times=3)] for one in KINDS for part in PARTS[kind]]
+    dice.shuffle(waiting)
+    with tempfile.TemporaryDirectory() as folder, SITES[kind](Path(folder) / "site") as site:
+        site.keep()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            faults = waiting.pop() if waiting else any_faults(kind, dice)
+            shown = repr(faults)
+            site.bring_back()
+            with tempfile.TemporaryDirectory() as here:
+                machine = ServedMachine(Path(here), site=site)
+                try:
+                    asyncio.run(swapped_over(machine, faults))
+                except AssertionError as error:
+                    raise AssertionError(f"{shown}: {error}") from error
+                figures[SERVERS[kind], FAULTS] += len(machine.answers.met)
     return figures
 
 
@@ -101,25 +165,24 @@ def bad_line(seconds: float, dice: random.Random) -> Figures:
                 asyncio.run(swapped_over(machine, faults))
             except AssertionError as error:
                 raise AssertionError(f"{shown}: {error}") from error
-            figures["answers of a Hub that were bad"] += len(machine.line.met)
-    figures["kinds of bad answer"] = len(KINDS)
+            figures[STORE, FAULTS] += len(machine.line.met)
     return figures
 
 
-def lives(seconds: float, dice: random.Random) -> Figures:
-    """The model-based test, one seed after the other."""
+def lives(where: str, test: str, each: int, seconds: float, dice: random.Random) -> Figures:
+    """A model-based test, one seed after the other."""
     figures: Figures = Counter()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         seed = dice.randrange(2**32)
-        words = ["-q", "-p", "no:cacheprovider", "tests/campaign/test_model.py", f"--hypothesis-seed={seed}"]
-        environment = {**os.environ, "LOCALMODELS_CAMPAIGN_EXAMPLES": "50"}
+        words = ["-q", "-p", "no:cacheprovider", f"tests/campaign/test_model.py::{test}", f"--hypothesis-seed={seed}"]
+        environment = {**os.environ, "LOCALMODELS_CAMPAIGN_EXAMPLES": "40"}
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *words],
             cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"--hypothesis-seed={seed}\n{done.stdout[-4000:]}"
-        figures["lives of a machine, up to 12 events each"] += 50
+        assert done.returncode == 0, f"{test} --hypothesis-seed={seed}\n{done.stdout[-4000:]}"
+        figures[where, LIVES] += each
     return figures
 
 
@@ -132,28 +195,42 @@ def hostile(seconds: float, dice: random.Random) -> Figures:
     assert done.stdout, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert not found["defects"], json.dumps(found["defects"], indent=1)[:6000]
-    figures: Figures = Counter({"hostile inputs": sum(found["tried"].values())})
-    figures["doors they came in by"] = len(found["tried"])
-    figures["most memory a fuzzer took, in MB"] = found["peakBytes"] // 10**6
-    return figures
+    NOTES.append(f"{len(found['tried'])} doors; a fuzzer took {found['peakBytes'] // 10**6} MB at most")
+    return Counter({(DOORS, INPUTS): sum(found["tried"].values())})
 
 
+NOTES: list[str] = []
+"""What else is worth saying of a run."""
+
+ON_STORES = "test_whatever_happens_to_a_machine_the_books_balance_and_nothing_foreign_is_lost"
+ON_SERVERS = "test_whatever_happens_to_a_model_server_the_books_balance_too"
 PARTS: dict[str, tuple[Callable[[float, random.Random], Figures], float]] = {
-    "power": (power_loss, 0.15),
-    "killed": (killed, 0.4),
-    "line": (bad_line, 0.15),
-    "lives": (lives, 0.15),
-    "hostile": (hostile, 0.15),
+    "power": (power_loss, 0.1),
+    "killed": (killed, 0.16),
+    "killed-ollama": (partial(served, "ollama"), 0.12),
+    "killed-llama-server": (partial(served, "llama-server"), 0.12),
+    "line": (bad_line, 0.06),
+    "answers-ollama": (partial(bad_answers, "ollama"), 0.1),
+    "answers-llama-server": (partial(bad_answers, "llama-server"), 0.1),
+    "lives": (partial(lives, STORE, ON_STORES, 40), 0.05),
+    "lives-ollama": (partial(lives, OLLAMA, f"{ON_SERVERS}[ollama]", 10), 0.05),
+    "lives-llama-server": (partial(lives, ROUTER, f"{ON_SERVERS}[llama-server]", 10), 0.05),
+    "hostile": (hostile, 0.09),
 }
 """Each with its share of the time."""
 
 
 def table(figures: Figures, *, seconds: float, seed: int) -> str:
-    """The figures as the page shows them."""
+    """The figures as the page shows them: a row per runtime."""
     machine = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores"
-    head = f"Run of {datetime.now(UTC):%Y-%m-%d}: {seconds:.0f} s, seed {seed}, {machine}.\n\n| what | how often |\n|---|---|\n"
-    rows = "".join(f"| {what} | {count:,} |\n" for what, count in figures.items())
-    return f"{head}{rows}| **losses** | **0** |\n"
+    said = "".join(f" {note}." for note in NOTES)
+    head = f"Run of {datetime.now(UTC):%Y-%m-%d}: {seconds:.0f} s, seed {seed}, {machine}.{said}\n\n"
+    columns = (CRASHES, FAULTS, LIVES, INPUTS)
+    lines = [f"| on | {' | '.join(columns)} | **losses** |", "|---|---|---|---|---|---|"]
+    for where in (PORTS, STORE, OLLAMA, ROUTER, DOORS):
+        cells = [f"{figures[where, column]:,}" if figures[where, column] else "–" for column in columns]
+        lines.append(f"| {where} | {' | '.join(cells)} | **0** |")
+    return head + "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -176,8 +253,8 @@ def main() -> int:
             traceback.print_exc()
             print(f"LOSS in {name}; again: python scripts/campaign.py --seed {seed} --only {name}")
             return 1
-        for what, count in found.items():
-            print(f"{name}: {count:,} {what}", flush=True)
+        for (where, what), count in found.items():
+            print(f"{name}: {count:,} {what} ({where})", flush=True)
         figures.update(found)
     shown = table(figures, seconds=time.monotonic() - begun, seed=seed)
     print(shown)

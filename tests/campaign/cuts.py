@@ -53,7 +53,9 @@ def watched(here: Fakes, scenario: Scenario) -> None:
     stands = {name_of(model) for model in scenario.stands}
     assert not stands or stands & names, "what worked was removed before its replacement stood"
     if not scenario.names_may_dangle:
-        dangling = [one.name for each in here.runtimes.values() for one in each.aliases.values() if one.model not in names]
+        dangling = [
+            one.name for each in here.runtimes.values() for one in each.aliases.values() if one.model not in names
+        ]
         assert not dangling, f"a stable name stands for nothing: {dangling}"
     used = sum(model.bytes for each in here.runtimes.values() for model in each.installed.values())
     unfinished = sum(size for each in here.runtimes.values() for size in each.partials.values())

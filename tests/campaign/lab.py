@@ -309,7 +309,6 @@ class Trial:
         assert lab.held_bytes() <= _bytes(self.story.budget) + 100_000, trouble
 
 
-
 HUB_SHA = {tiny_name(name): hashlib.sha256(tiny_gguf(SIZE, seed=seed)).hexdigest() for seed, name in enumerate(NAMES)}
 
 

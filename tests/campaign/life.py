@@ -75,7 +75,9 @@ class Life(RuleBasedStateMachine):
           gap=st.booleans())  # fmt: skip
     def edit(self, data: st.DataObject, models: list[str], most: float, prune: str, gap: bool) -> None:
         places = [data.draw(st.sampled_from([None, *self.targets])) for _ in models]
-        slots = [self.machine.pin(f"s{n}", model, place) for n, (model, place) in enumerate(zip(models, places, strict=True))]
+        slots = [
+            self.machine.pin(f"s{n}", model, place) for n, (model, place) in enumerate(zip(models, places, strict=True))
+        ]
         self.machine.edit(*slots, disk_budget=Bytes(int(most * self.size)), prune=prune, allow_gap=gap)
 
     @rule()
@@ -203,7 +205,9 @@ class ServedLife(Life):
 
     @rule(model=st.sampled_from(MODELS))
     def somebody_uses(self, model: str) -> None:
-        if self.machine.installed().get((self.machine.targets[0].key, self.machine.name_of(model))) == self.machine.promised(model):
+        if self.machine.installed().get(
+            (self.machine.targets[0].key, self.machine.name_of(model))
+        ) == self.machine.promised(model):
             self.site.load(model)
 
     @rule(model=st.sampled_from(MODELS))

@@ -161,6 +161,8 @@ SCENARIOS = {
     "new name": Scenario(name_not_wanted_any_more, stands=frozenset({ALPHA})),
     "swap under a name": Scenario(named_and_swapped, limit_gb=11, stands=frozenset({ALPHA, BETA})),
     "gap under a name": Scenario(named_and_swapped_across_a_gap, limit_gb=6, names_may_dangle=True),
-    "measure": Scenario(to_be_measured, lambda world: measure(world, FakeMeter, MeasureQuestion()), theirs=frozenset({ALPHA, BETA})),
+    "measure": Scenario(
+        to_be_measured, lambda world: measure(world, FakeMeter, MeasureQuestion()), theirs=frozenset({ALPHA, BETA})
+    ),
     "destroy": Scenario(not_wanted_any_more, lambda world: destroy(world, BOLD), theirs=frozenset({DELTA})),
 }

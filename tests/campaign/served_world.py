@@ -55,10 +55,10 @@ class ServedMachine(Machine):
     def http(self) -> Http:
         return Http(clock=self.clock, transport=self.answers.transport(), timeout_seconds=5.0, retries=1)
 
-    def runtime(self, desired: DesiredState, target: Target) -> Runtime:  # noqa: ARG002 - the port's
+    def runtime(self, desired: DesiredState, target: Target) -> Runtime:
         return self.on.runtime(self.http, self.clock, self.root / "cache")
 
-    def catalog(self, desired: DesiredState) -> LiveCatalog:  # noqa: ARG002 - the port's
+    def catalog(self, desired: DesiredState) -> LiveCatalog:
         def good() -> Http:
             self._asking.append(Http(clock=self.clock))
             return self._asking[-1]
@@ -95,16 +95,16 @@ class ServedMachine(Machine):
     def leftovers(self) -> list[str]:
         return self.on.leftovers()
 
-    def put(self, target: Target, model: str, content: bytes | None = None) -> None:  # noqa: ARG002 - the machine's
+    def put(self, target: Target, model: str, content: bytes | None = None) -> None:
         self.on.put(model)
 
-    def take_away(self, target: Target, model: str) -> None:  # noqa: ARG002 - the machine's
+    def take_away(self, target: Target, model: str) -> None:
         self.on.take_away(model)
 
     def move(self, model: str) -> None:
         self.on.move(model)
 
-    def spoil(self, target: Target, model: str) -> None:  # noqa: ARG002 - the machine's
+    def spoil(self, target: Target, model: str) -> None:
         self.on.spoil(model)
 
     def pin(self, slot: str, model: str, target: str | None = None) -> Slot:
@@ -117,7 +117,7 @@ class ServedMachine(Machine):
         return self.on.promised(model)
 
     @contextmanager
-    def away(self, target: Target) -> Iterator[bool]:  # noqa: ARG002 - the machine's
+    def away(self, target: Target) -> Iterator[bool]:
         self.on.kill()
         yield True
         self.on.start()

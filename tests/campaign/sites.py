@@ -162,7 +162,7 @@ class OllamaSite:
     def slot(self, model: str) -> dict[str, Any]:
         return {"name": model, "model": self.name_of(model)}
 
-    def runtime(self, http: Callable[[], Http], clock: Clock, cache: Path) -> Runtime:  # noqa: ARG002 - the site's
+    def runtime(self, http: Callable[[], Http], clock: Clock, cache: Path) -> Runtime:
         return Ollama(
             self.target(), http=http, clock=clock, environ={}, directories=[self._folder.path],
             idle_timeout_seconds=1.0, max_pull_retries=2,

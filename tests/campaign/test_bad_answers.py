@@ -45,7 +45,9 @@ async def swapped_over(machine: ServedMachine, faults: list[Fault]) -> None:
 def check(machine: ServedMachine, key: str) -> None:
     installed = machine.installed()
     assert installed[key, machine.name_of(THEIRS)] == machine.promised(THEIRS)
-    whole = {model for model in ("alpha", "beta") if installed.get((key, machine.name_of(model))) == machine.promised(model)}
+    whole = {
+        model for model in ("alpha", "beta") if installed.get((key, machine.name_of(model))) == machine.promised(model)
+    }
     assert whole, "what worked is gone"
     record = machine.record
     known = {(one.target_key, one.name) for one in (*record.entries, *record.intents)}

@@ -36,7 +36,9 @@ EVENTS = [
     {"model": NAME, "event": "download_finished"},
     {"model": NAME, "event": "model_status", "data": {"status": "loaded"}},
 ]  # fmt: skip
-PRESET = b"version = 1\n\n; mine\n[*]\nthreads = 2\n\n; written by localmodels\n[acme/alpha-GGUF:Q8_0]\nctx-size = 512\n"
+PRESET = (
+    b"version = 1\n\n; mine\n[*]\nthreads = 2\n\n; written by localmodels\n[acme/alpha-GGUF:Q8_0]\nctx-size = 512\n"
+)
 CONFIG = {
     "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "acme/alpha", "r": 8, "lora_alpha": 16,
     "target_modules": ["q_proj", "v_proj"], "rank_pattern": {"q": 4}, "layers_to_transform": [0, 1], "use_dora": False,
@@ -45,7 +47,10 @@ CORPUS = {
     "id": "one", "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [{"type": "text", "text": "yes"}],
     "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}], "tools": [{"type": "function", "function": {"name": "f"}}],
 }  # fmt: skip
-TENSORS = {"a.lora_A.weight": {"dtype": "F16", "shape": [2, 4], "data_offsets": [0, 16]}, "__metadata__": {"format": "pt"}}
+TENSORS = {
+    "a.lora_A.weight": {"dtype": "F16", "shape": [2, 4], "data_offsets": [0, 16]},
+    "__metadata__": {"format": "pt"},
+}
 
 
 def examples(*documents: object) -> Callable[[], list[bytes]]:
@@ -67,7 +72,13 @@ async def router_answers(http: Callable[[], Http]) -> None:
     runtime = LlamaServer(target, http=http, clock=FixedClock(), environ={})
     await runtime.observe()
     api = LlamaServerApi("http://127.0.0.1:9", http())
-    for asked in (api.version, api.models, lambda: api.busy_slots(NAME), lambda: api.download(NAME), lambda: api.delete(NAME)):
+    for asked in (
+        api.version,
+        api.models,
+        lambda: api.busy_slots(NAME),
+        lambda: api.download(NAME),
+        lambda: api.delete(NAME),
+    ):
         with suppress(ReconcilerError):
             await asked()  # type: ignore[operator]
     for changed in (lambda: runtime.remove(NAME), lambda: runtime.digest(NAME, lambda *_: None)):
