@@ -222,8 +222,7 @@ def _jobs(
     names = _Names(seen, record)
     found = []
     for target in desired.targets:
-        there = seen.target(target.name)
-        for model in there.installed if isinstance(there, ObservedTarget) else ():
+        for model in scene.models_on.get(target.name, ()):
             known = names.model(target, model)
             if model.remote or not _is_asked(model, known, question):
                 continue
