@@ -20,7 +20,7 @@ from reconciler.engine.look import by_key, find, find_alias, is_busy
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.ownership import quietly
 from reconciler.engine.reconcile import Confirm, Session, planned, session
-from reconciler.engine.verify import seen_again
+from reconciler.engine.verify import freed_otherwise, seen_again
 from reconciler.engine.world import Options, Planned, Runtimes, World, opened
 from reconciler.errors import PlanningError, UsageError
 
@@ -53,7 +53,8 @@ async def destroy(world: World, options: Options, *, dry: bool = False, confirm:
         )
         remaining = _removal_plan(base.plan, here.books.record, after.targets)
         done = all(outcome.status == "done" for outcome in outcomes)
-        report = Report(plan=plan, outcomes=outcomes, verified=done, remaining=remaining, warnings=notes)
+        warnings = (*notes, *freed_otherwise(outcomes))
+        report = Report(plan=plan, outcomes=outcomes, verified=done, remaining=remaining, warnings=warnings)
         return told(report, world)
 
 
