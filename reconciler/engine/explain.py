@@ -94,6 +94,8 @@ class Explanation(Frozen):
     ollama_tag: str | None
     slot: str | None = None
     """The slot of the file that it was judged for; None: a question of its own."""
+    alias: str | None = None
+    """The stable name that clients would use, where the slot has one."""
     profile: Profile
     context: int
     """Tokens it was judged at; with ``context: max`` in the slot what it would get."""
@@ -234,6 +236,7 @@ class _Asked:
             capabilities=tuple(CapabilityClaim(name=name, sources=sources) for name, sources in model.capabilities),
             ollama_tag=model.ollama_tag,
             slot=self.request.slot,
+            alias=slot.alias,
             profile=slot.profile,
             context=context,
             kv_cache=slot.kv_cache,

@@ -5,6 +5,7 @@ from datetime import date
 
 import pytest
 
+from reconciler.cli.views.explain import explanation_text
 from reconciler.domain.desired import Slot, Target
 from reconciler.engine.explain import Request, explain
 from reconciler.errors import UsageError
@@ -98,3 +99,11 @@ def test_a_publishers_own_weights_are_explained_where_a_target_serves_them() -> 
 def test_it_is_dated() -> None:
     found = explain(scene_on("rtx-4090"), STORE, Request(name="Qwen/Qwen3-8B"))
     assert date.fromisoformat(found.catalogue_date)
+
+
+def test_the_alias_of_the_slot_is_told() -> None:
+    scene = scene_on("rtx-4090", slots=(Slot(name="coding", profile="coding", alias="coder"),))
+    found = explain(scene, STORE, Request(name=QUANT, slot="coding"))
+    assert found.alias == "coder"
+    assert "coder, the alias of slot coding" in explanation_text(found)
+    assert explain(scene, STORE, Request(name=QUANT)).alias is None

@@ -108,7 +108,8 @@ def _identity(found: Explanation) -> list[list[str]]:
         ["released", found.released or "unknown"],
     ]
     rows += [["can do", f"{claim.name} ({', '.join(claim.sources)})"] for claim in found.capabilities]
-    return rows + ([["ollama", found.ollama_tag]] if found.ollama_tag else [])
+    rows += [["ollama", found.ollama_tag]] if found.ollama_tag else []
+    return rows + ([["clients call it", f"{found.alias}, the alias of slot {found.slot}"]] if found.alias else [])
 
 
 def _billions(count: int | None) -> str:
