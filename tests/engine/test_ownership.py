@@ -152,7 +152,7 @@ async def test_what_another_document_owns_is_not_taken_over() -> None:
     theirs = here.record.model_copy(update={"name": "other", "source": "/home/someone/other.yaml"})
     here.store.neighbours = (theirs,)
     await disown(here.world, name_of(ALPHA), None, OPTIONS)
-    with pytest.raises(RecordConflict, match="belongs to 'other', applied from /home/someone/other.yaml"):
+    with pytest.raises(RecordConflict, match=r"belongs to 'other', applied from /home/someone/other.yaml"):
         await adopt(here.world, name_of(ALPHA), None, OPTIONS)
     here.store.neighbours = (theirs.model_copy(update={"entries": ()}),)
     assert (await adopt(here.world, name_of(ALPHA), None, OPTIONS)).name == name_of(ALPHA)
