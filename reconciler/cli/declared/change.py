@@ -155,9 +155,7 @@ def rebuild(
     """
     from reconciler.cli.commands.rebuild import run_rebuild
 
-    return run_rebuild(
-        file, yes=yes, dry=dry_run, take_over=take_over, lock_timeout_seconds=lock_timeout, as_json=json
-    )
+    return run_rebuild(file, yes=yes, dry=dry_run, take_over=take_over, lock_timeout_seconds=lock_timeout, as_json=json)
 
 
 def destroy(
