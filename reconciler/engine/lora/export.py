@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.domain.document import Frozen
 from reconciler.engine.lora.splitting import note_others
 from reconciler.errors import UsageError
+from reconciler.lora.adapter_name import judge_name
 from reconciler.lora.contract import Contract, module_names, target_modules_for, tool_catalog_of
 from reconciler.lora.conversation import Unconvertible
 from reconciler.lora.corpus import BadRow, NoMessages, Record, read_row
@@ -185,7 +186,7 @@ def export(request: ExportRequest, route: Route, dialect: Dialect, files: Corpus
         done = _Pass(target)
         done.run(corpus, drafts)
         unread = tuple(note_others(done.ledger, others))
-        findings = [*done.errors, *_findings_of(request, decision, done), *unread]
+        findings = [*done.errors, *_name_findings(target, route), *_findings_of(request, decision, done), *unread]
         manifest = _manifest(request, target, route, corpus, others, done, drafts.dataset_sha256())
         if is_ok(findings):
             findings += _kept(manifest, drafts)
@@ -274,6 +275,14 @@ def _findings_of(request: ExportRequest, decision: ToolFormatDecision, done: _Pa
     if not done.emitted:
         yield error("nothing_to_export", "no record gave a row", "see that --corpus and --tool-format fit each other")
     yield from done.ledger.findings()
+
+
+def _name_findings(target: ExportTarget, route: Route) -> Iterable[Finding]:
+    """Whether requests can call the adapter what it is to be called."""
+    if target.adapter_name is None:
+        return
+    for found in judge_name(target.adapter_name, (route.id, route.selector.strip())):
+        yield found.model_copy(update={"hint": "give another with --adapter-name"})
 
 
 def _manifest(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -103,12 +105,14 @@ class _Draft:
     def __init__(self, place: Path, link: _Link) -> None:
         self.place = place
         self._link = link
-        mark = f".{place.name[:100]}.{uuid4().hex}"
+        mark = f"{_beginning(place)}{uuid4().hex}"
         self._written = place.parent / f"{mark}.part"
         self._old = place.parent / f"{mark}.old"
         self._made = _made_folders(place.parent)
+        _sweep(place)
         try:
             handle = os.open(self._written, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file = os.fdopen(handle, "w+b")
             with suppress(FileNotFoundError):
                 self._written.chmod(stat.S_IMODE(place.stat().st_mode))
@@ -203,6 +207,29 @@ class _Draft:
             yield
         except OSError as error:
             raise _outside(self.place, "written", error) from error
+
+
+def _sweep(place: Path) -> None:
+    """Throw away what a run that was killed left of this file. What is locked is being written by another run; an
+    empty one may be about to be.
+    """
+    left = re.compile(rf"{re.escape(_beginning(place))}[0-9a-f]{{32}}\.(part|old)")
+    with suppress(OSError):
+        for each in sorted(place.parent.iterdir()):
+            found = left.fullmatch(each.name)
+            if found and (place.exists() if found[1] == "old" else each.stat().st_size > 0):
+                _forget_if_idle(each)
+
+
+def _forget_if_idle(file: Path) -> None:
+    with suppress(OSError), file.open("rb") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink()
+
+
+def _beginning(place: Path) -> str:
+    """How the names of a file's drafts begin."""
+    return f".{place.name[:40]}."
 
 
 class LocalCorpusFiles:

@@ -214,6 +214,16 @@ def test_wrong_flags_are_wrong_usage(more: Any, why: str) -> None:
     assert files.written == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("a b", "name_invalid"), ("a=b", "name_invalid"), ("Acme/Coyote-8B", "name_clash")]
+)
+def test_a_name_that_requests_cannot_use_is_an_error(name: str, code: str) -> None:
+    files = MemoryFiles(corpus=[text_row()])
+    report = run(files, adapter_name=name)
+    assert (codes(report), files.written) == ([code], {})
+    assert "--adapter-name" in (report.findings[0].hint or "")
+
+
 def test_a_full_disk_leaves_nothing() -> None:
     files = MemoryFiles(corpus=[text_row(name) for name in "abc"])
     files.room = 4000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -158,6 +159,30 @@ def test_when_the_second_cannot_be_put_the_first_is_taken_back(tmp_path: Path, t
     assert found.value.code == "file-unwritable"
     assert left(tmp_path) == ["m", "m/theirs", *(["out"] if there else [])]
     assert not there or (tmp_path / "out").read_text() == "old"
+
+
+def test_what_a_killed_run_left_is_swept_and_what_another_run_writes_is_not(tmp_path: Path) -> None:
+    mine, theirs, odd = (tmp_path / f".out.{letter * 32}.part" for letter in ("a", "b", "Z"))
+    old = tmp_path / f".out.{'c' * 32}.old"
+    for file in (mine, theirs, odd, old):
+        file.write_text("rows")
+    with theirs.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write(tmp_path / "out", None)
+        assert left(tmp_path) == sorted([theirs.name, odd.name, old.name, "out"])
+        write(tmp_path / "out", None)
+        assert left(tmp_path) == sorted([theirs.name, odd.name, "out"])
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with FILES.drafts(out, None, apart_from=()) as one, FILES.drafts(out, None, apart_from=()) as other:
+        one.add("one")
+        other.add("other")
+        one.keep()
+        with FILES.drafts(out, None, apart_from=()):
+            other.keep()
+    assert (left(tmp_path), Path(out).read_text()) == (["out"], "other")
 
 
 def test_an_old_file_keeps_its_permissions_and_a_new_one_gets_the_usual(tmp_path: Path) -> None:
