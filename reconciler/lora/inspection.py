@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.domain.document import Frozen
+from reconciler.lora.adapter_lock import LockedAdapter, LockedFile
 from reconciler.lora.base_names import Match
 from reconciler.lora.base_shapes import BaseFacts, Fit, ShapeFit
 from reconciler.lora.findings import Finding
@@ -125,6 +126,15 @@ class LaunchReport(Frozen):
 
 class InspectReport(Frozen):
     """Everything."""
+
+    @property
+    def as_locked(self) -> LockedAdapter:
+        """What a lockfile keeps of it."""
+        kept = (one for one in self.adapter.files if one.sha256 is not None)
+        files = (LockedFile(name=one.name, bytes=one.bytes, sha256=one.sha256 or "") for one in kept)
+        contract = self.contract.contract_id if self.contract else self.adapter.contract_id
+        ordered = tuple(sorted(files, key=lambda one: one.name))
+        return LockedAdapter(base=self.base.id, contract_id=contract or None, files=ordered)
 
     ok: bool
     base: BaseReport

@@ -204,6 +204,56 @@ class TestErrors:
         assert inspect(line, "a", "--json").error["code"] == "adapter-invalid"
 
 
+class TestLockfile:
+    def test_other_weights_under_the_same_contract(self, line: Line) -> None:
+        folder(line.folder / "a")
+        lock = ("--lockfile", "adapters.lock.json")
+        assert codes(line, "a", *lock) == ["lock_missing"]
+        assert report(line, "a", *lock, "--update-lockfile")["ok"]
+        before = (line.folder / "adapters.lock.json").read_bytes()
+        assert codes(line, "a", *lock) == []
+        changed = pairs("q_proj", "v_proj")
+        changed[next(iter(changed))][0, 0] = 5.0
+        folder(line.folder / "a", changed)
+        assert codes(line, "a", *lock) == ["lock_files_differ"]
+        assert (line.folder / "adapters.lock.json").read_bytes() == before
+        assert inspect(line, "a", *lock, "--update-lockfile").code == 0
+        assert codes(line, "a", *lock) == []
+
+    def test_base_contract_and_files_are_compared(self, line: Line) -> None:
+        adapter = folder(line.folder / "a")
+        lock = ("--lockfile", "lock.json")
+        inspect(line, "a", *lock, "--update-lockfile")
+        assert codes(line, "a", *lock, "--base", "x/tiny-llama", "--provider", "vllm") == ["lock_base_differs"]
+        (adapter / "adapter_config.json").write_text(json.dumps(config(lora_contract_id="sha256:x")))
+        assert codes(line, "a", *lock) == ["lock_contract_differs", "lock_files_differ"]
+
+    def test_what_is_wrong_is_not_accepted(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(r=8))
+        assert inspect(line, "a", "--lockfile", "lock.json", "--update-lockfile").code == 1
+        assert not (line.folder / "lock.json").exists()
+
+    def test_others_stay_in_it(self, line: Line) -> None:
+        for name in ("b", "a"):
+            folder(line.folder / name)
+            inspect(line, name, "--lockfile", "lock.json", "--update-lockfile")
+        assert list(json.loads((line.folder / "lock.json").read_text())["adapters"]) == ["a", "b"]
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"formatVersion": 2}', '{"formatVersion": 1, "adapters": {"a": 1}}'])
+    def test_another_file_is_never_overwritten(self, text: str, line: Line) -> None:
+        folder(line.folder / "a")
+        line.write(text, "lock.json")
+        answer = inspect(line, "a", "--lockfile", "lock.json", "--update-lockfile", "--json")
+        assert (answer.code, answer.error["code"]) == (1, "lockfile-invalid")
+        assert (line.folder / "lock.json").read_text() == text
+
+    def test_it_needs_a_name_and_a_place(self, line: Line) -> None:
+        folder(line.folder / "a")
+        assert inspect(line, "a", "--update-lockfile").code == 64
+        answer = inspect(line, "a", "--lockfile", "no/such/lock.json", "--update-lockfile", "--json")
+        assert answer.error["code"] == "file-unwritable"
+
+
 def test_the_whole_view(line: Line, snapshot: SnapshotAssertion) -> None:
     line.write(json.dumps(TINY), "config.json")
     path = manifest(line, target={"adapter_name": "sql-tools"}, artifacts={"adapter_config.json": "0" * 64})

@@ -81,6 +81,24 @@ Strict = Annotated[
     bool, typer.Option("--strict", envvar="LOCALMODELS_STRICT", help="Fail on whatever else is only a warning.")
 ]
 
+Lockfile = Annotated[
+    str | None,
+    typer.Option(
+        "--lockfile",
+        envvar="LOCALMODELS_LORA_LOCKFILE",
+        metavar="FILE",
+        help="Compare its files, base and contract id with what this file has accepted.",
+    ),
+]
+UpdateLockfile = Annotated[
+    bool,
+    typer.Option(
+        "--update-lockfile",
+        envvar="LOCALMODELS_UPDATE_LOCKFILE",
+        help="Accept it as it is into --lockfile, where nothing else is wrong.",
+    ),
+]
+
 
 def add_to(group: typer.Typer) -> None:
     group.command("inspect")(lora_inspect)
@@ -98,13 +116,15 @@ def lora_inspect(
     base_gguf: BaseGguf = None,
     beside_rank: Beside = None,
     strict: Strict = False,
+    lockfile: Lockfile = None,
+    update_lockfile: UpdateLockfile = False,
     dialect: lora_options.DialectName = "localmodels",
     json: options.Json = False,
 ) -> int:
     """Look whether an adapter is whole, is what it says, and fits its base and its provider.
 
     Reads its configuration and the headers of its weights, never a weight, and opens no pickle. Exits 1 where it could
-    not be served. Nobody is asked, nothing is written.
+    not be served. Nobody is asked, and nothing is written but the lockfile that --update-lockfile asks for.
     """
     from reconciler.cli.commands.lora_inspect import show_lora_inspect
     from reconciler.engine.lora.inspect import InspectRequest
@@ -119,5 +139,6 @@ def lora_inspect(
         base_gguf=base_gguf,
         beside=tuple(beside_rank or ()),
         strict=strict,
+        lockfile=lockfile,
     )
-    return show_lora_inspect(request, base, provider, dialect, as_json=json)
+    return show_lora_inspect(request, base, provider, dialect, as_json=json, accept=update_lockfile)

@@ -12,6 +12,7 @@ from reconciler.formats.foreign_json import read_json
 from reconciler.lora import inspection as reports
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig
 from reconciler.lora.adapter_files import AdapterPlace
+from reconciler.lora.adapter_lock import LOCK_LIMIT_BYTES, AdapterLock, judge_lock, read_lock
 from reconciler.lora.adapter_name import judge_name, name_of
 from reconciler.lora.agreement import judge_agreement, judge_weights
 from reconciler.lora.base_names import NameMatch, match_names, plain_match
@@ -50,6 +51,8 @@ class InspectRequest:
     """Ranks of the other adapters the same server will load."""
     strict: bool = False
     """Whatever is a warning is an error."""
+    lockfile: str | None = None
+    """Compare files, base and contract id with what was accepted."""
 
 
 def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect: Dialect) -> reports.InspectReport:
@@ -58,7 +61,7 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
     Raises:
         UsageError: the request contradicts itself.
         ReconcilerError: a file it names is not what it should be: ``adapter-invalid``, ``base-invalid``,
-            ``manifest-invalid``.
+            ``manifest-invalid``, ``lockfile-invalid``.
         OutsideError: a file cannot be read.
     """
     _refuse(request)
@@ -85,12 +88,8 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
         *judge_name(name, _taken(route)),
         *contract_findings,
     ]
-    if request.strict:
-        findings = [
-            each.model_copy(update={"severity": "error"}) if each.severity == "warning" else each for each in findings
-        ]
-    return reports.InspectReport(
-        ok=is_ok(findings),
+    report = reports.InspectReport(
+        ok=True,
         base=BaseReport.of(route),
         adapter=_adapter_report(request, place, adapter, name, declared),
         contract=contract,
@@ -108,10 +107,43 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
             command=() if dialect.launch == "harn-local" else served.argv,
             harn_local_launch=served.argv if dialect.launch == "harn-local" else (),
         ),
-        warnings=messages(findings),
+        warnings=(),
         weights=reports.WeightsReport.of(adapter.facts) if adapter.facts else None,
-        findings=tuple(findings),
+        findings=(),
     )
+    return _judged(report, (*findings, *_lock_findings(request, report, files)), is_strict=request.strict)
+
+
+def _judged(report: reports.InspectReport, findings: tuple[Finding, ...], *, is_strict: bool) -> reports.InspectReport:
+    if is_strict:
+        harder = (
+            one.model_copy(update={"severity": "error"}) if one.severity == "warning" else one for one in findings
+        )
+        findings = tuple(harder)
+    return report.model_copy(update={"ok": is_ok(findings), "warnings": messages(findings), "findings": findings})
+
+
+def _lock_findings(request: InspectRequest, report: reports.InspectReport, files: AdapterFiles) -> tuple[Finding, ...]:
+    if request.lockfile is None:
+        return ()
+    return judge_lock(accepted_in(request.lockfile, files), report.adapter.name, report.as_locked)
+
+
+def accepted_in(lockfile: str, files: AdapterFiles) -> AdapterLock:
+    """What a lockfile holds; nothing where there is none yet.
+
+    Raises:
+        ReconcilerError: ``lockfile-invalid``: it is no lockfile of adapters.
+        OutsideError: it cannot be read.
+    """
+    if not files.find(lockfile).exists:
+        return AdapterLock()
+    try:
+        return read_lock(files.beginning(lockfile, LOCK_LIMIT_BYTES + 1))
+    except ValueError as flaw:
+        raise _invalid(
+            lockfile, str(flaw), "give a file that --update-lockfile wrote", code="lockfile-invalid"
+        ) from flaw
 
 
 def _refuse(request: InspectRequest) -> None:

@@ -1,0 +1,96 @@
+"""Adapters as they were accepted: files by hash, bound to base and contract id, in one committed file.
+
+A contract id says what an adapter was trained for, not which weights it has: two files can carry the same. This is
+where they are told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from reconciler.domain.document import Frozen
+from reconciler.formats.flaws import Flawed, problems_of
+from reconciler.formats.foreign_json import read_json
+from reconciler.lora.findings import Finding, error
+
+LOCK_LIMIT_BYTES = 16 * 2**20
+
+
+class LockedFile(Frozen):
+    """One file of an adapter."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class LockedAdapter(Frozen):
+    """One adapter."""
+
+    base: str
+    contract_id: str | None
+    """None: it has no contract."""
+    files: tuple[LockedFile, ...]
+    """By name; pickles are left out, for nobody opened them."""
+
+
+class AdapterLock(Frozen):
+    """The whole file."""
+
+    format_version: Literal[1] = 1
+    adapters: dict[str, LockedAdapter] = Field(default_factory=dict)
+    """By the name requests use."""
+
+    def having(self, name: str, adapter: LockedAdapter) -> AdapterLock:
+        """The same with one adapter added or replaced, sorted by name."""
+        return self.model_copy(update={"adapters": dict(sorted((self.adapters | {name: adapter}).items()))})
+
+    @property
+    def content(self) -> bytes:
+        """As it is written."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+
+def read_lock(raw: bytes) -> AdapterLock:
+    """A lockfile.
+
+    Raises:
+        ValueError: it is none. Nothing else, for any bytes.
+    """
+    if len(raw) > LOCK_LIMIT_BYTES:
+        raise ValueError(f"larger than {LOCK_LIMIT_BYTES} bytes")
+    try:
+        return AdapterLock.model_validate(read_json(raw, unique_keys=True))
+    except RecursionError as flaw:
+        raise ValueError("nested too deep") from flaw
+    except ValidationError as flaw:
+        raise ValueError(Flawed.of(tuple(problems_of(flaw))).summary) from flaw
+
+
+def judge_lock(lock: AdapterLock, name: str, found: LockedAdapter) -> tuple[Finding, ...]:
+    """How an adapter differs from what was accepted."""
+    return tuple(_differences(lock, name, found))
+
+
+def _differences(lock: AdapterLock, name: str, found: LockedAdapter) -> Iterator[Finding]:
+    hint = "where the change is meant, --update-lockfile accepts it"
+    accepted = lock.adapters.get(name)
+    if accepted is None:
+        yield error("lock_missing", f"the lockfile has no adapter {name}", hint)
+        return
+    if accepted.base != found.base:
+        yield error("lock_base_differs", f"{name} was accepted for {accepted.base}, not for {found.base}", hint)
+    if accepted.contract_id != found.contract_id:
+        told = accepted.contract_id or "no contract"
+        yield error(
+            "lock_contract_differs", f"{name} was accepted with {told}, now {found.contract_id or 'none'}", hint
+        )
+    before, after = ({each.name: each for each in one.files} for one in (accepted, found))
+    changed = sorted(each for each in before.keys() & after.keys() if before[each] != after[each])
+    for word, names in (("differ", changed), ("are gone", sorted(before.keys() - after.keys())),
+                        ("were not there", sorted(after.keys() - before.keys()))):  # fmt: skip
+        if names:
+            yield error("lock_files_differ", f"files that {word}: {', '.join(names)}", hint)
