@@ -195,7 +195,7 @@ async def _refuse_a_name_of_others(row: Row, wanted: AliasMove, runtime: Runtime
     """Look once more right before: a download may have taken hours, and a target does not know whose a name is.
 
     Raises:
-        PlanningError: ``not-owned`` or ``unmanaged-conflict``: it is not ours, or not as we left it.
+        PlanningError: ``unmanaged-conflict``: it is not ours; ``not-found``: what it is to stand for is gone.
         Unreachable: the target does not answer now.
     """
     now = await runtime.observe()

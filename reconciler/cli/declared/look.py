@@ -112,7 +112,7 @@ def explain(
 
 
 def which(
-    slot: Annotated[str, typer.Argument(help="A slot's name, or its address slot/NAME[i].")],
+    slot: Annotated[str, typer.Argument(help="A slot's name, its alias, or its address slot/NAME[i].")],
     file: options.File = None,
     json: options.Json = False,
     path: Annotated[
