@@ -103,17 +103,15 @@ class Record:
         return found if isinstance(found, dict) else {}
 
     def text(self, key: str) -> str:
-        """A column of text; empty where it is missing or no text."""
-        found = self.fields.get(key)
-        return found if isinstance(found, str) else ""
+        """A column of text, or of whole numbers; empty where it is missing or anything else."""
+        return _word(self.fields.get(key))
 
     def first(self, *keys: str) -> str:
         """The first of these that is not blank, each looked up in the metadata and then in the row itself."""
         for key in keys:
             for where in (self.metadata, self.fields):
-                value = where.get(key)
-                if isinstance(value, str) and value.strip():
-                    return value.strip()
+                if value := _word(where.get(key)).strip():
+                    return value
         return ""
 
     @property
@@ -163,8 +161,11 @@ def read_row(line: CorpusLine) -> Record | BadRow | NoMessages | None:
 
 
 def _id_of(row: Mapping[str, Any], line: int) -> str:
-    found = row.get("id")
-    return found if isinstance(found, str) and found else f"line-{line}"
+    return _word(row.get("id")) or f"line-{line}"
+
+
+def _word(value: Any) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _messages(found: Iterable[Any], spoken: Any) -> Iterable[Message]:

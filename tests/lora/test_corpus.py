@@ -54,10 +54,20 @@ def test_blank_lines_are_nothing() -> None:
 
 def test_odd_messages_are_left_out_and_ids_fall_back_to_the_line() -> None:
     found = record(
-        {"messages": [5, {"role": "narrator", "content": "x"}, {"role": "user", "content": "hi"}], "id": 3}, 9
+        {"messages": [5, {"role": "narrator", "content": "x"}, {"role": "user", "content": "hi"}], "id": [3]}, 9
     )
     assert [message.content for message in found.messages] == ["hi"]
     assert found.id == "line-9"
+
+
+def test_a_whole_number_is_an_id_too() -> None:
+    found = record(text_row(id=17, language=True))
+    assert (found.id, found.text("id"), found.first("source_id", "id"), found.text("language")) == (
+        "17",
+        "17",
+        "17",
+        "",
+    )
 
 
 def test_a_record_says_where_it_is_from_metadata_first() -> None:
