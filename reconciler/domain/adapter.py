@@ -67,6 +67,10 @@ class AdapterServing(Frozen):
     scale: float = 1.0
 
 
+CANDIDATE_SUFFIX = "-candidate"
+"""Ends the name an adapter is served under while its gate is not met, where ``onMissing`` lets it be tried."""
+
+
 class Adapter(Frozen):
     """One entry of ``adapters``. Its address is ``adapter/NAME``."""
 
@@ -106,7 +110,7 @@ class AdapterVerdict(Frozen):
     """Hex SHA-256 over the sorted (file name, SHA-256) pairs: what its content is."""
     format: AdapterFormat
     bytes: Bytes
-    """Of its files as they will be held, a conversion included."""
+    """Of its files as they will be held in the form its target takes, a conversion included."""
     rank: int | None = None
     """The highest."""
     contract_id: str | None = None
@@ -114,10 +118,16 @@ class AdapterVerdict(Frozen):
     """What to fetch; None for a path of this host."""
     findings: tuple[AdapterFinding, ...] = ()
     """An ``error`` keeps it from being attached (a ``warning`` under ``onMismatch: warn``)."""
+    unpromoted: tuple[AdapterFinding, ...] = ()
+    """What its promotion gate misses, whatever ``onMissing`` makes of it; empty: it is met, or there is none."""
+
+    @property
+    def errors(self) -> tuple[AdapterFinding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == "error")
 
     @property
     def fits(self) -> bool:
-        return not any(finding.severity == "error" for finding in self.findings)
+        return not self.errors
 
 
 class ServedAdapter(Frozen):

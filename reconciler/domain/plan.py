@@ -90,6 +90,17 @@ class Reason(StrEnum):
     """The source cannot give the files: gone, gated, unauthorised."""
     REPLACEMENT_BLOCKED = "replacement-blocked"
     """Its replacement cannot be installed, so it stays."""
+    # LoRA adapters
+    BASE_CHANGED = "base-changed"
+    """Its base is another model now: it is attached there, or detached where it does not belong to it."""
+    HELD_BY_ADAPTER = "held-by-adapter"
+    """``onBaseChange``: an adapter stands on this base, so neither goes yet."""
+    BASE_MISSING = "base-missing"
+    """The model an adapter is for is not on this target, and does not come."""
+    ADAPTER_REJECTED = "adapter-rejected"
+    """What its source holds is not what the file expects, or does not belong to its base."""
+    NOT_PROMOTED = "not-promoted"
+    """Its promotion gate is not met."""
     # unfilled
     NOTHING_FITS = "nothing-fits"
     NOTHING_ALLOWED = "nothing-allowed"
@@ -160,6 +171,8 @@ class AdapterMove(Frozen):
     scale: float = 1.0
     verdict: AdapterVerdict | None = None
     """What its source was found to be; None where it is only detached."""
+    rebased_from: str | None = None
+    """Canonical name of the base it is attached to now, where that is another one."""
 
 
 class Row(Frozen):
@@ -204,18 +217,21 @@ class Row(Frozen):
 
     @property
     def subject(self) -> tuple[str, str]:
-        """What it is about, by its target's key: a model, or a stable name."""
+        """What it is about, by its target's key: a model, a stable name, or an adapter."""
+        if self.adapter is not None:
+            return self.target_key, f"adapter {self.adapter.name}"
         return self.target_key, self.name if self.alias is None else f"name {self.alias.name}"
 
     @property
     def fetches(self) -> bool:
         """Files come: what it names is not there, or not so, before it is done."""
-        return self.action in (Action.INSTALL, Action.UPDATE) and not self.only_serves and self.alias is None
+        changes = self.action in (Action.INSTALL, Action.UPDATE) and not self.only_serves
+        return changes and self.alias is None and self.adapter is None
 
     @property
     def only_serves(self) -> bool:
         """Nothing is fetched: the target is told how to serve what it has."""
-        return self.action is Action.UPDATE and self.reason is Reason.SERVING
+        return self.action is Action.UPDATE and self.reason is Reason.SERVING and self.adapter is None
 
 
 class Drift(Frozen):
@@ -286,6 +302,9 @@ class Summary(Frozen):
     forget: int = 0
     named: int = 0
     """Stable names that are made, moved or removed; no ``update`` counts them."""
+    attach: int = 0
+    """LoRA adapters that are attached, or attached otherwise than now; no ``update`` counts them."""
+    detach: int = 0
     kept: int = 0
     held: int = 0
     deferred: int = 0
