@@ -16,7 +16,7 @@ from reconciler.formats.flaws import Flawed, problems_of
 from reconciler.formats.foreign_json import read_json
 from reconciler.lora.findings import Finding, error
 
-LOCK_LIMIT_BYTES = 16 * 2**20
+LOCK_LIMIT_BYTES = 4 * 2**20
 
 
 class LockedFile(Frozen):

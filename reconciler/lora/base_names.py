@@ -76,7 +76,7 @@ def _understood(name: str) -> tuple[str, list[str]]:
     cached = _CACHE.search(text)
     if cached:
         text = f"{cached[1]}/{cached[2]}"
-        notes.append("a path in the Hub's cache")
+        notes.append("the path of the Hub's cache")
     text = text.removeprefix("https://huggingface.co/").removeprefix("hf.co/")
     head, colon, tag = text.rpartition(":")
     if colon and "/" in head and "/" not in tag:  # of an Ollama name the tag says which model
@@ -109,4 +109,4 @@ def _last(name: str) -> str:
 
 
 def _joined(notes: list[str]) -> str | None:
-    return f"without {', '.join(notes)}" if notes else None
+    return f"left aside: {', '.join(notes)}" if notes else None

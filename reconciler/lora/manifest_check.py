@@ -20,7 +20,7 @@ from reconciler.lora.findings import Finding, error, is_ok, note, warning
 from reconciler.lora.routes import Route
 from reconciler.lora.tool_format import decide_tool_format
 
-MANIFEST_LIMIT_BYTES = 16 * 2**20
+MANIFEST_LIMIT_BYTES = 4 * 2**20
 _LINEAR = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 _WITH_MODULES = 3
 """The first version of a contract that says which modules are trained."""

@@ -102,6 +102,13 @@ def test_a_header_larger_than_the_limit_is_not_read() -> None:
         read_safetensors(raw, size=HEADER_LIMIT_BYTES * 2)
 
 
+@pytest.mark.parametrize("text", ['{"a":[' + "[]," * 10**6, '{"a":' + "[" * 10**6, '{"a":[' + "1," * 2_000_000])
+def test_small_parts_in_great_number_are_not_parsed(text: str) -> None:
+    raw = raw_safetensors(text)
+    with pytest.raises(ValueError, match="more parts"):
+        read_safetensors(raw, size=len(raw))
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_header_or_an_error(raw: bytes) -> None:
     try:

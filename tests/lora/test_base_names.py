@@ -41,7 +41,7 @@ def test_caches_tags_revisions_and_copies_are_understood(declared: str, verdict:
 
 
 def test_it_says_what_was_left_aside() -> None:
-    assert match_names("Qwen/Qwen3-8B-AWQ@1f2e", ID).note == "without the revision @1f2e, the suffix -AWQ"
+    assert match_names("Qwen/Qwen3-8B-AWQ@1f2e", ID).note == "left aside: the revision @1f2e, the suffix -AWQ"
     assert match_names("Qwen/Qwen3-8B", ID).note is None
 
 

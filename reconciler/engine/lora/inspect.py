@@ -203,6 +203,10 @@ def _of_config(config: AdapterConfig, *, has_rank: bool) -> Iterator[Finding]:
     if config.rank is None:
         told = "; its weights do" if has_rank else ""
         yield warning("rank_missing", f"adapter_config.json does not say the rank (r){told}")
+    if config.alpha is None:
+        yield warning("alpha_missing", "adapter_config.json does not say the scale (lora_alpha)")
+    if config.targets is None and not config.target_parameters:
+        yield warning("targets_missing", "adapter_config.json does not say which modules it changes (target_modules)")
 
 
 def _of_base(
@@ -229,7 +233,7 @@ def _of_base(
         make = note if confirmed else warning
         yield make("base_unstated", f"{declared}: {why}" if names.note else why)
     elif names.note:
-        yield note("base_name_understood", f"{declared} was read as {names.declared}: {names.note}")
+        yield note("base_name_understood", f"{declared} was read as {names.declared}; {names.note}")
 
 
 def _of_runtime(adapter: ReadAdapter, route: Route, dialect: Dialect) -> tuple[Finding, ...]:
@@ -306,7 +310,14 @@ def _launch(
         )
     gguf_only = route.runtime is not None and route.runtime.adapter_formats == ("gguf",)
     converted = gguf_only and facts is not None and facts.format != "gguf"
-    return launch(route, name, f"{name}.gguf" if converted else _reference(place), largest, dialect)
+    return launch(
+        route,
+        name,
+        f"{name}.gguf" if converted else _reference(place),
+        largest,
+        dialect,
+        source=request.base_gguf if gguf_only else None,
+    )
 
 
 def _reference(place: AdapterPlace) -> str:

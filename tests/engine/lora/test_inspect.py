@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reconciler.domain.catalog import Architecture
@@ -157,6 +158,10 @@ class TestFindings:
         assert codes(line, "a", severity="warning") == expected
         assert codes(line, "a", strict=True) == expected
 
+    def test_a_scale_or_modules_that_are_not_stated(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(lora_alpha=None, target_modules=None))
+        assert codes(line, "a", severity="warning") == ["alpha_missing", "targets_missing"]
+
     def test_fields_of_another_type_count_as_not_stated(self, line: Line) -> None:
         document = config(peft_type=1, r="4", lora_alpha=[], target_modules=5, base_model_name_or_path={}, task_type=2)
         folder(line.folder / "a", document=document)
@@ -272,6 +277,19 @@ class TestRuntimes:
             8.0,
         )
         assert found["launch"]["command"][-2:] == ["--lora", "sql.gguf"]
+
+    def test_the_base_that_was_compared_is_the_one_that_is_launched(self, line: Line) -> None:
+        gguf_adapter(line.folder / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
+        base = gguf_adapter(
+            line.folder / "base.gguf",
+            "llama",
+            {"x": (1, 1)},
+            kind="model",
+            more={"blk.0.attn_q.weight": np.zeros((16, 16), np.float32)},
+        )
+        found = report(line, "sql.gguf", "llamacpp", base_gguf=str(base))
+        assert found["compatibility"]["base_shape"]["verdict"] == "exact-shape"
+        assert found["launch"]["command"] == ["llama-server", "--model", str(base), "--lora", "sql.gguf"]
 
     def test_a_folder_with_one_gguf_adapter_and_with_two(self, line: Line) -> None:
         (line.folder / "a").mkdir()
