@@ -10,7 +10,7 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,10 @@ class CachedModel:
     @property
     def stamp(self) -> str:
         return "+".join(file.stamp for file in self.all_files)
+
+    def states_any_of(self, digests: Collection[str]) -> bool:
+        """Whether a file of the model's own is called by one of these digests, whatever is in it."""
+        return any(file.stated_sha256 in digests for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)

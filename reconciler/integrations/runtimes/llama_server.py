@@ -141,7 +141,7 @@ class LlamaServer:
             await self._fetch(row, artifact, progress)
         elif not await self._holds(item, artifact):
             self._refuse_conflict(row, item)
-            async with self._removal.replacing(row.name):
+            async with self._removal.replacing(row.name, {file.sha256 for file in artifact.files}):
                 await self._fetch(row, artifact, progress)
         progress(artifact.bytes, artifact.bytes)
         return await self._observed_model(str(name))

@@ -57,8 +57,9 @@ class Removal:
             Refused: ``in-use`` while a slot of it is at work or it is being downloaded; or not from the cache.
         """
         found = await self._released(name)
-        if found is None:
-            return Bytes(0)
+        return Bytes(0) if found is None else await self._taken_away(name, found)
+
+    async def _taken_away(self, name: str, found: _Found) -> Bytes:
         repo = name.partition(":")[0]
         before = await asyncio.to_thread(blob_bytes, found.directory, repo) if found.directory else {}
         now = await self._router.find(name)
@@ -76,19 +77,26 @@ class Removal:
         return Bytes(sum(size for blob, size in before.items() if blob not in after))
 
     @asynccontextmanager
-    async def replacing(self, name: str) -> AsyncIterator[None]:
+    async def replacing(self, name: str, wanted: Collection[str] = ()) -> AsyncIterator[None]:
         """Have the name free inside the block; the old content comes back when it fails, and goes when it does not.
 
         Where we may not write in the cache, the old content is removed first: the router holds one content by one name.
+        So is a file that rotted under the digest it should have: the router fetches no blob that is there.
+
+        Args:
+            name: of the model.
+            wanted: digests of the files that are to come.
 
         Raises:
             Refused: as ``remove`` does.
         """
         preset = await self._preset.current()
         found = await self._released(name, with_names=False)
-        aside = await self._set_aside(found) if found is not None else None
+        rotten = found is not None and found.model is not None and found.model.states_any_of(wanted)
+        aside = await self._set_aside(found) if found is not None and not rotten else None
         if found is not None and aside is None:
-            await self.remove(name)
+            await self._stop_names(name, await self._router.api.models(), stop=True)
+            await self._taken_away(name, found)
         try:
             yield
         except BaseException:
