@@ -73,9 +73,9 @@ def conversation_of(record: Record, *, text_calls: bool) -> tuple[Turn, ...]:
 
 def _turns(record: Record, *, text_calls: bool) -> Iterator[Turn]:
     pending: list[Calling] = []
-    for index, message in enumerate(record.messages):
+    for message in record.messages:
         if message.role == "assistant":
-            answered = _answered(index, message, record, text_calls=text_calls)
+            answered = _answered(message, record, text_calls=text_calls)
             if answered.calls:
                 pending = list(answered.calls)
             yield answered
@@ -90,7 +90,7 @@ def _turns(record: Record, *, text_calls: bool) -> Iterator[Turn]:
             yield Said("system" if message.role == "system" else "user", message.content)
 
 
-def _answered(index: int, message: Message, record: Record, *, text_calls: bool) -> Answered:
+def _answered(message: Message, record: Record, *, text_calls: bool) -> Answered:
     written = tuple(written_calls(message.content, text_calls=text_calls))
     if written and message.calls:
         raise Unconvertible("calls_twice", "a message holds structured calls and calls as text")
@@ -98,7 +98,9 @@ def _answered(index: int, message: Message, record: Record, *, text_calls: bool)
     text = message.content if record.is_structured and not written else without_blocks(message.content)
     if OPEN in text or CLOSE in text:
         raise Unconvertible("call_not_closed", f"a call that is not closed: {OPEN} and {CLOSE} go in pairs")
-    calls = (Calling(f"call_{index}_{number}", call) for number, call in enumerate(written or message.calls, start=1))
+    calls = (
+        Calling(f"call_{message.index}_{number}", call) for number, call in enumerate(written or message.calls, start=1)
+    )
     return Answered(text, tuple(calls), message.kept)
 
 

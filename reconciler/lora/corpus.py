@@ -70,6 +70,8 @@ class NoMessages:
 class Message:
     """One message of a record."""
 
+    index: int
+    """Its place among the messages of the row, those counted too whose role nobody knows."""
     role: Role
     content: str
     calls: tuple[Call, ...] = ()
@@ -170,22 +172,23 @@ def _word(value: Any) -> str:
 
 def _messages(found: Iterable[Any], spoken: Any) -> Iterable[Message]:
     """The messages, and behind them the answer that a row of a text lane keeps in a column of its own."""
-    for item in found:
-        role = _ROLES.get(_text(item.get("role"))) if isinstance(item, dict) else None
+    objects = [item for item in found if isinstance(item, dict)]
+    for index, item in enumerate(objects):
+        role = _ROLES.get(_text(item.get("role")))
         if role is not None:
-            yield _message(role, item)
+            yield _message(index, role, item)
     if isinstance(spoken, str) and spoken:
-        yield Message("assistant", spoken)
+        yield Message(len(objects), "assistant", spoken)
 
 
-def _message(role: Role, item: Mapping[str, Any]) -> Message:
+def _message(index: int, role: Role, item: Mapping[str, Any]) -> Message:
     calls = tuple(_calls(item)) if role == "assistant" else ()
     content = _content(item.get("content"))
     if role == "tool":
         call_id, name = _text(item.get("tool_call_id")), _text(item.get("name"))
-        return Message(role, content, call_id=call_id or None, name=name or None)
+        return Message(index, role, content, call_id=call_id or None, name=name or None)
     kept = {key: item[key] for key in _KEPT if role == "assistant" and _text(item.get(key))}
-    return Message(role, content, calls, kept=kept)
+    return Message(index, role, content, calls, kept=kept)
 
 
 def _text(value: Any) -> str:

@@ -144,7 +144,7 @@ def _text_lane(record: Record, target: ExportTarget) -> Converted:
     seen: list[Call] = []
     rows: list[Row] = []
     count = 0
-    for index, (role, content) in enumerate(_spoken(record)):
+    for index, role, content in _spoken(record):
         calls = _calls_of_turn(content, record, target) if role == "assistant" else None
         if calls is not None:
             seen += calls.read
@@ -202,13 +202,17 @@ def _text_calls(bodies: Iterable[str]) -> Iterable[Call]:
         yield from block.calls
 
 
-def _spoken(record: Record) -> Iterable[tuple[str, str]]:
-    """Role and text of every message, structured calls and results written out as the text lanes have them."""
-    if not record.is_structured:
-        yield from ((message.role, message.content) for message in record.messages)
-        return
+def _spoken(record: Record) -> Iterable[tuple[int, str, str]]:
+    """Place, role and text of every message, structured calls and results written out as the text lanes have them."""
+    if record.is_structured:
+        written = _written_out(conversation_of(record, text_calls=False))
+        return ((index, role, text) for index, (role, text) in enumerate(written))
+    return ((message.index, message.role, message.content) for message in record.messages)
+
+
+def _written_out(turns: Iterable[Turn]) -> Iterable[tuple[str, str]]:
     results: list[str] = []
-    for turn in conversation_of(record, text_calls=False):
+    for turn in turns:
         if isinstance(turn, Result):
             results.append(f"[result of {turn.name}]\n{turn.content}\n[end of {turn.name} result]")
             continue

@@ -60,6 +60,12 @@ def test_calls_become_structured_and_results_are_paired() -> None:
     ]
 
 
+def test_places_count_messages_of_unknown_roles_too() -> None:
+    row = text_row(messages=[7, {"role": "narrator"}, {"role": "assistant", "content": call()}])
+    assert only(row, harn())["messages"][0]["tool_calls"][0]["id"] == "call_1_1"
+    assert only(row, harn("json"))["id"] == "a#turn-1"
+
+
 def test_schemas_are_inferred_from_names_and_calls() -> None:
     row = text_row(
         messages=[
