@@ -15,13 +15,14 @@ _CONVERT = "llama.cpp's convert_lora_to_gguf.py makes a GGUF adapter from this f
 
 def features_of(facts: AdapterFacts | None, config: AdapterConfig | None) -> tuple[str, ...]:
     """What an adapter uses beyond pairs of one rank, by the words of ``adapter_config.json``, in a fixed order."""
-    stated, found = config or AdapterConfig(), facts
+    stated = config or AdapterConfig()
+    found = None if facts is None or facts.format == "gguf" else facts  # beside pairs GGUF adapters can have nothing
     uses = {
         "dora": stated.use_dora or bool(found and found.has_dora),
         "rslora": stated.use_rslora,
-        "modules_to_save": bool(stated.modules_to_save) or bool(found and found.format != "gguf" and found.saved),
+        "modules_to_save": bool(stated.modules_to_save) or bool(found and found.saved),
         "bias": stated.bias not in (None, "none") or stated.lora_bias or bool(found and found.biases),
-        "rank_pattern": bool(stated.rank_pattern) or len(found.ranks if found else ()) > 1,
+        "rank_pattern": bool(stated.rank_pattern) or len(facts.ranks if facts else ()) > 1,
         "alpha_pattern": bool(stated.alpha_pattern),
         "fan_in_fan_out": stated.fan_in_fan_out,
         "layer_replication": bool(stated.layer_replication),
