@@ -197,7 +197,7 @@ def test_of_equally_long_ones_the_first_are_kept() -> None:
 
 
 def test_breakdown_counts_what_records_say() -> None:
-    made = tally(text_row(), text_row(language="go", task_type=""), heredoc_row(language=5))
+    made = tally(text_row(), text_row(language="go", task_type=""), heredoc_row(language=[5]))
     assert made.breakdown.languages == {"(missing)": 1, "go": 1, "python": 1}
     assert made.breakdown.task_types == {"(missing)": 1, "edit": 2}
     assert made.breakdown.declared_tool_formats == {"json": 2, "text": 1}
