@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ReconcilerError
-from tests.campaign.bad_answers import KINDS, PARTS, any_faults
+from tests.campaign.bad_answers import LIES, PARTS, any_faults
 from tests.campaign.bad_line import Fault
 from tests.campaign.served_world import ServedMachine
 from tests.campaign.sites import SITES, THEIRS, Site
@@ -62,14 +62,21 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield site
 
 
-@pytest.mark.parametrize("number", range(len(KINDS)), ids=KINDS)
+TRIED = (*LIES, "refused", "broken off", "stalled", "sent twice", "a page instead", "status 500")
+"""A few kinds, most of them where the models are listed; ``make campaign`` tries every kind in every place."""
+
+
+@pytest.mark.parametrize("number", range(len(TRIED)), ids=TRIED)
 async def test_whatever_a_server_answers_nothing_is_lost(number: int, site: Site, tmp_path: Path) -> None:
     site.bring_back()
     machine, parts = ServedMachine(tmp_path, site=site), PARTS[site.kind]
-    await swapped_over(machine, [Fault(KINDS[number], parts[number % len(parts)], number % 3, times=3)])
+    lies = TRIED[number] in LIES
+    fault = Fault(TRIED[number], parts[0 if lies else number % 2], number % 3 if lies else 0, times=3)
+    await swapped_over(machine, [fault])
+    assert machine.answers.met
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_it_answers_badly_in_several_ways_at_once(seed: int, site: Site, tmp_path: Path) -> None:
     site.bring_back()
     await swapped_over(ServedMachine(tmp_path, site=site), any_faults(site.kind, random.Random(seed)))
