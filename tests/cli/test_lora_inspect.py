@@ -283,3 +283,18 @@ def test_a_base_is_needed(line: Line) -> None:
     assert "--base" in answer.err
     inferred = line("lora", "inspect", "org/sql-tools", "--base", "Qwen/Qwen3-8B", "--json")
     assert inferred.data["base"]["provider"] == "vllm"
+
+
+def test_an_adapter_of_our_own_export_passes(line: Line) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    messages = [
+        {"role": "user", "content": "go"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "ok"}, {"role": "assistant", "content": "done"},
+    ]  # fmt: skip
+    line.write(json.dumps({"messages": messages, "tools": [{"type": "function", "function": tool}]}) + "\n", "c.jsonl")
+    made = ("--corpus", "c.jsonl", "--out", "o.jsonl", "--manifest", "m.json", "--adapter-name", "sql")
+    assert line("lora", "export", *VLLM, *made, "--target-modules", "v_proj,q_proj").code == 0
+    folder(line.folder / "sql", document=config(lora_contract_id=id_of("m.json")))
+    found = report(line, "sql", "--manifest", "m.json", "--require-contract-id")["contract"]
+    assert (found["status"], found["idVerdict"], found["targetModulesMatch"]) == ("pass", "verified", True)
