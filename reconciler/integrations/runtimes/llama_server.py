@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import Alias, Installed, Serving, TargetObservation, UnknownTarget
@@ -24,6 +25,7 @@ from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.router_names import RouterName, tag_of
 from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.free_space import free_bytes_of
+from reconciler.integrations.runtimes.llama_server_adapters import RouterAdapters, rescale
 from reconciler.integrations.runtimes.llama_server_aliases import check_name, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_begun import Begun, remove_files
@@ -77,6 +79,7 @@ class LlamaServer:
         self._begun = Begun(cache_directory)
         self._preset = RouterPreset(preset, lambda: self._api, target.name, self._router.is_busy)
         self._removal = Removal(self._router, self._content, self._preset)
+        self._adapters = RouterAdapters(self._router, self._preset)
 
     @property
     def target(self) -> Target:
@@ -104,6 +107,8 @@ class LlamaServer:
             left = await asyncio.to_thread(self._begun.left, directory)
             busy = await self._router.busy(listed)
             sections = await self._preset.sections()
+            adapters = await self._adapters.seen(listed, busy)
+            takes = await self._adapters.takes_any()
         except OutsideError as error:
             return UnknownTarget(
                 name=self._target.name,
@@ -112,9 +117,8 @@ class LlamaServer:
                 code=error.code,
                 hint=error.hint or f"is the router running? See `endpoint` of target {self._target.name}",
             )
-        return observed(
-            self._target, Look(listed, view, sections, busy, version, frozenset(left.values())), self._content
-        )
+        look = Look(listed, view, sections, busy, version, frozenset(left.values()), adapters, takes)
+        return observed(self._target, look, self._content)
 
     async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
         """(digest, stamp) of a model, by reading its files whole unless they are known as they stand now."""
@@ -272,6 +276,36 @@ class LlamaServer:
         self._refuse_taken(alias, listed)
         if self._target.preset or any(item.name == alias for item in listed):
             await self._preset.forget_name(alias)
+
+    # adapters
+
+    async def attach(self, adapter: HeldAdapter) -> ServedAdapter:
+        """Load it beside its base under a name of its own, see it answer, then have it under its name.
+
+        A server of one model only takes the scale of what it was started with.
+        """
+        if not await self._api.is_router():
+            return await rescale(self._api, adapter)
+        listed = await self._api.models(reload=True)
+        _, view = await self._content.look(listed)
+        await self._adapters.attach(adapter, listed, {item.name for item in standing(listed, view)})
+        found = await self.observe()
+        if isinstance(found, UnknownTarget):
+            raise Unreachable(found.reason, code=found.code, hint=found.hint)
+        for served in found.adapters:
+            if served.name == adapter.name:
+                return served
+        raise Unreachable(f"{adapter.name} was told to {self._target.name}, and it does not list it")
+
+    async def detach(self, name: str, base: str) -> None:
+        """Take its section out of the preset file; what the router lists without a section is not ours to end."""
+        if not await self._api.is_router():
+            raise Refused(
+                f"the llama-server at {self._target.name} keeps the adapters it was started with",
+                code="no-api",
+                hint=f"start it again without the adapter {name} of {base}",
+            )
+        await self._adapters.detach(name)
 
     async def _before(self, name: str) -> Listed | None:
         """What stands under a name. A section without files is taken for the model by the router, so ours goes first.

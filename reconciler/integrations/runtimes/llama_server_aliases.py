@@ -20,7 +20,12 @@ from reconciler.domain.observation import Alias, Serving
 from reconciler.errors import Refused
 from reconciler.formats.router_names import RouterName
 from reconciler.integrations.runtimes.llama_server_api import Listed
-from reconciler.integrations.runtimes.llama_server_preset import Preset, Section, settings_of
+from reconciler.integrations.runtimes.llama_server_preset import (
+    LORA_KEYS,
+    Preset,
+    Section,
+    settings_of,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:/ -]*[A-Za-z0-9_.-])?")
 _LOAD = "load-on-startup"
@@ -63,12 +68,15 @@ def without_alias(preset: Preset, alias: str) -> Preset:
 
 
 def with_serving(preset: Preset, model: str, wanted: Serving) -> Preset:
-    """With the model's own section, and those of its names, saying how it is served."""
+    """With the model's own section, and those of its names and adapters, saying how it is served."""
     names = _names_of(preset.sections.values(), model)
     changed = preset.with_section(model, wanted.model_copy(update={"load": wanted.load and not names}), is_read=False)
     for section in names:
         context = section.serving.context if section.serving else None
         changed = changed.with_settings(section.name, _settings(model, context, wanted), is_read=False)
+    told_too = settings_of(wanted.model_copy(update={"load": False}))
+    for section in [one for one in preset.sections.values() if one.is_ours and adapted(one) == model]:
+        changed = changed.with_settings(section.name, {**section.settings, **told_too}, is_read=False)
     return changed
 
 
@@ -101,7 +109,7 @@ def seen_aliases(
     found: dict[str, Alias] = {}
     for item in listed:
         section = (sections or {}).get(item.name)
-        if stands_for(item) is not None:
+        if stands_for(item) is not None and not has_adapters(item, sections):
             model = stands_for(item)
             agreed = sections is None or (section is not None and section.model == model and _is_settled(section))
             found[item.name] = Alias(
@@ -120,9 +128,21 @@ def seen_aliases(
 
 
 def stands_for(item: Listed) -> str | None:
-    """The model that a listed name is another name of; None where it is a model itself."""
+    """The model behind a listed name: a name of it, or it with an adapter; None where it is a model itself."""
     model = item.settings.get("hf-repo")
     return model if item.source == "preset" and model != item.name else None
+
+
+def has_adapters(item: Listed, sections: Mapping[str, Section] | None) -> bool:
+    """Its section loads adapters. The file decides where it is known: flags of the router are for every model."""
+    section = (sections or {}).get(item.name)
+    return section.has_adapters if section is not None else any(key in item.settings for key in LORA_KEYS)
+
+
+def adapted(section: Section) -> str | None:
+    """The model whose adapter a section is; None where it is none, or the model's own."""
+    model = section.settings.get("hf-repo")
+    return model if section.has_adapters and model != section.name else None
 
 
 def _is_settled(section: Section) -> bool:

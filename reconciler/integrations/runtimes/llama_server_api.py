@@ -26,6 +26,8 @@ DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 _LINE_LIMIT = 1 << 20
 _RELOAD_SECONDS = 60.0
 """A running model whose settings changed is stopped first: for a request in flight the router waits 10 s."""
+_ANSWER_SECONDS = 300.0
+"""For one token, of a large model on a slow machine."""
 _SETTING = re.compile(r"^\s*([a-z0-9-]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _RESOLVE = re.compile(r"^https?://[^/]+/(?:.*/)?([^/]+/[^/]+)/resolve/([^/?#]+)/([^?#]+)")
 
@@ -55,6 +57,15 @@ class Listed:
     @property
     def is_running(self) -> bool:
         return self.status in ("loading", "loaded", "sleeping")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedAdapter:
+    """One item of ``/lora-adapters``: what a model that is loaded applies."""
+
+    id: int
+    path: str
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,20 @@ class LlamaServerApi:
             )
         return build
 
+    async def is_router(self) -> bool:
+        """False: it serves one model.
+
+        Raises:
+            Refused: it wants a key. Corrupt, Unreachable: no whole answer.
+        """
+        try:
+            await self.version()
+        except Refused as error:
+            if error.code != "no-api":
+                raise
+            return False
+        return True
+
     async def models(self, *, reload: bool = False) -> tuple[Listed, ...]:
         """Everything the router knows; with ``reload`` after it looked at its cache and its preset file again.
 
@@ -170,6 +195,41 @@ class LlamaServerApi:
         ):
             raise _bad_answer(reply, "no whole list of slots in it")
         return [slot["is_processing"] for slot in document].count(True)
+
+    async def adapters(self, name: str | None) -> tuple[LoadedAdapter, ...] | None:
+        """LoRA adapters of a model of a router, or of a server of one model; None where it is not loaded."""
+        query = {"model": name, "autoload": "false"} if name is not None else {}
+        reply = await self._ask("GET", self._url("/lora-adapters", **query), retries=0)
+        if name is not None and reply.status in (400, 404):
+            return None
+        if not reply.ok:
+            raise _failed(reply, "cannot read /lora-adapters")
+        items = reply.json()
+        if not isinstance(items, list):
+            raise _bad_answer(reply, "no list of adapters in it")
+        return tuple(_loaded_adapter(reply, item) for item in items)
+
+    async def scale(self, scales: Mapping[int, float]) -> None:
+        """Set the scales of a server of one model: those left out go to 0. A router forwards no such request.
+
+        An id that does not exist is accepted as any other: read back.
+        """
+        wanted = [{"id": number, "scale": scale} for number, scale in scales.items()]
+        reply = await self._ask("POST", self._url("/lora-adapters"), json=wanted, retries=0)
+        if not reply.ok:
+            raise _failed(reply, "cannot change the scale of its adapters")
+
+    async def answers(self, name: str) -> None:
+        """Have a loaded model write one token. A model that writes none, such as an embedding model, has answered.
+
+        Raises:
+            Refused: it does not answer, or no longer runs. Unreachable: it takes too long.
+        """
+        asked = {"model": name, "prompt": "a", "n_predict": 1, "cache_prompt": False}
+        url = self._url("/completion", autoload="false")
+        reply = await self._ask("POST", url, json=asked, retries=0, timeout_seconds=_ANSWER_SECONDS)
+        if not reply.ok and reply.status != 501:
+            raise Refused(f"{name} does not answer: {reply.status} {_server_words(reply.body)}".rstrip())
 
     async def download(self, name: str) -> bool:
         """Begin a download in the background; False where the router has that name already, or is at it.
@@ -270,6 +330,15 @@ def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
         weights_bytes=_count(meta.get("size")) if isinstance(meta, dict) else None,
         aliases=_names(item.get("aliases")),
     )
+
+
+def _loaded_adapter(reply: Reply, item: object) -> LoadedAdapter:
+    number, path, scale = (item.get(key) if isinstance(item, dict) else None for key in ("id", "path", "scale"))
+    if _count(number) is None or not isinstance(path, str) or isinstance(scale, bool):
+        raise _bad_answer(reply, f"an adapter without id or path: {json.dumps(item)[:120]}")
+    if not isinstance(scale, int | float):
+        raise _bad_answer(reply, f"the scale of {path} is {json.dumps(scale)[:60]}")
+    return LoadedAdapter(cast("int", number), path, float(scale))
 
 
 def _event(line: bytes) -> Event | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from reconciler.domain.adapter import ServedAdapter
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import Installed, InstalledFile, ObservedTarget
 from reconciler.domain.units import Bytes, show_bytes
@@ -34,6 +35,8 @@ class Look:
     version: str
     left: frozenset[str] = frozenset()
     """Models of which we left an unfinished download behind."""
+    adapters: tuple[ServedAdapter, ...] = ()
+    takes_adapters: bool = False
 
 
 def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
@@ -42,12 +45,15 @@ def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
     there = standing(look.listed, look.view)
     aliases = seen_aliases(look.listed, look.sections, {item.name for item in there}, look.busy)
     busy = look.busy | {alias.model for alias in aliases if alias.loaded and alias.model}
+    busy |= {adapter.base for adapter in look.adapters if adapter.loaded and adapter.base}
     installed = [_installed(item, models.get(item.name), item.name in busy, content) for item in there]
     return ObservedTarget(
         name=target.name,
         key=target.key,
         installed=tuple(as_told(model, look.sections) for model in sorted(installed, key=lambda model: model.name)),
         aliases=aliases,
+        adapters=look.adapters,
+        takes_adapters="gguf" if look.takes_adapters else None,
         disk=look.view.disk if look.view else None,
         partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
         orphan_bytes=look.view.orphan_bytes if look.view else Bytes(0),

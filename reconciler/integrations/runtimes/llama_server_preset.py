@@ -24,6 +24,7 @@ from reconciler.integrations.runtimes.partials import fsync_folder
 
 OURS = "; written by localmodels"
 UNREAD = f"{OURS}, not read by the router yet"
+LORA_KEYS = ("lora", "lora-scaled")
 _HEADER = re.compile(r"^\s*\[(?P<name>[^\]]*)\]")
 _SETTING = re.compile(r"^\s*(?P<key>[A-Za-z0-9_-]+)\s*=\s*(?P<value>.*?)\s*$")
 _LARGEST_BYTES = 1 << 20
@@ -50,9 +51,14 @@ class Section:
 
     @property
     def model(self) -> str | None:
-        """The model that it names another way; None where it is the section of a model itself."""
+        """The model that it names another way; None where it is the section of a model itself, or of an adapter."""
         model = self.settings.get("hf-repo")
-        return model if model != self.name else None
+        return model if model != self.name and not self.has_adapters else None
+
+    @property
+    def has_adapters(self) -> bool:
+        """It loads LoRA adapters beside the weights."""
+        return any(key in self.settings for key in LORA_KEYS)
 
 
 class Preset:

@@ -37,18 +37,18 @@ class RouterPreset:
         target: str,
         is_busy: Callable[[Listed], Awaitable[bool]],
     ) -> None:
-        self._path, self._api, self._target, self._is_busy = path, api, target, is_busy
+        self.path, self._api, self._target, self._is_busy = path, api, target, is_busy
 
     async def sections(self) -> Mapping[str, Section] | None:
         """By model; None where there is no file, or it cannot be read: then nothing can be told."""
-        if self._path is not None:
+        if self.path is not None:
             with suppress(Refused):
                 return (await self._read()).sections
         return None
 
     async def current(self) -> Preset | None:
         """The file as it is; None where there is none to read."""
-        if self._path is not None:
+        if self.path is not None:
             with suppress(Refused):
                 return await self._read()
         return None
@@ -64,13 +64,13 @@ class RouterPreset:
         Raises:
             Refused: somebody else's section stands there, or the file cannot be read.
         """
-        if self._path is None:
+        if self.path is None:
             return True
         sections = (await self._read()).sections
         section = sections.get(name)
         if section is not None and not section.is_ours:
             raise Refused(
-                f"{self._path} has a section of {name} that is not ours to change",
+                f"{self.path} has a section of {name} that is not ours to change",
                 code="unmanaged-conflict",
                 hint=f"set ctx-size there, or put the line `{OURS}` above it",
             )
@@ -82,7 +82,7 @@ class RouterPreset:
         Raises:
             Refused: ``in-use``; or the file cannot be written, or the router does not take what it says.
         """
-        await self._change(lambda before: with_serving(before, name, wanted))
+        await self.change(lambda before: with_serving(before, name, wanted))
 
     async def say_name(self, alias: str, model: str, context: int | None) -> tuple[Preset, frozenset[str]]:
         """Make a name stand for a model, as ``tell`` does it; the file as it was before, and the sections changed.
@@ -90,10 +90,10 @@ class RouterPreset:
         Raises:
             Refused: as ``tell`` does; ``unmanaged-conflict``: the name is a section of somebody else's, or a model's.
         """
-        if self._path is None:
+        if self.path is None:
             raise self._nowhere()
         self._refuse_foreign((await self._read()).sections.get(alias), alias)
-        return await self._change(lambda before: with_alias(before, alias, model, context))
+        return await self.change(lambda before: with_alias(before, alias, model, context))
 
     async def forget_name(self, alias: str) -> None:
         """Take a name of ours out; nothing where it is gone.
@@ -101,16 +101,16 @@ class RouterPreset:
         Raises:
             Refused: as ``say_name`` does.
         """
-        if self._path is None:
+        if self.path is None:
             raise self._nowhere()
         section = (await self._read()).sections.get(alias)
         self._refuse_foreign(section, alias)
         if section is not None:
-            await self._change(lambda before: without_alias(before, alias))
+            await self.change(lambda before: without_alias(before, alias))
 
     async def forget(self, name: str) -> None:
         """Take our section out and have the router know; no section, or another's, is left alone."""
-        if self._path is None or not await self.is_ours(name):
+        if self.path is None or not await self.is_ours(name):
             return
         await self._write((await self._read()).without_section(name))
         await self._api().models(reload=True)
@@ -141,15 +141,18 @@ class RouterPreset:
             await self._api().models(reload=True)
             await self._write(now.all_read())
 
-    async def _change(self, edit: Callable[[Preset], Preset]) -> tuple[Preset, frozenset[str]]:
+    async def change(self, edit: Callable[[Preset], Preset]) -> tuple[Preset, frozenset[str]]:
         """One edit of the file, in force when this returns; else undone. The file before it, and what it changed.
 
         A running model that it concerns is stopped by the router as it reads the file, if nobody is being answered.
+
+        Raises:
+            Refused: as ``tell`` does.
         """
         before = await self._read()
         after = edit(before)
         touched = _touched(before, after)
-        if self._path is None or not touched:
+        if self.path is None or not touched:
             return before, frozenset()
         await self._refuse_busy(touched)
         await self._write(after)
@@ -177,7 +180,7 @@ class RouterPreset:
         if section is None or (section.is_ours and section.model is not None):
             return
         raise Refused(
-            f"{alias} is a section of {self._path} that is not ours to change",
+            f"{alias} is a section of {self.path} that is not ours to change",
             code="unmanaged-conflict",
             hint="give the slot another alias, or take that section out",
         )
@@ -192,16 +195,16 @@ class RouterPreset:
     def _not_in_force(self, name: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> Refused:
         differ = [f"{key} is {found.get(key, 'not set')}" for key, value in wanted.items() if found.get(key) != value]
         return Refused(
-            f"{self._target} does not take what {self._path} says of {name}: {', '.join(differ)}",
-            hint=f"start it with --models-preset {self._path}, and without -c, -np, -ctk and -ctv, which would win",
+            f"{self._target} does not take what {self.path} says of {name}: {', '.join(differ)}",
+            hint=f"start it with --models-preset {self.path}, and without -c, -np, -ctk and -ctv, which would win",
         )
 
     async def _read(self) -> Preset:
-        return await asyncio.to_thread(read_preset, self._path) if self._path is not None else Preset("")
+        return await asyncio.to_thread(read_preset, self.path) if self.path is not None else Preset("")
 
     async def _write(self, preset: Preset) -> None:
-        if self._path is not None:
-            await asyncio.to_thread(write_preset, self._path, preset)
+        if self.path is not None:
+            await asyncio.to_thread(write_preset, self.path, preset)
 
 
 def as_told(model: Installed, sections: Mapping[str, Section] | None) -> Installed:

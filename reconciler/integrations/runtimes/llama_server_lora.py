@@ -1,0 +1,164 @@
+"""Sections of a router's preset file that serve a LoRA adapter: how they are written, and what they say.
+
+An adapter is a section of its own, ``hf-repo = BASE`` with ``lora-scaled = FILE:SCALE``, and not a key in its base's
+section: so clients ask for it by its name, its scale is its own, and one that does not load takes nothing down with it.
+The price is a process of its own, with the base's weights in it a second time where they are not mapped from the file.
+
+Source:
+    llama.cpp b10434, tried on the real server: several files stand in one comma-separated value (of a key that is
+    repeated the last one counts); ``lora-scaled`` is split at every colon; ``lora-init-without-apply`` is accepted and
+    changes nothing; of ``;`` and ``#`` on, a value is a comment.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter
+from reconciler.errors import Refused
+from reconciler.integrations.runtimes.llama_server_aliases import adapted, has_adapters, stands_for
+from reconciler.integrations.runtimes.llama_server_api import Listed, LoadedAdapter
+from reconciler.integrations.runtimes.llama_server_preset import LORA_KEYS, Preset, Section
+
+SCALED = "lora-scaled"
+_PROBE = re.compile(r"(?P<name>.+)@[0-9a-f]{8}")
+_NOT_IN_A_VALUE = re.compile(r"[:,;#\"\x00-\x1f\x7f]|^\s|\s$")
+_OF_THE_BASE_ALONE = frozenset({"model", "hf-repo", "hf-file", "alias", "tags", "load-on-startup", *LORA_KEYS})
+_IN_OUR_STORE = re.compile(r"/adapters/([0-9a-f]{64})/")
+_SAME_SCALE = 1e-5
+"""Relative; the server keeps 32 bits of it."""
+
+
+def settings_for(adapter: HeldAdapter, base: Listed, sections: Mapping[str, Section]) -> dict[str, str]:
+    """What the section of an adapter says: its base, served as the base is, and the adapter.
+
+    Raises:
+        Refused: its path cannot be written there.
+    """
+    if _NOT_IN_A_VALUE.search(adapter.path):
+        raise Refused(
+            f"a llama-server cannot be given {adapter.path}: one of : , ; # or a quotation mark is in it",
+            code="not-installable",
+            hint="keep adapters in a directory without them: XDG_DATA_HOME says where",
+        )
+    repo, section = base.settings.get("hf-repo"), sections.get(base.name)
+    weights = {"hf-repo": repo, "offline": "true"} if repo else {"model": base.settings.get("model", "")}
+    served = section.settings if section is not None else {}
+    kept = {key: value for key, value in served.items() if key not in _OF_THE_BASE_ALONE}
+    return {**weights, **kept, SCALED: f"{adapter.path}:{adapter.scale!r}"}
+
+
+def probe_name(adapter: HeldAdapter) -> str:
+    """What new weights are tried as; no adapter or alias of ours can be called so."""
+    return f"{adapter.name}@{adapter.digest[:8]}"
+
+
+def is_probe(name: str) -> bool:
+    return _PROBE.fullmatch(name) is not None
+
+
+def without_probes(preset: Preset, name: str) -> Preset:
+    """Without the tries of this adapter; a run that was cut off may have left one."""
+    for section in list(preset.sections.values()):
+        found = _PROBE.fullmatch(section.name)
+        if section.is_ours and section.has_adapters and found is not None and found["name"] == name:
+            preset = preset.without_section(section.name)
+    return preset
+
+
+def files_of(settings: Mapping[str, str]) -> list[tuple[str, float]]:
+    """(path, scale) of every adapter that settings name.
+
+    >>> files_of({"lora": '/a.gguf,"/b,c.gguf"', "lora-scaled": "/d.gguf:0.5"})
+    [('/a.gguf', 1.0), ('/b,c.gguf', 1.0), ('/d.gguf', 0.5)]
+    """
+    found = [(path, 1.0) for path in _split(settings.get("lora", ""))]
+    for item in _split(settings.get(SCALED, "")):
+        path, _, scale = item.rpartition(":")
+        with suppress(ValueError):
+            found.append((path, float(scale)))
+    return found
+
+
+def is_same_scale(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_SAME_SCALE, abs_tol=1e-9)
+
+
+def digest_of(path: str) -> str | None:
+    """Of what lies in our store, by its place; None elsewhere, or where nothing is there any more. Blocks shortly."""
+    found = _IN_OUR_STORE.search(path)
+    return found[1] if found is not None and Path(path).is_file() else None
+
+
+def served_adapters(
+    listed: Sequence[Listed],
+    sections: Mapping[str, Section] | None,
+    loaded: Mapping[str, Sequence[LoadedAdapter]],
+    busy: Collection[str],
+) -> tuple[ServedAdapter, ...]:
+    """Every adapter that a router serves, ours or not.
+
+    Args:
+        listed: by the router, as it serves now.
+        sections: of the preset file, where it can be read; of ours that it has not read, nothing is in force.
+        loaded: what it tells of models that are loaded, by their name.
+        busy: names that answer somebody.
+    """
+    found: list[ServedAdapter] = []
+    for item in listed:
+        own = (sections or {}).get(item.name)
+        if own is not None and own.is_ours and adapted(own) is not None:
+            continue
+        if is_probe(item.name) or (stands_for(item) is not None and not has_adapters(item, sections)):
+            continue
+        found += _foreign(item, own, loaded.get(item.name), item.name in busy)
+    by_name = {item.name: item for item in listed}
+    for name, section in (sections or {}).items():
+        if section.is_ours and adapted(section) is not None and not is_probe(name):
+            found.append(_ours(section, by_name.get(name), loaded.get(name), name in busy))
+    return tuple(sorted(found, key=lambda one: (one.name, one.base or "", one.path or "")))
+
+
+def _ours(
+    section: Section, item: Listed | None, loaded: Sequence[LoadedAdapter] | None, is_busy: bool
+) -> ServedAdapter:
+    path, scale = next(iter(files_of(section.settings)), ("", 1.0))
+    in_force = item is not None and section.is_read and item.settings.get(SCALED) == section.settings.get(SCALED)
+    now = next((one for one in loaded if one.path == path), None) if loaded is not None else None
+    is_there = in_force and (loaded is None or now is not None)
+    return ServedAdapter(
+        name=section.name,
+        base=adapted(section),
+        path=path,
+        scale=None if not is_there else scale if now is None or is_same_scale(now.scale, scale) else now.scale,
+        digest=digest_of(path) if is_there else None,
+        loaded=is_busy,
+    )
+
+
+def _foreign(
+    item: Listed, section: Section | None, loaded: Sequence[LoadedAdapter] | None, is_busy: bool
+) -> list[ServedAdapter]:
+    files = [(one.path, one.scale) for one in loaded] if loaded is not None else files_of(item.settings)
+    base = stands_for(item)
+    is_name = base is not None and section is not None and len(files) == 1
+    return [
+        ServedAdapter(
+            name=item.name if is_name else Path(path).stem,
+            base=base or item.name,
+            path=path,
+            scale=scale,
+            digest=digest_of(path),
+            loaded=is_busy,
+        )
+        for path, scale in files
+    ]
+
+
+def _split(value: str) -> list[str]:
+    return [item for row in csv.reader([value]) for item in row if item]
