@@ -20,7 +20,6 @@ from reconciler.domain.estimate import (
 )
 from reconciler.domain.hardware import HardwareReading
 from reconciler.domain.units import Bytes
-from reconciler.engine.named import Named, find, profile_of
 from reconciler.engine.remedies import raised_budget, remedies
 from reconciler.engine.suggest import nearness, numbers
 from reconciler.errors import UsageError
@@ -28,6 +27,7 @@ from reconciler.planning.eligible import candidates_for, consider, judge, requir
 from reconciler.planning.option import Option, Rejected
 from reconciler.planning.room import over_budget
 from reconciler.planning.scene import Scene
+from reconciler.ranking.named import Named, find, profile_of
 from reconciler.ranking.rank import order_key
 from reconciler.ranking.score import score_factor
 

@@ -1,7 +1,8 @@
 """Whether what a target does not list is really not there.
 
 A list can be cut short, be old or lie, and what is dropped from the record on such a word is nobody's from then on. So
-the target is asked once more, by name: another question, of another part of it. What does not belong here: what follows.
+the target is asked once more, by name: another question, of another part of it. What does not belong here: what
+follows.
 """
 
 from __future__ import annotations

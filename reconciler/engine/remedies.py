@@ -14,10 +14,10 @@ from reconciler.domain.desired import Pool, Slot, Target
 from reconciler.domain.estimate import KvCache
 from reconciler.domain.names import glob_matches
 from reconciler.domain.units import GB, Bytes, show_bytes
-from reconciler.engine.named import profiles_served_by
 from reconciler.planning.eligible import judge, requirement_of
 from reconciler.planning.option import Option, Rejected, RejectionReason
 from reconciler.planning.scene import Scene, names_of
+from reconciler.ranking.named import profiles_served_by
 
 SMALLER_CACHES: tuple[KvCache, ...] = ("q8_0", "q4_0")
 _MOST_STEPS = 8

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.names import is_ollama_name, split_repo
-from reconciler.engine.named import Named, find
 from reconciler.errors import UsageError
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.routes import Base, Route, RouteTable, route_of
+from reconciler.ranking.named import Named, find, meaning
 
 
 def resolve_route(
@@ -48,24 +48,15 @@ def resolve_base(
         raise UsageError(f"{flag} is empty", hint="name a model, such as Qwen/Qwen3-8B")
     alias = table.base(typed) if dialect.aliases else None
     if alias is not None:
-        known = _known(alias.id, catalogue)
+        known = meaning(catalogue.models, alias.id)
         return Base(selector, alias.id, known.model if known else None, alias)
-    try:
-        found = find(catalogue.models, typed)
-    except UsageError:
-        if dialect.any_base or _is_repository(typed):
-            return Base(selector, typed)
-        raise
+    found = meaning(catalogue.models, typed)
+    if found is None and (dialect.any_base or _is_repository(typed)):
+        return Base(selector, typed)
+    found = found or find(catalogue.models, typed)
     if dialect.any_base:
         return Base(selector, typed, found.model)
     return Base(selector, found.model.id, found.model, format=_format(found, typed), repository=found.repository)
-
-
-def _known(name: str, catalogue: Catalogue) -> Named | None:
-    try:
-        return find(catalogue.models, name)
-    except UsageError:
-        return None
 
 
 def _is_repository(name: str) -> bool:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.engine.named import find, profile_of
 from reconciler.errors import UsageError
+from reconciler.ranking.named import find, profile_of
 from reconciler.ranking.profiles import PROFILE_LINES
 from tests.builders import model
 from tests.engine.machines import shipped

@@ -29,18 +29,15 @@ class Named:
 
 
 def find(models: Iterable[CatalogModel], text: str) -> Named:
-    """The model of a catalogue id, repository, ``repository:QUANT``, ``id@QUANT`` or Ollama name.
+    """What ``meaning`` says, where a name must mean something.
 
     Raises:
         UsageError: code ``unknown-model``, with the nearest names.
     """
     known = tuple(models)
-    wanted = text.strip().removeprefix("hf.co/").removeprefix("https://huggingface.co/").strip("/")
-    bare, _, quant = wanted.replace("@", ":").rpartition(":")
-    for name, size in ((wanted, None), (bare, quant)):
-        found = _by_name(known, name, size) if name else None
-        if found is not None:
-            return found
+    found = meaning(known, text)
+    if found is not None:
+        return found
     names = {word: word for model in known for word in _names(model)}
     near = nearest(text, names, 3)
     raise UsageError(
@@ -48,6 +45,18 @@ def find(models: Iterable[CatalogModel], text: str) -> Named:
         code="unknown-model",
         hint=f"did you mean {' or '.join(near)}?" if near else "localmodels suggest lists what there is",
     )
+
+
+def meaning(models: Iterable[CatalogModel], text: str) -> Named | None:
+    """The model of a catalogue id, repository, ``repository:QUANT``, ``id@QUANT`` or Ollama name; None: of none."""
+    known = tuple(models)
+    wanted = text.strip().removeprefix("hf.co/").removeprefix("https://huggingface.co/").strip("/")
+    bare, _, quant = wanted.replace("@", ":").rpartition(":")
+    for name, size in ((wanted, None), (bare, quant)):
+        found = _by_name(known, name, size) if name else None
+        if found is not None:
+            return found
+    return None
 
 
 def _by_name(models: tuple[CatalogModel, ...], name: str, quant: str | None) -> Named | None:
