@@ -292,6 +292,8 @@ class FakeRuntime:
         return served
 
     def _refuse_adapter(self, adapter: HeldAdapter) -> None:
+        if self.unknown is not None:
+            raise Unreachable(self.unknown)
         if self.takes_adapters is None:
             raise Refused(f"{self.on.name} takes no adapters", code="no-api", hint="start it with adapters")
         if adapter.format != self.takes_adapters:
@@ -303,6 +305,8 @@ class FakeRuntime:
 
     async def detach(self, name: str, base: str) -> None:
         self.calls.append(f"detach {name} {base}")
+        if self.unknown is not None:
+            raise Unreachable(self.unknown)
         if failures := self.fail_adapters.get(name):
             raise failures.pop(0)
         if not self.removes_nothing:

@@ -1,0 +1,165 @@
+"""A running vLLM behind the ``Runtime`` port: what it serves is seen, adapters are loaded, models are a person's.
+
+What it cannot promise (``docs/targets.md``): it serves the base that it was started with, so models are told as
+commands; adapters that were loaded while it runs are lost when it stops, and come back with the next apply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter
+from reconciler.domain.desired import Target
+from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.plan import Row
+from reconciler.domain.units import Bytes
+from reconciler.errors import OutsideError
+from reconciler.integrations.runtimes.adapter_place import digest_of_place
+from reconciler.integrations.runtimes.advisory import Advisory
+from reconciler.integrations.runtimes.vllm_adapters import VllmAdapters, adapter_cards
+from reconciler.integrations.runtimes.vllm_api import Card, VllmApi
+from reconciler.integrations.runtimes.vllm_base import Base, base_of
+from reconciler.ports import Progress
+
+if TYPE_CHECKING:
+    from reconciler.integrations.http import Http
+
+ORIGINAL_QUANT = "BF16"
+"""How planning counts a publisher's own weights; a repository whose name says otherwise has no quant here."""
+_QUANTISED = re.compile(r"(?i)(?:awq|gptq|gguf|bnb|fp8|fp4|int4|int8|w4a16|w8a8|w8a16|[48]-?bit|mxfp4|quant)")
+_AT_START = (
+    "adapters are given to this server when it is started: it runs without VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+)
+_ELSEWHERE = "adapters are not loaded here: the server reads them from its own disk, which is on another host"
+
+
+class Vllm:
+    """One server of one base.
+
+    Args:
+        target: its ``endpoint``, which it must have.
+        http: makes the client on first use; it is closed with this runtime.
+        adapter_store: our own, whose folders are named by their content.
+        api_key: what the server, or a proxy before it, asks for; it goes into the requests' header and nowhere else.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        http: Callable[[], Http],
+        adapter_store: Path | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self._target = target
+        self._make_http, self._key = http, api_key
+        self._http: Http | None = None
+        self._store = adapter_store
+        self._by_hand = Advisory(target)
+        self._adapters = VllmAdapters(target, lambda: self._api)
+
+    @property
+    def target(self) -> Target:
+        return self._target
+
+    @property
+    def _api(self) -> VllmApi:
+        if self._http is None:
+            self._http = self._make_http()
+        return VllmApi(self._target.endpoint or "", self._http, self._key)
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    # observing
+
+    async def observe(self) -> TargetObservation:
+        """Its base and the adapters it serves. Anything that is not a whole answer makes the target unknown."""
+        try:
+            await self._api.healthy()
+            version = await self._api.version()
+            cards = await self._api.models()
+            takes = await self._api.takes_adapters()
+            in_use = await self._api.in_use()
+        except OutsideError as error:
+            return UnknownTarget(
+                name=self._target.name,
+                key=self._target.key,
+                reason=error.message,
+                code=error.code,
+                hint=error.hint or f"is vLLM running? See `endpoint` of target {self._target.name}",
+            )
+        return self._observed(version, cards, takes=takes, in_use=in_use is not False)
+
+    def _observed(self, version: str, cards: Sequence[Card], *, takes: bool, in_use: bool) -> ObservedTarget:
+        base, here = base_of(cards), self._target.is_local
+        notes = ((_ELSEWHERE,) if not here else ()) if takes else (_AT_START,)
+        return ObservedTarget(
+            name=self._target.name,
+            key=self._target.key,
+            installed=(_installed(base, in_use=in_use),),
+            aliases=tuple(Alias(name=name, model=base.name, loaded=in_use) for name in base.other_names),
+            adapters=tuple(self._served(card, base, in_use=in_use) for card in adapter_cards(cards)),
+            takes_adapters="peft" if takes and here else None,
+            version=version,
+            notes=notes,
+        )
+
+    def _served(self, card: Card, base: Base, *, in_use: bool) -> ServedAdapter:
+        return ServedAdapter(
+            name=card.name,
+            base=base.name if base.is_called(card.parent or "") else None,
+            path=card.root,
+            digest=digest_of_place(card.root, self._store),
+            loaded=in_use,
+        )
+
+    # models: by hand
+
+    async def install(self, row: Row, progress: Progress) -> Installed:
+        """Always refused, with the command that serves the model.
+
+        Raises:
+            Refused: ``no-api``.
+        """
+        return await self._by_hand.install(row, progress)
+
+    async def remove(self, name: str) -> Bytes:
+        """Always refused: the files are in the Hub cache of whoever started the server."""
+        return await self._by_hand.remove(name)
+
+    async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
+        """Always refused: the server does not tell what its weights are."""
+        return await self._by_hand.digest(name, progress)
+
+    async def clean_partials(self, names: frozenset[str]) -> Bytes:
+        return await self._by_hand.clean_partials(names)
+
+    # adapters
+
+    async def attach(self, adapter: HeldAdapter) -> ServedAdapter:
+        """As the port says; what was loaded is lost when the server stops."""
+        base, card = await self._adapters.attach(adapter)
+        return self._served(card, base, in_use=await self._api.in_use() is not False)
+
+    async def detach(self, name: str, base: str) -> None:  # noqa: ARG002 - the port's; a server has one base
+        """As the port says. One that the server is started with is there again after its next start."""
+        await self._adapters.detach(name)
+
+
+def _installed(base: Base, *, in_use: bool) -> Installed:
+    """The base, whose weights are nobody's business here: they take no room of any budget."""
+    return Installed(
+        name=base.name,
+        bytes=Bytes(0),
+        repo=base.repo,
+        quant=ORIGINAL_QUANT if base.repo and not _QUANTISED.search(base.repo) else None,
+        loaded=in_use,
+        resident=True,
+        model_context=base.context,
+    )

@@ -1,0 +1,260 @@
+"""LoRA adapters of a running vLLM: loaded under a passing name, asked once, then switched to their own name.
+
+A name is bound to a path when it is loaded. Newer servers can bind it anew in one step; with others the old one is
+unloaded first, which leaves a gap of one load, and is loaded again where the new one fails. Read against vLLM 0.8 and
+0.18 (``entrypoints/openai/models/serving.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+
+from reconciler.domain.adapter import HeldAdapter
+from reconciler.domain.advice import quoted
+from reconciler.domain.desired import Target
+from reconciler.errors import OutsideError, Refused, Unreachable
+from reconciler.integrations.runtimes.vllm_api import Card, Said, VllmApi
+from reconciler.integrations.runtimes.vllm_base import Base, base_of, is_repository
+
+_PASSING = re.compile(r"(?P<name>.+)@[0-9a-f]{8}")
+_RESTART = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+
+
+def passing_name(name: str, digest: str) -> str:
+    """What an adapter is called until it has answered; nobody else calls one so.
+
+    >>> passing_name("sql", "0123456789abcdef")
+    'sql@01234567'
+    """
+    return f"{name}@{digest[:8]}"
+
+
+def adapter_cards(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """Adapters that are served, by name; what a change that was cut off left under a passing name is none."""
+    found = (card for card in cards if card.parent is not None and not _PASSING.fullmatch(card.name))
+    return tuple(sorted(found, key=lambda card: card.name))
+
+
+class VllmAdapters:
+    """The ``ServesAdapters`` port of one server."""
+
+    def __init__(self, target: Target, api: Callable[[], VllmApi]) -> None:
+        self._target = target
+        self._api = api
+
+    async def attach(self, adapter: HeldAdapter) -> tuple[Base, Card]:
+        """Serve it under its name; the base and the card that a look then sees.
+
+        Raises:
+            Refused: as the port says; ``not-found``: the server finds nothing at the path.
+        """
+        cards = await self._api().models()
+        base = self._base(adapter, cards)
+        before = _find(cards, adapter.name)
+        if before is None or not _is(before, adapter, base):
+            await self._check_can(adapter, base)
+        await self._sweep(adapter.name, cards)
+        if before is None or not _is(before, adapter, base):
+            await self._try(adapter, base)
+            await _to_its_end(self._switched(adapter, base, before))
+        card = _find(await self._api().models(), adapter.name)
+        if card is None:
+            raise Unreachable(f"{adapter.name} was loaded, and {self._target.name} does not list it any more")
+        return base, card
+
+    async def detach(self, name: str) -> None:
+        """Unload it; nothing where it is gone."""
+        cards = await self._api().models()
+        await self._sweep(name, cards)
+        card = _find(cards, name)
+        if card is None:
+            return
+        if card.parent is None:
+            raise self._conflict(name)
+        said = await self._unloaded(name)
+        if not said.ok and not said.is_unknown:
+            raise await self._not_unloaded(name, said)
+        if _find(await self._api().models(), name) is not None:
+            raise Unreachable(f"{name} was unloaded, and {self._target.name} lists it still")
+
+    # before
+
+    def _base(self, adapter: HeldAdapter, cards: Sequence[Card]) -> Base:
+        base = base_of(cards)
+        if adapter.name in (base.name, *base.names):
+            raise self._conflict(adapter.name)
+        if not base.is_called(adapter.base):
+            raise Refused(
+                f"{self._target.name} serves {base.name}, not {adapter.base}",
+                code="not-found",
+                hint=self._launch(adapter, adapter.base),
+            )
+        return base
+
+    def _conflict(self, name: str) -> Refused:
+        return Refused(
+            f"{name} is the base itself on {self._target.name}",
+            code="unmanaged-conflict",
+            hint="give the adapter another name",
+        )
+
+    async def _check_can(self, adapter: HeldAdapter, base: Base) -> None:
+        if not self._target.is_local and not is_repository(adapter.path):
+            raise Refused(
+                f"{self._target.name} is on another host, and reads adapters from its own disk",
+                code="no-api",
+                hint=f"copy {adapter.path} there and start the server with it: {self._launch(adapter, base.root)}",
+            )
+        if not await self._api().takes_adapters():
+            raise self._no_api(adapter, base, "takes no adapters while it runs")
+
+    def _no_api(self, adapter: HeldAdapter, base: Base, why: str) -> Refused:
+        command = self._launch(adapter, base.root)
+        return Refused(
+            f"{self._target.name} {why}",
+            code="no-api",
+            hint=f"start it again: {command}",
+            details={"target": self._target.name, "name": adapter.name, "command": command},
+        )
+
+    def _launch(self, adapter: HeldAdapter, base: str) -> str:
+        """The command whose server takes this adapter, and serves it from its start."""
+        from reconciler.integrations.lora_routes import load_routes
+        from reconciler.lora.launch import adapter_value
+
+        facts = load_routes().provider("vllm")
+        if facts is None:  # the shipped table has it
+            return ""
+        limit = facts.rank_for(adapter.rank) if adapter.rank is not None else None
+        words = ["vllm", "serve", base, "--enable-lora"]
+        words += ["--max-lora-rank", str(limit)] if limit is not None else []
+        words += ["--lora-modules", adapter_value(facts, adapter.name, adapter.path, base)]
+        return f"{_RESTART} {' '.join(quoted(word) for word in words)}"
+
+    # loading
+
+    async def _sweep(self, name: str, cards: Sequence[Card]) -> None:
+        """Unload what a change of this name left when it was cut off."""
+        for card in cards:
+            left = _PASSING.fullmatch(card.name)
+            if left is not None and left["name"] == name and card.parent is not None:
+                await self._unloaded(card.name)
+
+    async def _try(self, adapter: HeldAdapter, base: Base) -> None:
+        """Load it under its passing name, and have it answer; there it stays, unless it is refused."""
+        passing = passing_name(adapter.name, adapter.digest)
+        try:
+            await self._tried(passing, adapter, base)
+        except BaseException:
+            await asyncio.shield(self._dropped(passing))
+            raise
+
+    async def _tried(self, passing: str, adapter: HeldAdapter, base: Base) -> None:
+        said = await self._api().load(passing, adapter.path)
+        said = await self._api().answers(passing) if said.ok else said
+        if not said.ok:
+            raise await self._refusal(said, adapter, base)
+
+    async def _dropped(self, passing: str) -> None:
+        """Best effort: what stays is swept by the next change of the name."""
+        with suppress(OutsideError):
+            await self._unloaded(passing)
+
+    async def _unloaded(self, name: str) -> Said:
+        """Unload a name. One that the engine's cache has dropped cannot be: it is asked something first.
+
+        Source: vLLM 0.18, ``unload_lora_adapter``: 500 "Failed to remove lora adapter … from the engine".
+        """
+        said = await self._api().unload(name)
+        if not said.ok and "failed to remove" in said.words.lower():
+            await self._api().answers(name)
+            said = await self._api().unload(name)
+        return said
+
+    async def _switched(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
+        """Bind the name to the new path. What the server lists afterwards counts, whatever it said."""
+        failure: OutsideError | None = None
+        try:
+            await self._bind(adapter, base, before)
+        except OutsideError as error:
+            failure = error
+        finally:
+            await self._dropped(passing_name(adapter.name, adapter.digest))
+        now = _find(await self._api().models(), adapter.name)
+        if now is None or not _is(now, adapter, base):
+            raise failure or Unreachable(f"{adapter.name} was loaded, and {self._target.name} lists another path")
+        if before is not None:
+            with suppress(OutsideError):
+                await self._api().forget_prefixes()
+
+    async def _bind(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
+        said = await self._api().load(adapter.name, adapter.path, in_place=before is not None)
+        if said.ok:
+            return
+        if before is None or not said.is_loaded_already:
+            raise await self._refusal(said, adapter, base)
+        gone = await self._unloaded(adapter.name)
+        if not gone.ok and not gone.is_unknown:
+            raise await self._not_unloaded(adapter.name, gone)
+        try:
+            said = await self._api().load(adapter.name, adapter.path)
+            if not said.ok:
+                raise await self._refusal(said, adapter, base)
+        except OutsideError:
+            await self._api().load(adapter.name, before.root)
+            raise
+
+    # refused
+
+    async def _refusal(self, said: Said, adapter: HeldAdapter, base: Base) -> OutsideError:
+        """What a step that was refused means."""
+        words = said.words.lower()
+        if said.no_route or ("not enabled" in words and "lora" in words):
+            return self._no_api(adapter, base, "takes no adapters as it was started")
+        if "max_lora_rank" in words or "max-lora-rank" in words:
+            return self._no_api(adapter, base, f"has no room for the rank of {adapter.name} ({said.words})")
+        if said.is_unknown and "no adapter found" in words:
+            return Refused(
+                f"{self._target.name} finds no adapter at {adapter.path}: {said.words}",
+                code="not-found",
+                hint="where it runs in a container, mount our adapters there at the same path",
+            )
+        await self._api().healthy()
+        return Refused(
+            f"{self._target.name} does not take {adapter.name}: {said.words}",
+            code="adapter-refused",
+            hint="`localmodels lora inspect` says what the runtime does not take",
+            details={"name": adapter.name, "text": said.words},
+        )
+
+    async def _not_unloaded(self, name: str, said: Said) -> OutsideError:
+        if said.no_route:
+            return Refused(
+                f"{name} cannot be unloaded while {self._target.name} runs",
+                code="no-api",
+                hint="start the server without it in --lora-modules",
+            )
+        await self._api().healthy()
+        return Unreachable(f"{self._target.name} does not unload {name}: {said.words}")
+
+
+def _find(cards: Sequence[Card], name: str) -> Card | None:
+    return next((card for card in cards if card.name == name), None)
+
+
+def _is(card: Card, adapter: HeldAdapter, base: Base) -> bool:
+    return card.root == adapter.path and base.is_called(card.parent or "")
+
+
+async def _to_its_end(switching: Coroutine[None, None, None]) -> None:
+    """Also where we are cancelled meanwhile: between two steps of it the name may stand for nothing."""
+    task = asyncio.ensure_future(switching)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(OutsideError):
+            await asyncio.shield(task)
+        raise

@@ -1,0 +1,231 @@
+"""What a vLLM server says over HTTP, read strictly: private types of the ``vllm`` integration.
+
+An answer that is not whole is ``Corrupt`` with the code ``bad-answer``, never an empty list. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.formats.foreign_json import read_json
+
+if TYPE_CHECKING:
+    from reconciler.integrations.http import Http, Reply
+
+_LOAD_SECONDS = 300.0
+"""Longest wait for an adapter: the server may fetch it, and waits for a pause between two batches."""
+_PROBE_SECONDS = 120.0
+_GAUGE = re.compile(r"^vllm[:_]num_requests_(?:running|waiting)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One item of ``/v1/models``."""
+
+    name: str
+    root: str
+    """What it was read from: a Hub repository or a path of the server."""
+    parent: str | None
+    """The base of an adapter, by one of its names; None for a base."""
+    context: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How the server answered a step about an adapter."""
+
+    ok: bool
+    words: str = ""
+    """Its own, at most 300 characters of them."""
+    status: int = 200
+    no_route: bool = False
+    """The server does not have this step at all."""
+
+    @property
+    def is_loaded_already(self) -> bool:
+        return not self.ok and "already been loaded" in self.words
+
+    @property
+    def is_unknown(self) -> bool:
+        """There is no adapter of this name, or none at this path."""
+        return not self.ok and not self.no_route and self.status == 404
+
+
+class VllmApi:
+    """The calls of one server.
+
+    Read against vLLM 0.8 and 0.18 (``entrypoints/openai/models/serving.py``, ``entrypoints/serve/lora/api_router.py``).
+
+    Args:
+        endpoint: base URL, without ``/v1``.
+        http: makes the requests; none follows a redirect, so that a key goes nowhere else.
+        key: what ``--api-key`` asks for; None sends none.
+
+    Raises:
+        Refused: the key has characters that no key has.
+    """
+
+    def __init__(self, endpoint: str, http: Http, key: str | None = None) -> None:
+        self._endpoint = endpoint.rstrip("/").removesuffix("/v1")
+        self._http = http
+        key = (key or "").strip()
+        if any(not "!" <= letter <= "~" for letter in key):
+            raise Refused(
+                "the API key has characters that no key has",
+                code="unauthorised",
+                hint="the variable or file of apiKeyFrom must hold the key alone",
+            )
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def healthy(self) -> None:
+        """Nothing where the engine runs.
+
+        Raises:
+            Unreachable: it does not run, or not yet. Refused: something else answers there.
+        """
+        reply = await self._ask("GET", "/health", retries=1)
+        if reply.status >= 500:
+            raise Unreachable(f"the engine of {self._endpoint} does not run: /health answered {reply.status}")
+        if not reply.ok:
+            raise self._failed(reply, "cannot read /health")
+
+    async def version(self) -> str:
+        """The server's version, or ``Corrupt`` where what answers is no vLLM."""
+        reply = await self._ask("GET", "/version", retries=1)
+        if not reply.ok:
+            raise self._failed(reply, "cannot read /version")
+        document = reply.json()
+        version = document.get("version") if isinstance(document, dict) else None
+        if not isinstance(version, str) or not version:
+            raise _bad_answer(reply, "no version in it: this is not a vLLM")
+        return version
+
+    async def models(self) -> tuple[Card, ...]:
+        """Bases and adapters, whole or not at all; the first is a base."""
+        reply = await self._ask("GET", "/v1/models", retries=1)
+        if not reply.ok:
+            raise self._failed(reply, "cannot read /v1/models")
+        document = reply.json()
+        items = document.get("data") if isinstance(document, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise _bad_answer(reply, "no whole list of models in it")
+        cards = tuple(_card(reply, item) for item in items)
+        if not cards or cards[0].parent is not None:
+            raise _bad_answer(reply, "no base in it")
+        return cards
+
+    async def in_use(self) -> bool | None:
+        """Whether it answers somebody, or somebody waits; None where it does not tell."""
+        try:
+            reply = await self._ask("GET", "/metrics", retries=0)
+        except OutsideError:
+            return None
+        found = _GAUGE.findall(reply.body.decode("utf-8", "replace")) if reply.ok else []
+        try:
+            return any(float(number) > 0 for number in found) if found else None
+        except ValueError:
+            return None
+
+    async def takes_adapters(self) -> bool:
+        """Whether adapters can be loaded at run time: the step has a route of its own, which takes no ``GET``.
+
+        A path without a route is a 404 instead. Nothing is changed by asking.
+        """
+        reply = await self._ask("GET", "/v1/load_lora_adapter", retries=1)
+        return reply.status == 405
+
+    async def load(self, name: str, path: str, *, in_place: bool = False) -> Said:
+        """Load an adapter under a name; ``in_place`` instead of what has the name, where the server knows how.
+
+        A server that does not know ``load_inplace`` reads past it.
+        """
+        body = {"lora_name": name, "lora_path": path, **({"load_inplace": True} if in_place else {})}
+        return await self._step("/v1/load_lora_adapter", body, _LOAD_SECONDS)
+
+    async def unload(self, name: str) -> Said:
+        return await self._step("/v1/unload_lora_adapter", {"lora_name": name}, _LOAD_SECONDS)
+
+    async def answers(self, name: str) -> Said:
+        """Have a model say one token; a server of embeddings embeds one word. Fine where it does neither."""
+        body: Mapping[str, Any] = {"model": name, "prompt": "a", "max_tokens": 1, "temperature": 0}
+        said = await self._step("/v1/completions", body, _PROBE_SECONDS)
+        if said.no_route:
+            said = await self._step("/v1/embeddings", {"model": name, "input": "a"}, _PROBE_SECONDS)
+        return Said(ok=True) if said.no_route else said
+
+    async def forget_prefixes(self) -> None:
+        """Drop what is cached of prompts, where the server lets us (``VLLM_SERVER_DEV_MODE``); raises as a request.
+
+        Source: vLLM 0.18, ``v1/core/kv_cache_utils.py``: the cache is keyed by an adapter's name, not by its weights.
+        """
+        await self._ask("POST", "/reset_prefix_cache", retries=0)
+
+    async def _step(self, path: str, body: Mapping[str, Any], seconds: float) -> Said:
+        """One step, whose refusal is an answer.
+
+        Raises:
+            Unreachable: nobody knows whether it was done. Refused: ``unauthorised``.
+        """
+        reply = await self._ask("POST", path, json=body, timeout_seconds=seconds, retries=0)
+        if reply.ok:
+            return Said(ok=True)
+        if reply.status in (401, 403, 408, 429, 502, 503, 504):
+            raise self._failed(reply, f"{path} was refused")
+        words, no_route = _words(reply.body)
+        return Said(ok=False, words=words, status=reply.status, no_route=no_route and reply.status in (404, 405))
+
+    async def _ask(self, method: str, path: str, **how: Any) -> Reply:
+        return await self._http.request(method, self._endpoint + path, headers=self._headers, **how)
+
+    def _failed(self, reply: Reply, what: str) -> OutsideError:
+        if reply.status in (401, 403):
+            known = bool(self._headers)
+            return Refused(
+                f"{self._endpoint} {'does not accept the API key' if known else 'wants an API key'}",
+                code="unauthorised",
+                hint="the key that apiKeyFrom of the target names is not the server's"
+                if known
+                else "say where the key is: `apiKeyFrom: {env: VARIABLE}` or `{file: PATH}` at the target",
+            )
+        message = f"{what}: {reply.url} answered {reply.status}: {_words(reply.body)[0]}".rstrip(": ")
+        details = {"url": reply.url, "status": reply.status}
+        if reply.status >= 500 or reply.status in (408, 429):
+            return Unreachable(message, details=details)
+        return Refused(message, details=details)
+
+
+def _card(reply: Reply, item: Mapping[str, Any]) -> Card:
+    name, root, parent, context = (item.get(key) for key in ("id", "root", "parent", "max_model_len"))
+    if not isinstance(name, str) or not name:
+        raise _bad_answer(reply, "a model without a name")
+    if not isinstance(root, str | None) or not isinstance(parent, str | None):
+        raise _bad_answer(reply, f"{name} with a root or parent that is no text")
+    length = context if isinstance(context, int) and not isinstance(context, bool) and context > 0 else None
+    return Card(name=name, root=root or name, parent=parent or None, context=length)
+
+
+def _words(body: bytes) -> tuple[str, bool]:
+    """What an answer says of its failure, and whether it is the answer of no route: FastAPI's own, or a proxy's page.
+
+    Errors of the server itself have a ``message``: flat before 0.10, below ``error`` since.
+    """
+    try:
+        document = read_json(body)
+    except (ValueError, RecursionError):
+        return body[:300].decode("utf-8", "replace").strip(), True
+    error = document.get("error", document) if isinstance(document, dict) else document
+    if isinstance(error, str):
+        return error[:300], False
+    message = error.get("message") if isinstance(error, dict) else None
+    if isinstance(message, str):
+        return message[:300], False
+    detail = document.get("detail") if isinstance(document, dict) else None
+    return (detail if isinstance(detail, str) else str(document))[:300], isinstance(detail, str)
+
+
+def _bad_answer(reply: Reply, why: str) -> Corrupt:
+    return Corrupt(f"{reply.url} answered something else: {why}", code="bad-answer", details={"url": reply.url})

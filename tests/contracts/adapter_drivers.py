@@ -1,0 +1,228 @@
+"""One driver per implementation of ``ServesAdapters``: which adapters its suite attaches, and how it makes trouble."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from reconciler.domain.adapter import AdapterFormat, HeldAdapter
+from reconciler.domain.desired import Target
+from reconciler.domain.observation import Installed, ObservedTarget
+from reconciler.domain.units import Bytes
+from reconciler.integrations.clock import SystemClock
+from reconciler.integrations.http import Http
+from reconciler.integrations.runtimes.vllm import Vllm
+from reconciler.ports import Runtime, ServesAdapters
+from tests import lora_files
+from tests.doubles.ollama_rig import QuickClock
+from tests.doubles.vllm import VllmDouble
+from tests.fakes import FakeRuntime
+
+NOWHERE = "http://127.0.0.1:9"
+"""The discard port: nobody listens there."""
+
+
+class Serving(Runtime, ServesAdapters, Protocol):
+    """A runtime that takes adapters."""
+
+
+@dataclass
+class AdapterDriver:
+    """What the suite needs of an implementation. ``None`` where it has no such thing: the case is skipped, visibly."""
+
+    runtime: Serving
+    first: HeldAdapter
+    """What is attached; nothing stands under its name at the beginning, and its base is served."""
+    second: HeldAdapter
+    """Other content for the same name and base."""
+    answers: Callable[[str], Awaitable[bool]]
+    """Whether a client that names this model gets an answer now."""
+    restart: Callable[[], Awaitable[None]] | None = None
+    """The program is stopped and started anew, as it was started before."""
+    survives: bool = False
+    """What was attached is served after a restart."""
+    refused: HeldAdapter | None = None
+    """Under the same name; the runtime says no to these weights, as to those of another architecture."""
+    beside: HeldAdapter | None = None
+    """Another name on the same base: both are served at once."""
+    rescaled: HeldAdapter | None = None
+    """``first`` with another scale. Set: the runtime takes a scale."""
+    taken: str | None = None
+    """Name of a model of its own."""
+    dead: Serving | None = None
+    """The same, with nothing behind it."""
+    asks_by_name: bool = True
+    """A client picks the adapter by its name; else by that of its base."""
+    tells_content: bool = True
+    """A look tells the digest of an adapter that lies in our store."""
+    seen_as: Callable[[HeldAdapter], str] = lambda adapter: adapter.name
+    """Under which name a look lists an adapter."""
+    format: AdapterFormat = "peft"
+    deviations: Mapping[str, str] = field(default_factory=dict)
+    """Test → why this implementation does not pass it: shown as the reason of a skip."""
+
+    def called(self, adapter: HeldAdapter) -> str:
+        """What a client asks for to get the adapter."""
+        return adapter.name if self.asks_by_name else adapter.base
+
+
+def held(
+    store: Path, source: Path, name: str, base: str, *, kind: AdapterFormat = "peft", rank: int = 4, scale: float = 1.0
+) -> HeldAdapter:
+    """What the engine would hold of a folder or file, in a store whose folders are named by their content."""
+    files = sorted(source.iterdir()) if source.is_dir() else [source]
+    named = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    digest = hashlib.sha256(repr(sorted(named.items())).encode()).hexdigest()
+    place = store / digest / source.name
+    if not place.exists():
+        place.parent.mkdir(parents=True)
+        shutil.copytree(source, place) if source.is_dir() else shutil.copyfile(source, place)
+    return HeldAdapter(
+        name=name, base=base, path=str(place), digest=digest, format=kind, rank=rank, scale=scale
+    )  # fmt: skip
+
+
+async def completes(http: Http, url: str, name: str, key: str | None = None) -> bool:
+    """Whether an OpenAI server completes a prompt under this name."""
+    body = {"model": name, "prompt": "a", "max_tokens": 1}
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    reply = await http.request("POST", f"{url}/v1/completions", json=body, headers=headers, timeout_seconds=120)
+    return reply.ok
+
+
+@asynccontextmanager
+async def vllm_double(folder: Path) -> AsyncIterator[AdapterDriver]:
+    """The double, as a vLLM that knows ``load_inplace``."""
+    async with _vllm_double(folder, VllmDouble()) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def vllm_double_before_in_place(folder: Path) -> AsyncIterator[AdapterDriver]:
+    """The double, as an older vLLM: a name is unloaded before it is loaded with other weights."""
+    async with _vllm_double(folder, VllmDouble(in_place=False, version="0.8.5", rank_at_load=False)) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def _vllm_double(folder: Path, double: VllmDouble) -> AsyncIterator[AdapterDriver]:
+    store, clock, base = folder / "adapters", QuickClock(), double.root
+    ones = {
+        name: lora_files.folder(folder / name, document=lora_files.config(lora_alpha=alpha, **more))
+        for name, alpha, more in (("one", 8, {}), ("two", 16, {}), ("dora", 8, {"use_dora": True}))
+    }
+    lora_files.folder(folder / "two", lora_files.pairs("q_proj"), lora_files.config(target_modules=["q_proj"]))
+
+    def opened(url: str) -> Vllm:
+        target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=url)
+        return Vllm(target, http=lambda: Http(clock=clock, retries=0), adapter_store=store)
+
+    async def restart() -> None:
+        double.restart()
+
+    with double:
+        http, runtime, dead = Http(clock=clock), opened(double.url), opened(NOWHERE)
+        first = held(store, ones["one"], "sql", base)
+        yield AdapterDriver(
+            runtime=runtime,
+            first=first,
+            second=held(store, ones["two"], "sql", base),
+            answers=lambda name: completes(http, double.url, name),
+            restart=restart,
+            refused=held(store, ones["dora"], "sql", base),
+            beside=held(store, ones["two"], "chat", base),
+            taken=base,
+            dead=dead,
+        )
+        for open_one in (http, runtime, dead):
+            await open_one.close()
+
+
+@asynccontextmanager
+async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
+    """A server on this host that somebody lent us. Only adapters under names of ours are loaded and unloaded."""
+    url, given = os.environ.get("LOCALMODELS_TEST_VLLM_URL"), os.environ.get("LOCALMODELS_TEST_VLLM_ADAPTERS")
+    if not url or not given:
+        pytest.skip("no real vLLM: LOCALMODELS_TEST_VLLM_URL and LOCALMODELS_TEST_VLLM_ADAPTERS are not set")
+    one, two = (Path(path) for path in given.split(os.pathsep))
+    key, clock, store = os.environ.get("LOCALMODELS_TEST_VLLM_KEY"), SystemClock(), folder / "adapters"
+
+    def opened(endpoint: str) -> Vllm:
+        target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=endpoint)
+        return Vllm(target, http=lambda: Http(clock=clock), adapter_store=store, api_key=key)
+
+    http, runtime, dead = Http(clock=clock), opened(url), opened(NOWHERE)
+    observed = await runtime.observe()
+    assert isinstance(observed, ObservedTarget), observed
+    if observed.takes_adapters is None:
+        pytest.skip(f"{url} takes no adapters while it runs: see docs/testing.md")
+    base, name = observed.installed[0].name, f"localmodels-contract-{os.getpid()}"
+    broken = lora_files.folder(folder / "broken", document=lora_files.config(use_dora=True))
+    try:
+        yield AdapterDriver(
+            runtime=runtime,
+            first=held(store, one, name, base),
+            second=held(store, two, name, base),
+            answers=lambda asked: completes(http, url, asked, key),
+            refused=held(store, broken, name, base),
+            beside=held(store, two, f"{name}-2", base),
+            taken=base,
+            dead=dead,
+        )
+    finally:
+        for one_name in (name, f"{name}-2"):
+            await runtime.detach(one_name, base)
+        for open_one in (http, runtime, dead):
+            await open_one.close()
+
+
+@asynccontextmanager
+async def fake(folder: Path) -> AsyncIterator[AdapterDriver]:
+    """The fake that the engine's tests trust."""
+    runtime = FakeRuntime(
+        on=Target(name="fake", runtime="ollama", endpoint="http://fake"), takes_adapters="peft", forgets_adapters=True
+    )
+    runtime.put(Installed(name="base:1b", bytes=Bytes(1), digest="b" * 64))
+    dead = FakeRuntime(on=runtime.on, unknown="nobody answers")
+
+    def adapter(name: str, digit: str, kind: AdapterFormat = "peft") -> HeldAdapter:
+        path = str(folder / (digit * 64))
+        return HeldAdapter(name=name, base="base:1b", path=path, digest=digit * 64, format=kind)
+
+    async def answers(name: str) -> bool:
+        return name in runtime.installed or name in runtime.adapters
+
+    async def restart() -> None:
+        runtime.restart()
+
+    first = adapter("sql", "1")
+    yield AdapterDriver(
+        runtime=runtime,
+        first=first,
+        second=adapter("sql", "2"),
+        answers=answers,
+        restart=restart,
+        refused=adapter("sql", "3", "gguf"),
+        beside=adapter("chat", "2"),
+        rescaled=first.model_copy(update={"scale": 0.5}),
+        taken="base:1b",
+        dead=dead,
+    )
+
+
+ADAPTER_DRIVERS: dict[str, Callable[[Path], object]] = {
+    "fake": fake,
+    "vllm-double": vllm_double,
+    "vllm-double-before-in-place": vllm_double_before_in_place,
+    "vllm-real": vllm_real,
+}
+REAL_ADAPTER_DRIVERS = frozenset({"vllm-real"})
+"""Those with real programs: marked ``e2e``."""
