@@ -5,12 +5,13 @@ built yet is not here. What the keys mean together is ``domain.desired_rules``; 
 ``domain.desired``, made by ``to_desired``.
 """
 
+# ruff: noqa: RUF012 - pydantic copies a default for each value
+
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from reconciler.domain.desired_scalars import (
@@ -37,43 +38,14 @@ from reconciler.domain.desired_scalars import (
 from reconciler.domain.estimate import KvCache, Profile
 from reconciler.domain.hardware import Platform
 from reconciler.domain.names import OLLAMA_LIBRARY
+from reconciler.domain.written import Written
+from reconciler.domain.written_adapter import Adapter
 
 API_VERSION = "localmodels.dev/v1alpha1"
 KIND = "LocalModels"
 HOUR_MS = 3_600_000
 
 Capability = Literal["tools", "thinking", "vision", "audio", "code", "embedding", "rerank", "omni"]
-
-
-class Written(BaseModel):
-    """The base of everything in the file: no unknown keys, no conversions, camelCase keys only."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, alias_generator=to_camel, defer_build=True, protected_namespaces=()
-    )
-
-    twins: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Pairs of keys that say one thing in two ways: one of them at most."""
-    needs_a_key: ClassVar[bool] = False
-    """An empty mapping says nothing here."""
-
-    @model_validator(mode="after")
-    def _twins_are_apart(self) -> Written:
-        given = {to_camel(name) for name in self.model_fields_set}
-        for first, second in self.twins:
-            if first in given and second in given:
-                raise PydanticCustomError("twins", "{first} and {second}", {"first": first, "second": second})
-        if self.needs_a_key and not given:
-            raise PydanticCustomError("no_keys", "at least one key")
-        return self
-
-
-def _no_adapters(value: object) -> object:
-    if isinstance(value, list) and value:
-        raise PydanticCustomError(
-            "not_built", "{what}", {"what": "adapters", "hint": "leave it out, or write 'adapters: []'"}
-        )
-    return value
 
 
 def _no_harness_fit(value: object) -> object:
@@ -323,8 +295,8 @@ class Settings(Written):
     """Where models go. Without it: one store in the data directory."""
     installer: Given[Installer] = None
     """One target, in short; not together with targets."""
-    adapters: Annotated[list[Any], BeforeValidator(_no_adapters), Field(max_length=0)] = []
-    """No entries yet."""
+    adapters: list[Adapter] = []
+    """LoRA adapters that are served beside their base models."""
     fuses: Given[Fuses] = None
     """How much one apply may take away without a replacement."""
     approval: Literal["manual", "auto"] = "manual"

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from reconciler.domain import desired as read
 from reconciler.domain import desired_document as written
+from reconciler.domain.adapter_reading import adapters_of
 from reconciler.domain.advice import Program
-from reconciler.domain.desired_rules import document_name, implied_target_name, is_loopback
+from reconciler.domain.desired_finding import implied_target_name
+from reconciler.domain.desired_rules import document_name, is_loopback
 from reconciler.domain.units import GIB, Bytes, parse_duration, parse_size, show_duration
 
 HUB_ENDPOINT = "https://huggingface.co"
@@ -38,6 +40,7 @@ def to_desired(
     source: str = "",
     digest: str = "",
     slot_lines: tuple[int | None, ...] = (),
+    adapter_lines: tuple[int | None, ...] = (),
 ) -> read.DesiredState:
     """The desired state of a document that breaks no rule.
 
@@ -48,6 +51,7 @@ def to_desired(
         source: the file, as the record remembers it.
         digest: hex SHA-256 of the file's bytes.
         slot_lines: line of each slot, counted from 1.
+        adapter_lines: line of each adapter, counted from 1.
     """
     settings = settings_of(document)
     at = _Folder(folder, environment)
@@ -59,6 +63,7 @@ def to_desired(
         slots=IMPLIED_SLOTS if settings.slots is None else _slots(settings.slots, slot_lines),
         slots_implied=settings.slots is None,
         targets=targets,
+        adapters=adapters_of(settings.adapters, at.path, adapter_lines),
         fuses=_fuses(settings.fuses or written.Fuses()),
         approval=settings.approval,
         refresh=_refresh(settings.refresh or written.Refresh()),

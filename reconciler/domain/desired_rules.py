@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pydantic.alias_generators import to_camel
 
+from reconciler.domain.desired_adapter_rules import adapter_rules
 from reconciler.domain.desired_document import (
     Block,
     HardwareOverride,
@@ -20,6 +21,15 @@ from reconciler.domain.desired_document import (
     Slot,
     Target,
     TargetOverride,
+)
+from reconciler.domain.desired_finding import (
+    Finding,
+    Path,
+    below,
+    implied_target_name,
+    may_meet,
+    names_are_unique,
+    of_each_target,
 )
 from reconciler.domain.names import (
     DEFAULT_HOST,
@@ -36,59 +46,25 @@ from reconciler.domain.units import parse_duration
 
 HOUR_SECONDS = 3600.0
 
-Path = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One rule that is broken: where, what was found and what is allowed, and how to go on."""
-
-    path: Path
-    """From the settings down: ``("slots", 2, "target")``."""
-    message: str
-    hint: str | None = None
-    first: Path | None = None
-    """The other place it collides with, where there is one."""
-    rests_on: tuple[Path, ...] = ()
-    """What else it was judged by, beside ``path``: while one of them is broken, the finding may be wrong."""
-    elsewhere: tuple[Path, ...] = ()
-    """The same for other parts of the file, from the settings down."""
-
 
 def broken_rules(settings: Settings) -> Iterator[Finding]:
     """Everything in the settings that is well formed and makes no sense."""
-    yield from _names_are_unique("slots", [slot.name for slot in settings.slots or ()])
-    yield from _names_are_unique("targets", [target.name for target in settings.targets or ()])
+    yield from names_are_unique("slots", [slot.name for slot in settings.slots or ()])
+    yield from names_are_unique("targets", [target.name for target in settings.targets or ()])
     for index, target in enumerate(settings.targets or ()):
         for finding in _target_rules(target):
-            yield _below(finding, "targets", index)
+            yield below(finding, "targets", index)
     yield from _places_are_apart(settings.targets or [])
     for index, slot in enumerate(settings.slots or ()):
         for finding in (*_slot_rules(slot, settings), *_alias_rules(slot)):
-            yield _below(finding, "slots", index)
+            yield below(finding, "slots", index)
     yield from _aliases_are_apart(settings.slots or [])
+    yield from adapter_rules(settings)
     yield from _installer_rules(settings)
     yield from _refresh_rules(settings)
     if settings.hardware and settings.hardware.override:
         for finding in _machine_rules(settings.hardware.override):
-            yield _below(finding, "hardware", "override")
-
-
-def _below(finding: Finding, *outer: str | int) -> Finding:
-    rests_on = tuple((*outer, *path) for path in finding.rests_on)
-    return replace(finding, path=(*outer, *finding.path), rests_on=rests_on)
-
-
-def _names_are_unique(where: str, names: list[str]) -> Iterator[Finding]:
-    seen: dict[str, int] = {}
-    for index, name in enumerate(names):
-        first = seen.setdefault(name.lower(), index)
-        if first != index:
-            kind = where.removesuffix("s")
-            yield Finding(
-                (where, index, "name"), f"found {name!r}, the name of another {kind}; allowed: each name once",
-                "give one of the two another name", (where, first, "name"),
-            )  # fmt: skip
+            yield below(finding, "hardware", "override")
 
 
 # --- targets
@@ -135,7 +111,7 @@ def _machine_of_target(target: Target) -> Iterator[Finding]:
         inner = machine.override if isinstance(machine, TargetOverride) else machine
         at = ("hardware", "override") if isinstance(machine, TargetOverride) else ("hardware",)
         for finding in _machine_rules(inner):
-            yield _below(finding, *at)
+            yield below(finding, *at)
     if target.endpoint is None or is_loopback(target.endpoint):
         if machine is not None:
             message = "found on a target of this host; allowed: on a target elsewhere"
@@ -264,14 +240,7 @@ def _registries(model: str, settings: Settings) -> tuple[Path, ...]:
     """Where the file may say that the host of an Ollama name is a registry."""
     if not is_ollama_name(model) or OllamaName.parse(model).host in (DEFAULT_HOST, *HUB_HOSTS):
         return ()
-    return _of_each_target(settings, "registry")
-
-
-def _of_each_target(settings: Settings, key: str) -> tuple[Path, ...]:
-    """One key of every target; all of ``targets`` where there is none, for it may have been refused whole."""
-    if settings.targets is None:
-        return (("targets",),)
-    return tuple(("targets", index, key) for index in range(len(settings.targets)))
+    return of_each_target(settings, "registry")
 
 
 def _organisation_of(model: str, settings: Settings) -> str:
@@ -352,17 +321,13 @@ def _aliases_are_apart(slots: list[Slot]) -> Iterator[Finding]:
         if slot.alias is None:
             continue
         folded = slot.alias.casefold()
-        first = next((one for one, name, target in seen if name == folded and _may_meet(target, slot.target)), None)
+        first = next((one for one, name, target in seen if name == folded and may_meet(target, slot.target)), None)
         seen.append((index, folded, slot.target))
         if first is not None:
             message = f"found {slot.alias!r}, the alias of slot {slots[first].name!r}; allowed: each once per target"
             hint = "give one of the two another name, or name a 'target' of its own at both"
             rests_on = tuple(("slots", one, "target") for one in (first, index))
             yield Finding(("slots", index, "alias"), message, hint, ("slots", first, "alias"), rests_on)
-
-
-def _may_meet(one: str | None, other: str | None) -> bool:
-    return one is None or other is None or one == other
 
 
 def _target_exists(slot: Slot, settings: Settings) -> Iterator[Finding]:
@@ -374,12 +339,7 @@ def _target_exists(slot: Slot, settings: Settings) -> Iterator[Finding]:
         hint = f"did you mean {near[0]}?" if near else "add the target, or leave 'target' out"
         message = f"found {slot.target!r}; allowed: {', '.join(dict.fromkeys(names))}"
         installer: Path = ("installer", "backend") if settings.installer else ("installer",)
-        yield Finding(("target",), message, hint, elsewhere=(*_of_each_target(settings, "name"), installer))
-
-
-def implied_target_name(settings: Settings) -> str:
-    """What the only target is called where the file lists none."""
-    return settings.installer.backend if settings.installer else "store"
+        yield Finding(("target",), message, hint, elsewhere=(*of_each_target(settings, "name"), installer))
 
 
 def document_name(document: object) -> str:

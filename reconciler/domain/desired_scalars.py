@@ -83,6 +83,21 @@ Variable = Annotated[
         "the name of an environment variable, such as HF_TOKEN",
     ),
 ]
+RepositoryName = Annotated[
+    str,
+    Shape(
+        rf"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?/[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?{END}",
+        "organisation/name, as on the Hub",
+    ),
+]
+PinnedRevision = Annotated[
+    str,
+    Shape(
+        rf"^(?!(main|master|HEAD)$)[A-Za-z0-9][A-Za-z0-9._/+-]*{END}",
+        "a commit or a tag; a branch such as main moves, so that nobody could tell what is served",
+    ),
+]
+Digest = Annotated[str, Shape(rf"^[0-9a-f]{{64}}{END}", "64 hex digits in small letters, as sha256sum prints them")]
 Path = Annotated[str, Shape(rf"^[^\x00-\x1f\x7f]+{END}", "a path, on one line")]
 
 

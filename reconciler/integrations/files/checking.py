@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from reconciler.domain.desired_document import API_VERSION, KIND, Document, Long, Plain, form_of
 from reconciler.domain.desired_reading import settings_of
-from reconciler.domain.desired_rules import Finding, broken_rules
+from reconciler.domain.desired_finding import Finding
+from reconciler.domain.desired_rules import broken_rules
 from reconciler.errors import Problem
 from reconciler.integrations.files.yaml_positions import KeyPath, Loaded, show_path
 
@@ -159,7 +160,8 @@ def _has(parent: Any, part: str | int) -> bool:
 def _stand_in(key: str, number: int) -> Any:
     stands: dict[str, Any] = {
         "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "unnamed"}, "spec": {}, "localModels": {},
-        "platform": "cpu", "override": {"platform": "cpu"},
+        "platform": "cpu", "override": {"platform": "cpu"}, "source": {"path": "unnamed"}, "max": 1, "sha256": "0" * 64,
+        "hub": {"repo": "unnamed/unnamed", "revision": "unnamed"}, "repo": "unnamed/unnamed",
     }  # fmt: skip
     return stands.get(key, f"unnamed-{number}")
 
@@ -167,4 +169,8 @@ def _stand_in(key: str, number: int) -> Any:
 def _stand_in_item(collection: str, number: int) -> Any:
     if collection in ("slots", "targets"):
         return {"name": f"unnamed-{number}"}
+    if collection == "adapters":
+        return {"name": f"unnamed-{number}", "base": f"unnamed-{number}", "source": {"path": "unnamed"}}
+    if collection == "serve":
+        return {"target": f"unnamed-{number}"}
     return "tools" if collection == "capabilities" else f"unnamed-{number}"

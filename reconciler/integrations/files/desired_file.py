@@ -104,7 +104,8 @@ def read_desired(
         folder=str(Path(source).parent),
         source=source,
         digest=hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest(),
-        slot_lines=_slot_lines(loaded, document),
+        slot_lines=_lines(loaded, document, "slots", len(settings_of(document).slots or ())),
+        adapter_lines=_lines(loaded, document, "adapters", len(settings_of(document).adapters)),
     )
 
 
@@ -125,7 +126,8 @@ def _environment_problems(document: Document | None, environment: Mapping[str, s
     return [Problem("$HF_ENDPOINT", f"the environment variable does not hold {URL.allowed}", hint=hint)]
 
 
-def _slot_lines(loaded: Loaded, document: Document) -> tuple[int | None, ...]:
-    where = (*settings_path(document), "slots")
-    places = [loaded.values.get((*where, index)) for index in range(len(settings_of(document).slots or ()))]
+def _lines(loaded: Loaded, document: Document, key: str, count: int) -> tuple[int | None, ...]:
+    """Where each item of a list of the settings stands, counted from 1."""
+    where = (*settings_path(document), key)
+    places = [loaded.values.get((*where, index)) for index in range(count)]
     return tuple(place.line if place else None for place in places)

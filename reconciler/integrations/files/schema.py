@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from reconciler.domain import desired_document
-from reconciler.domain.desired_document import Long, Plain, Written
+from reconciler.domain import desired_document, written_adapter
+from reconciler.domain.desired_document import Long, Plain
+from reconciler.domain.written import Written
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TITLE = "localmodels: the desired state of one machine's language models"
@@ -56,10 +57,11 @@ def _finish(definition: dict[str, Any], kind: type[Written], texts: dict[str, di
 def _field_texts() -> dict[str, dict[str, str]]:
     """The string under each field, by class: pydantic's own way would read the source at every start."""
     try:
-        tree = ast.parse(inspect.getsource(desired_document))
+        sources = [inspect.getsource(module) for module in (desired_document, written_adapter)]
     except OSError:
         return {}
-    return {node.name: dict(_texts_of(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+    nodes = [node for source in sources for node in ast.parse(source).body]
+    return {node.name: dict(_texts_of(node)) for node in nodes if isinstance(node, ast.ClassDef)}
 
 
 def _texts_of(node: ast.ClassDef) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,17 @@ FULL: dict[str, Any] = {
                      "hardware": {"override": {"platform": "nvidia", "vramGb": 24}}},
                     {"name": "farther", "runtime": "vllm", "endpoint": "http://big:2", "diskBudget": "5GB",
                      "hardware": {"platform": "cpu", "ramGb": 64}}],
-        "adapters": [], "fuses": {"maxEvictions": 5, "maxEvictShare": 0.5, "allowEmpty": False}, "approval": "manual",
+        "adapters": [{"name": "sql-tools", "base": "pin", "source": {"hub": {"repo": "Qwen/sql", "revision": "v1"}},
+                      "expect": {"rank": {"max": 64}, "alpha": 32, "targetModules": ["q_proj"], "peftType": "LORA",
+                                 "dtype": "bf16", "sha256": {"adapter_model.safetensors": "0" * 64}},
+                      "contract": {"manifest": "m.json", "id": "sha256:1", "requireInAdapter": True, "toolFormat": "native",
+                                   "chatTemplate": {"sha256": "0" * 64}},
+                      "gate": {"receipt": "r.json", "maxAge": "30d", "minimumTrials": 5, "onMissing": "warn"},
+                      "serve": [{"target": "local", "as": "sql", "scale": 1.0}], "convert": {"outtype": "q8_0"},
+                      "onBaseChange": "follow", "onMismatch": "warn", "absent": False, "allowPickle": False},
+                     {"name": "notes", "base": "Qwen/Qwen3-8B-GGUF", "source": {"path": "adapters/notes"},
+                      "expect": {"rank": 16}, "absent": True}],
+        "fuses": {"maxEvictions": 5, "maxEvictShare": 0.5, "allowEmpty": False}, "approval": "manual",
         "refresh": {"interval": "24h", "jitterMs": 600000, "proposalThreshold": 5}, "interval": "5m",
         "hub": {"endpoint": "https://huggingface.co", "tokenFrom": {"env": "HF_TOKEN"}},
         "hardware": {"override": {"platform": "nvidia", "vramGb": 24, "bandwidthGbps": 1008, "gpuName": "A B", "gpuCount": 2}},
@@ -49,6 +59,7 @@ SEED: dict[str, Any] = {
 KEYS = (
     "name", "pool", "diskBudget", "diskBudgetGb", "slots", "targets", "installer", "override", "platform", "vramGb", "env",
     "file", "interval", "intervalMs", "spec", "localModels", "adapters", "hardware", "disk_budget", "x", "alias", "model",
+    "base", "source", "path", "hub", "serve", "rank", "sha256", "as",
 )  # fmt: skip
 
 VALUES = st.one_of(
