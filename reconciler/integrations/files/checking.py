@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from reconciler.domain.desired_document import API_VERSION, KIND, Document, Long, Plain, form_of
-from reconciler.domain.desired_reading import settings_of
 from reconciler.domain.desired_finding import Finding
+from reconciler.domain.desired_reading import settings_of
 from reconciler.domain.desired_rules import broken_rules
 from reconciler.errors import Problem
 from reconciler.integrations.files.yaml_positions import KeyPath, Loaded, show_path
