@@ -24,6 +24,8 @@ SIZE = 400_000
 DIED = {137, -9}
 """By its own hand, and by another's."""
 NAMES = ("alpha", "beta", "gamma")
+MANY = "many"
+"""A model in two shards with a projector."""
 FOREIGN = "somebody/theirs-GGUF/theirs-Q8_0.gguf"
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 64, 130, 143}
 
@@ -141,7 +143,24 @@ class Lab:
             f"{root.name}/{path.relative_to(root).as_posix()}": sha256_of(path)
             for root in self.stores
             for path in sorted(root.rglob("*.gguf"))
+            if not path.is_symlink()
         }
+
+    def sizes(self) -> dict[str, int]:
+        """The same by their bytes."""
+        return {f"{root.name}/{path.relative_to(root).as_posix()}": path.stat().st_size
+                for root in self.stores for path in root.rglob("*.gguf") if not path.is_symlink()}  # fmt: skip
+
+    def names(self) -> dict[str, str]:
+        """Stable names that are ours → what each leads to; one that leads nowhere is a defect."""
+        found = {}
+        for root in self.stores:
+            for link in (path for path in root.rglob("*") if path.is_symlink()):
+                assert link.exists(), f"the stable name {link.name} leads nowhere"
+                found[link.relative_to(root).as_posix()] = link.resolve().relative_to(root.resolve()).as_posix()
+        record = self.record()
+        assert len(found) == len(record.aliases if record else ()), (found, "not all stable names are ours")
+        return found
 
     def leftovers(self) -> list[str]:
         """What an unfinished step leaves: partial downloads and their notes, temporary files."""
@@ -153,7 +172,7 @@ class Lab:
 
     def held_bytes(self) -> int:
         """What the stores take on disk, unfinished downloads included."""
-        files = [path for root in self.stores for path in root.rglob("*")]
+        files = [path for root in self.stores for path in root.rglob("*") if not path.is_symlink()]
         return sum(path.stat().st_blocks * 512 for path in files if path.suffix in (".gguf", ".partial"))
 
     def state(self) -> dict[str, bytes]:
@@ -232,7 +251,24 @@ def _two_stores(lab: Lab) -> None:
     )
 
 
+def _many_files(lab: Lab) -> None:
+    """One model in shards with a projector beside it takes the place of one file."""
+    room = {"diskBudget": "2MB"}
+    _applied(lab, "alpha", **room)
+    lab.machine.write({**tiny_slot(MANY), "name": "alpha"}, pool=room)
+
+
+def _named(lab: Lab) -> None:
+    """The same under a stable name, which moves once the new one is there."""
+    room = {"diskBudget": "900KB"}
+    lab.machine.write({**tiny_slot("alpha"), "alias": "house"}, pool=room)
+    assert lab.apply().code == 0
+    lab.machine.write({**tiny_slot("beta"), "name": "alpha", "alias": "house"}, pool=room)
+
+
 STORIES = {
+    "shards and a projector": Story(_many_files, budget="2MB"),
+    "swap under a name": Story(_named, frozenset({"alpha", "beta"}), "900KB"),
     "install": Story(_install),
     "evict": Story(_evict, frozenset({"beta"})),
     "swap": Story(_swap, frozenset({"alpha", "beta"}), "900KB"),
@@ -249,6 +285,8 @@ class End:
     instants: int
     models: dict[str, str]
     owned: dict[str, tuple[str | None, tuple[str, ...]]]
+    sizes: dict[str, int]
+    names: dict[str, str]
     fetched: int
     """Bytes that the Hub sent in all."""
     asking: int
@@ -272,8 +310,9 @@ class Trial:
         assert ended.code == 0, ended.text
         assert ended.instants
         models, fetched = lab.models(), self.tap.bytes - before
-        content = sum(had.get(name) != found for name, found in models.items()) * SIZE
-        self.end = End(ended.instants, models, lab.owned(), fetched, fetched - content)
+        sizes = lab.sizes()
+        content = sum(sizes[name] for name, found in models.items() if had.get(name) != found)
+        self.end = End(ended.instants, models, lab.owned(), sizes, lab.names(), fetched, fetched - content)
         assert not lab.leftovers()
 
     def survive(self, *troubles: Trouble) -> list[Ended]:
@@ -284,17 +323,17 @@ class Trial:
         for trouble in troubles:
             ends.append(lab.apply(trouble))
             self.check_meanwhile(trouble)
-        missing = sum(
-            name not in lab.models() or lab.models()[name] != found for name, found in self.end.models.items()
-        )
+        stands = lab.models()
+        missing = sum(self.end.sizes[name] for name, found in self.end.models.items() if stands.get(name) != found)
         at = self.tap.bytes
         last = lab.apply()
         assert last.code == 0, (troubles, last.text)
         assert lab.models() == self.end.models, (troubles, last.text)
         assert lab.owned() == self.end.owned, troubles
+        assert lab.names() == self.end.names, (troubles, lab.names(), last.text)
         assert not (lab.record() or Record(name="")).intents, troubles
         assert lab.leftovers() == [], (troubles, lab.leftovers(), last.text)
-        assert self.tap.bytes - at <= missing * SIZE + self.end.asking + 50_000, (troubles, "fetched again")
+        assert self.tap.bytes - at <= missing + self.end.asking + 50_000, (troubles, "fetched again")
         assert self.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
         lab.check_second_apply()
         return ends
@@ -324,6 +363,12 @@ def tapped_hub(root: Path) -> Iterator[Tap]:
         path = root / tiny_name(name)
         path.parent.mkdir(parents=True)
         path.write_bytes(tiny_gguf(SIZE, seed=seed))
+    folder = (root / tiny_name(MANY)).parent
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(
+        (f"{MANY}-Q8_0-00001-of-00002.gguf", f"{MANY}-Q8_0-00002-of-00002.gguf", "mmproj-F16.gguf")
+    ):
+        (folder / name).write_bytes(tiny_gguf(SIZE, seed=20 + seed))
     with serve(root) as mirror, Tap(mirror.url) as tap:
         yield tap
 

@@ -171,13 +171,20 @@ class Removal:
         if item is None or item not in standing(listed, view):
             return None
         model = view.models.get(name) if view else None
-        if item.is_there and model is not None and await self._preset.is_ours(name):
+        if item.is_there and model is not None and await self._is_no_section_of_others(name):
             item = replace(item, source="cache", can_remove=True)  # it will be, once our section is out
         self._refuse_what_is_not_removable(item, model)
         await self._stop_names(name, listed, stop=with_names)
         await self._router.stop(item)
         await self._preset.forget(name)
         return _Found(item, directory, model)
+
+    async def _is_no_section_of_others(self, name: str) -> bool:
+        """Its section is ours; or it is out of the file, and only a router that was started with it remembers it."""
+        if await self._preset.is_ours(name):
+            return True
+        preset = await self._preset.current()
+        return preset is not None and name not in preset.sections
 
     def _refuse_what_is_not_removable(self, item: Listed, model: CachedModel | None) -> None:
         if not item.is_there:
