@@ -179,6 +179,10 @@ class Wiring:
             from reconciler.integrations.runtimes.ollama import Ollama
 
             return Ollama(target, http=self.http, clock=self.clock, environ=self.environment)
+        if target.is_asked and target.program == "vllm":
+            from reconciler.integrations.runtimes.vllm import Vllm
+
+            return Vllm(target, http=self.http, api_key=self._key_of(target))
         if target.runtime == "advisory":
             from reconciler.integrations.runtimes.advisory import Advisory
 
@@ -192,7 +196,7 @@ class Wiring:
                 clock=self.clock,
                 cache_directory=self.places.cache,
                 environ=self.environment,
-                api_key=self.secret(target.api_key_from, key=f"apiKeyFrom of target {target.name}"),
+                api_key=self._key_of(target),
             )
         from reconciler.integrations.runtimes.store import Store
 
@@ -207,6 +211,9 @@ class Wiring:
             reserve_bytes=desired.pool.must_stay_free,
             rate=self._shared_rate(desired.limits),
         )
+
+    def _key_of(self, target: Target) -> str | None:
+        return self.secret(target.api_key_from, key=f"apiKeyFrom of target {target.name}")
 
     def _shared_rate(self, limits: Limits) -> RateLimit | None:
         """One limiter for all stores: ``limits.downloadRate`` holds over every download of this host."""

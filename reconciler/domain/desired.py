@@ -123,8 +123,10 @@ class Target(Frozen):
     preset: str | None = None
     """The ``--models-preset`` file of a llama-server, absolute: where apply writes how it serves our models."""
     api_key_from: SecretReference | None = None
-    """Where the key is that a llama-server, or a proxy before it, asks for."""
+    """Where the key is that a llama-server or vLLM, or a proxy before it, asks for."""
     program: Literal["lms", "vllm", "llama-server"] | None = None
+    is_asked: bool = False
+    """An advisory target with a server behind it that is looked at and takes adapters; its models are a person's."""
     hardware: HardwareOverride | None = None
     disk_budget: Bytes | None = None
     is_local: bool = True

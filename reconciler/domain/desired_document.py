@@ -185,9 +185,9 @@ class Target(Written):
     name: Name
     """What the target is called; unique."""
     runtime: Literal["store", "ollama", "llama-server", "advisory", "lm-studio", "vllm"] = "store"
-    """store: a folder of ours; ollama, llama-server: a server; advisory, lm-studio, vllm: prints what to run."""
+    """store: a folder of ours; ollama, llama-server, vllm: a server; advisory, lm-studio: prints what to run."""
     endpoint: Given[Url] = None
-    """URL of the server. Ollama without it: http://localhost:11434; a llama-server: http://localhost:8080."""
+    """URL of the server. Ollama without it: http://localhost:11434; a llama-server: …:8080; a vLLM: not asked."""
     path: Given[Path] = None
     """Folder of a store; relative to this file. Without it: in the data directory."""
     registry: Given[RegistryHost] = None
@@ -199,7 +199,7 @@ class Target(Written):
     preset: Given[Path] = None
     """The --models-preset file of a llama-server: apply writes context, parallel and kvCache of our models into it."""
     api_key_from: Given[SecretReference] = None
-    """Where the API key of a llama-server is, or of a proxy before it; sent as a bearer token to its endpoint alone."""
+    """Where the API key of a llama-server or vLLM is, or of a proxy before it; sent to its endpoint alone."""
     program: Given[Literal["lms", "vllm", "llama-server"]] = None
     """The program an advisory target prints commands for. Without it: llama-server."""
     hardware: Given[TargetHardware] = None

@@ -165,6 +165,7 @@ def _target(target: written.Target, at: _Folder) -> read.Target:
         preset=at.path(target.preset) if target.preset else None,
         api_key_from=_secret(target.api_key_from, at),
         program=_program(target),
+        is_asked=target.runtime == "vllm" and target.endpoint is not None,
         hardware=_override(machine),
         disk_budget=_size(target.disk_budget, target.disk_budget_gb),
         is_local=endpoint is None or is_loopback(endpoint),

@@ -90,7 +90,7 @@ def host_of(endpoint: str) -> str:
 
 _TAKES = {"endpoint": ("ollama", "llama-server", "advisory", "lm-studio", "vllm"), "path": ("store",),
           "registry": ("ollama",), "insecure": ("ollama",), "cache": ("llama-server",), "preset": ("llama-server",),
-          "api_key_from": ("llama-server",), "program": ("advisory",)}  # fmt: skip
+          "api_key_from": ("llama-server", "vllm"), "program": ("advisory",)}  # fmt: skip
 
 
 def _target_rules(target: Target) -> Iterator[Finding]:
@@ -149,7 +149,7 @@ def _places_are_apart(targets: list[Target]) -> Iterator[Finding]:
     """Two targets on one place would count its models twice."""
     seen: dict[tuple[str, str], int] = {}
     for index, target in enumerate(targets):
-        if target.runtime not in ("store", *_SERVERS):
+        if target.runtime not in ("store", *_SERVERS) and not (target.runtime == "vllm" and target.endpoint):
             continue
         first = seen.setdefault((target.runtime, _place_of(target)), index)
         if first != index:

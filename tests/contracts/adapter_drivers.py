@@ -122,8 +122,8 @@ async def _vllm_double(folder: Path, double: VllmDouble) -> AsyncIterator[Adapte
     lora_files.folder(folder / "two", lora_files.pairs("q_proj"), lora_files.config(target_modules=["q_proj"]))
 
     def opened(url: str) -> Vllm:
-        target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=url)
-        return Vllm(target, http=lambda: Http(clock=clock, retries=0), adapter_store=store)
+        target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=url, is_asked=True)
+        return Vllm(target, http=lambda: Http(clock=clock, retries=0))
 
     async def restart() -> None:
         double.restart()
@@ -156,8 +156,8 @@ async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
     key, clock, store = os.environ.get("LOCALMODELS_TEST_VLLM_KEY"), SystemClock(), folder / "adapters"
 
     def opened(endpoint: str) -> Vllm:
-        target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=endpoint)
-        return Vllm(target, http=lambda: Http(clock=clock), adapter_store=store, api_key=key)
+        target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=endpoint, is_asked=True)
+        return Vllm(target, http=lambda: Http(clock=clock), api_key=key)
 
     http, runtime, dead = Http(clock=clock), opened(url), opened(NOWHERE)
     observed = await runtime.observe()

@@ -1,29 +1,19 @@
-"""What the place of an adapter's files tells, where they lie in our own store: ``<store>/<digest>/…``."""
+"""What the place of an adapter's files tells, where they lie in an adapter store: ``…/adapters/<digest>/…``."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_IN_A_STORE = re.compile(r"/adapters/([0-9a-f]{64})(?:/|$)")
 
 
-def digest_of_place(path: str, store: Path | None) -> str | None:
-    """The digest of the content at a path, which its folder in our store is named by; None where it lies elsewhere.
+def digest_of_place(path: str) -> str | None:
+    """The digest of the content at a path, which its folder in the store is named by; None where it lies elsewhere.
 
-    Args:
-        path: as a runtime tells where it read an adapter.
-        store: our adapter store, absolute; None: there is none.
-
-    >>> digest_of_place("/data/adapters/" + "a" * 64 + "/sql", Path("/data/adapters")) == "a" * 64
+    >>> digest_of_place("/data/adapters/" + "a" * 64 + "/sql") == "a" * 64
     True
-    >>> digest_of_place("/data/adapters/sql", Path("/data/adapters")) is None
+    >>> digest_of_place("/data/adapters/sql") is None
     True
     """
-    if store is None:
-        return None
-    place = PurePosixPath(path)
-    if ".." in place.parts or not place.is_relative_to(store):
-        return None
-    parts = place.relative_to(store).parts
-    return parts[0] if parts and _DIGEST.fullmatch(parts[0]) else None
+    found = _IN_A_STORE.search(path)
+    return found[1] if found is not None else None

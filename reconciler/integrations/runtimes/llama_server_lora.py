@@ -21,6 +21,7 @@ from pathlib import Path
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.errors import Refused
+from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.llama_server_aliases import adapted, has_adapters, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed, LoadedAdapter
 from reconciler.integrations.runtimes.llama_server_preset import LORA_KEYS, Preset, Section
@@ -29,7 +30,6 @@ SCALED = "lora-scaled"
 _PROBE = re.compile(r"(?P<name>.+)@[0-9a-f]{8}")
 _NOT_IN_A_VALUE = re.compile(r"[:,;#\"\x00-\x1f\x7f]|^\s|\s$")
 _OF_THE_BASE_ALONE = frozenset({"model", "hf-repo", "hf-file", "alias", "tags", "load-on-startup", *LORA_KEYS})
-_IN_OUR_STORE = re.compile(r"/adapters/([0-9a-f]{64})/")
 _SAME_SCALE = 1e-5
 """Relative; the server keeps 32 bits of it."""
 
@@ -91,8 +91,7 @@ def is_same_scale(one: float, other: float) -> bool:
 
 def digest_of(path: str) -> str | None:
     """Of what lies in our store, by its place; None elsewhere, or where nothing is there any more. Blocks shortly."""
-    found = _IN_OUR_STORE.search(path)
-    return found[1] if found is not None and Path(path).is_file() else None
+    return digest_of_place(path) if Path(path).is_file() else None
 
 
 def served_adapters(

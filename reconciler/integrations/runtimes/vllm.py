@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter
@@ -42,7 +41,6 @@ class Vllm:
     Args:
         target: its ``endpoint``, which it must have.
         http: makes the client on first use; it is closed with this runtime.
-        adapter_store: our own, whose folders are named by their content.
         api_key: what the server, or a proxy before it, asks for; it goes into the requests' header and nowhere else.
     """
 
@@ -51,13 +49,11 @@ class Vllm:
         target: Target,
         *,
         http: Callable[[], Http],
-        adapter_store: Path | None = None,
         api_key: str | None = None,
     ) -> None:
         self._target = target
         self._make_http, self._key = http, api_key
         self._http: Http | None = None
-        self._store = adapter_store
         self._by_hand = Advisory(target)
         self._adapters = VllmAdapters(target, lambda: self._api)
 
@@ -115,7 +111,7 @@ class Vllm:
             name=card.name,
             base=base.name if base.is_called(card.parent or "") else None,
             path=card.root,
-            digest=digest_of_place(card.root, self._store),
+            digest=digest_of_place(card.root),
             loaded=in_use,
         )
 
