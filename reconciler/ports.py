@@ -7,7 +7,7 @@ at any await and must leave the world in a state the next call understands.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -33,7 +33,9 @@ from reconciler.domain.units import Bytes
 from reconciler.lora.adapter_files import AdapterPlace
 
 if TYPE_CHECKING:
+    from reconciler.lora.adapter_content import AdapterContent, HeldFiles
     from reconciler.lora.corpus import CorpusLine
+    from reconciler.lora.remote_adapter import RemoteAdapter
 
 
 class DesiredSource(Protocol):
@@ -235,6 +237,70 @@ class AdapterConverter(Protocol):
             Refused: ``no-converter``; ``conversion-failed``: the converter says no (its words are in the message).
             Unreachable: it took too long.
         """
+        ...
+
+
+class AdapterStore(Protocol):
+    """Keeps adapters that targets serve, by their content: what stands under a digest is verified and never changes."""
+
+    async def hold(self, content: AdapterContent, holder: str, progress: Progress) -> str:
+        """Have these files, and write down who wants them; a damaged copy is made again.
+
+        Args:
+            content: copied from this host, or fetched.
+            holder: who keeps it; said first, so that a run that is killed leaves nothing without an owner.
+            progress: of the bytes.
+
+        Returns:
+            Absolute path of the folder as peft saves it, or of the one GGUF file.
+
+        Raises:
+            Corrupt: ``content-changed``: they are not what was looked at; nothing of them is kept.
+            Refused, Unreachable, OutOfSpace: as ``Runtime.install`` does.
+        """
+        ...
+
+    async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
+        """Absolute path of the GGUF made from a held adapter; ``make`` writes it, once for every ``key``."""
+        ...
+
+    async def held(self) -> tuple[HeldFiles, ...]:
+        """What is there, by digest."""
+        ...
+
+    async def drop(self, digest: str, holder: str) -> Bytes:
+        """This holder needs it no more; the files go with the last one. Bytes freed."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what killed runs left unfinished and nobody is working on."""
+        ...
+
+
+class AdapterHub(Protocol):
+    """Looks into adapters that lie on a Hub, without fetching their weights."""
+
+    async def look(self, repo: str, revision: str | None, *, pickles: bool) -> RemoteAdapter:
+        """Its files at one commit, and the beginning of each.
+
+        Args:
+            repo: ``organisation/name``.
+            revision: commit or tag; None: what the repository offers now.
+            pickles: pickled weights count where there are no others.
+
+        Raises:
+            Refused: ``not-found``, ``gated``, ``unauthorised``, ``not-installable``. Unreachable, Corrupt: no answer,
+                or nonsense.
+        """
+        ...
+
+
+@runtime_checkable
+class HasFiles(Protocol):
+    """A runtime whose models lie in files that can be read from here."""
+
+    async def file_of(self, name: str) -> str | None:
+        """Absolute path of an installed model's first file; None: it is not there, or cannot be told. Never raises."""
         ...
 
 

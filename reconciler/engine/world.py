@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from reconciler.domain.desired import DesiredState, Target
 from reconciler.domain.observation import Observation
@@ -17,6 +17,10 @@ from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
 from reconciler.engine.together import together
 from reconciler.ports import (
+    AdapterConverter,
+    AdapterFiles,
+    AdapterHub,
+    AdapterStore,
     Catalog,
     Clock,
     DesiredSource,
@@ -27,9 +31,24 @@ from reconciler.ports import (
     Runtime,
 )
 
+if TYPE_CHECKING:
+    from reconciler.lora.routes import RouteTable
+
 Freshness = Literal["offline", "cached", "refresh"]
 Runtimes = Mapping[str, Runtime]
 """One per target of the file, by the target's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterPorts:
+    """What adapters need of the outside; made only where a file declares some, or a record holds some."""
+
+    files: AdapterFiles
+    hub: Callable[[DesiredState], AdapterHub]
+    store: Callable[[DesiredState], AdapterStore]
+    routes: Callable[[], RouteTable]
+    """What each provider can do with adapters."""
+    converter: Callable[[DesiredState], AdapterConverter | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,8 @@ class World:
     """From 0 to 1, another each time: so that those who failed together do not come back together."""
     measurements: MeasurementStore | None = None
     """What was measured on this machine; None: nothing is kept."""
+    adapters: Callable[[], AdapterPorts] | None = None
+    """None: no adapter is looked into or attached."""
 
 
 @dataclass(frozen=True, slots=True)
