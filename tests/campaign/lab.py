@@ -315,14 +315,21 @@ class Trial:
         self.end = End(ended.instants, models, lab.owned(), sizes, lab.names(), fetched, fetched - content)
         assert not lab.leftovers()
 
-    def survive(self, *troubles: Trouble) -> list[Ended]:
-        """Bring the machine back, let it meet each trouble in turn, then run undisturbed: all is as it should be."""
+    def survive(self, *troubles: Trouble, lose_record: bool = False) -> list[Ended]:
+        """Bring the machine back, let it meet each trouble in turn, then run undisturbed: all is as it should be.
+
+        Args:
+            troubles: one for each run.
+            lose_record: the record is damaged after them, and made again by ``rebuild``.
+        """
         lab = self.lab
         lab.bring_back()
         before, ends = self.tap.bytes, []
         for trouble in troubles:
             ends.append(lab.apply(trouble))
             self.check_meanwhile(trouble)
+        if lose_record:
+            self.rebuild()
         stands = lab.models()
         missing = sum(self.end.sizes[name] for name, found in self.end.models.items() if stands.get(name) != found)
         at = self.tap.bytes
@@ -337,6 +344,25 @@ class Trial:
         assert self.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
         lab.check_second_apply()
         return ends
+
+    def rebuild(self) -> None:
+        """What was ours and stands is ours again, and nothing else is. The journal may know one step more."""
+        lab, path = self.lab, self.lab.machine.root / "state" / "lab" / "record.json"
+        before = lab.record()
+        if before is None:
+            return
+        path.write_bytes(path.read_bytes()[:-30])
+        ended = lab.run("rebuild", "--yes")
+        after = lab.record()
+        assert ended.code == 0, ended.text
+        assert after is not None
+        models, ours = lab.models(), {one.name for one in after.entries}
+        begun = {one.name for one in before.intents}
+        for one in before.entries:
+            path = f"{Path(one.target_key.partition('|')[2]).name}/{one.name}"
+            stands = models.get(path) in (one.digest or "").split("+")
+            assert one.name in ours or not stands, (f"{one.name} stands as recorded and is nobody's", ended.text)
+        assert ours <= {one.name for one in before.entries} | begun, ("somebody else's became ours", ended.text)
 
     def check_meanwhile(self, trouble: Trouble) -> None:
         """What holds however the machine was left."""

@@ -40,6 +40,11 @@ class Scene:
         record = self.lab.record()
         return {one.name: (one.digest, one.slots) for one in record.entries} if record else {}
 
+    def names(self) -> dict[str, str]:
+        """Stable names that are ours, and what each stands for."""
+        record = self.lab.record()
+        return {one.name: one.model for one in record.aliases} if record else {}
+
 
 def _install(scene: Scene) -> None:
     scene.file("alpha", "beta")
@@ -63,6 +68,15 @@ def _drift(scene: Scene) -> None:
     scene.file("alpha", "beta")
     scene.settled()
     scene.site.spoil("alpha")
+
+
+def _named(scene: Scene) -> None:
+    """Clients ask for a stable name; the model behind it is another one now."""
+    room = {"diskBudget": f"{int(2.3 * scene.site.size / 1000)}KB"}
+    places = [target_of_file(scene.site)]
+    scene.lab.machine.write(scene.site.slot("alpha") | {"alias": "house"}, pool=room, targets=places)
+    scene.settled()
+    scene.lab.machine.write(scene.site.slot("beta") | {"name": "alpha", "alias": "house"}, pool=room, targets=places)
 
 
 def _loaded_when_it_should_go(scene: Scene) -> None:
@@ -98,6 +112,7 @@ STORIES = {
     "install": Story(_install),
     "evict": Story(_evict, frozenset({"beta"})),
     "swap": Story(_swap, frozenset({"alpha", "beta"}), 3.3),
+    "swap under a name": Story(_named, frozenset({"alpha", "beta"}), 3.4),
     "gap": Story(_gap, models_at_most=2.3),
     "drift": Story(_drift, frozenset({"beta"})),
     "loaded at eviction time": Story(_loaded_when_it_should_go, frozenset({"beta"}), loads="alpha"),
@@ -117,6 +132,7 @@ class End:
     seconds: float
     installed: dict[str, str]
     owned: dict[str, tuple[str | None, tuple[str, ...]]]
+    names: dict[str, str]
     sent: int
 
 
@@ -134,7 +150,9 @@ class ServedTrial:
         ended = lab.apply()
         assert ended.code == 0, ended.text
         assert ended.instants
-        self.end = End(ended.instants, 0.4, site.installed(), self.scene.owned(), site.sent - before)
+        self.end = End(
+            ended.instants, 0.4, site.installed(), self.scene.owned(), self.scene.names(), site.sent - before
+        )
         assert site.leftovers() == []
 
     def bring_back(self) -> None:
@@ -154,6 +172,7 @@ class ServedTrial:
         assert last.code == 0, (troubles, last.text)
         assert site.installed() == self.end.installed, (troubles, site.installed(), last.text)
         assert self.scene.owned() == self.end.owned, troubles
+        assert self.scene.names() == self.end.names, troubles
         assert not (lab.record() or Record(name="")).intents, troubles
         assert site.leftovers() == [], (troubles, last.text)
         assert site.sent - before <= self.end.sent * 1.2 + self.lost(troubles), (troubles, "fetched again")

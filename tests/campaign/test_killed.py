@@ -32,7 +32,7 @@ def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
         yield tap
 
 
-@pytest.mark.parametrize("name", ["install", "swap", "gap", "drift"])
+@pytest.mark.parametrize("name", ["install", "swap under a name", "gap", "drift", "shards and a projector"])
 def test_killed_at_any_file_operation_the_next_run_makes_it_good(
     name: str, forks: Forks, tap: Tap, tmp_path: Path
 ) -> None:
@@ -40,6 +40,15 @@ def test_killed_at_any_file_operation_the_next_run_makes_it_good(
     dice = random.Random(name)
     for at in sorted(dice.sample(range(1, trial.end.instants), 2)):
         trial.survive(Trouble(at, dice.choice(["kill", "torn", "power"])))
+
+
+def test_a_record_lost_on_top_of_a_crash_is_made_again_and_the_next_run_ends_the_same(
+    forks: Forks, tap: Tap, tmp_path: Path
+) -> None:
+    trial = Trial(Lab(tmp_path, forks, tap.url), "swap under a name", tap)
+    dice = random.Random(5)
+    for at in dice.sample(range(1, trial.end.instants), 2):
+        trial.survive(Trouble(at), lose_record=True)
 
 
 @pytest.mark.parametrize("name", ["install", "evict"])
