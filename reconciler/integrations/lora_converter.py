@@ -1,0 +1,243 @@
+"""llama.cpp's own converter of peft adapters, run as a program of its own: ours imports neither torch nor transformers.
+
+It is found by ``LOCALMODELS_LORA_CONVERTER`` (the script), ``LLAMA_CPP_DIR`` (a checkout, or the source that a package
+carries) or on the path, in this order. It is never given a token, nor ``--trust-remote-code``, nor a pickle.
+
+Source:
+    llama.cpp b10605, ``convert_lora_to_gguf.py``; run for real with torch 2.13, transformers 5.23.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from reconciler.domain.adapter import Outtype
+from reconciler.errors import OutOfSpace, Refused, Unreachable
+from reconciler.formats.gguf import PREFIX_BYTES, GgufHeader, NeedMore, TensorEntry, read_header, read_tensors
+from reconciler.formats.gguf_adapter import gguf_adapter
+from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig, read_adapter_config
+from reconciler.lora.adapter_files import CONFIG, SAFETENSORS
+from reconciler.lora.weights import facts_of
+
+SCRIPT = "convert_lora_to_gguf.py"
+HOW_TO = (
+    "get llama.cpp's source and name its folder: LLAMA_CPP_DIR (its convert_lora_to_gguf.py needs torch, transformers"
+    " and safetensors, in a .venv there or in the python3 of the path); or convert the adapter elsewhere and declare"
+    " the GGUF"
+)
+_COMPANIONS = ("convert_hf_to_gguf.py", "conversion/*.py", "gguf-py/gguf/*.py")
+"""What the script imports from beside it: it converts otherwise when one of them changes."""
+_KEPT = frozenset({
+    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT",
+    "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "NO_PROXY", "no_proxy",
+})  # fmt: skip
+"""All that it sees of our environment; a proxy's address may hold a password."""
+_MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_WORDS_BYTES = 4000
+_LOOKS = (".venv/bin/python", "venv/bin/python")
+
+
+class LlamaCppConverter:
+    """``AdapterConverter`` by llama.cpp's script.
+
+    Args:
+        environ: says where it is, and whose path is searched.
+        timeout_seconds: of one conversion; it reads the adapter alone, so minutes are plenty.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, timeout_seconds: float = 1800.0) -> None:
+        self._environ, self._timeout_seconds = environ, timeout_seconds
+
+    async def identity(self) -> str:
+        """16 hex digits over the script and what it imports from beside it."""
+        return await asyncio.to_thread(_identity, self._script())
+
+    async def convert(self, folder: str, base: str | None, outtype: Outtype, out: str) -> None:
+        """Run it into a file beside ``out``, look at what it wrote, and only then have it under that name."""
+        script, place = self._script(), Path(out)
+        await asyncio.to_thread(_refuse_what_it_would_lose, Path(folder))
+        with _draft(place) as draft:
+            words = [*_command(script, self._environ), *_base(base), "--outtype", outtype, "--outfile", draft.name]
+            await self._run([*words, folder], draft.parent, offline="--base" in words)
+            await asyncio.to_thread(_verify, draft)
+            await asyncio.to_thread(_keep, draft, place)
+
+    def _script(self) -> Path:
+        named, folder = self._environ.get("LOCALMODELS_LORA_CONVERTER"), self._environ.get("LLAMA_CPP_DIR")
+        found: str | Path | None = named or (Path(folder) / SCRIPT if folder else None)
+        if found is None:
+            found = shutil.which(SCRIPT, path=self._environ.get("PATH"))
+        if found is None or not Path(found).expanduser().is_file():
+            where = f"{found} is not there" if found else "llama.cpp's converter of adapters is not on this host"
+            raise Refused(
+                f"an adapter as peft saves it cannot be made a GGUF: {where}", code="no-converter", hint=HOW_TO
+            )
+        return Path(found).expanduser().absolute()
+
+    async def _run(self, words: list[str], folder: Path, *, offline: bool) -> None:
+        environ = {name: value for name, value in self._environ.items() if name in _KEPT}
+        environ |= {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        environ |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+        with tempfile.TemporaryFile() as log:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd=folder,
+                    start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                raise Refused(
+                    f"{words[0]} cannot be started: {error.strerror or error}", code="no-converter", hint=HOW_TO
+                ) from error
+            try:
+                code = await asyncio.wait_for(process.wait(), self._timeout_seconds)
+            except TimeoutError as error:
+                raise Unreachable(
+                    f"the converter did not end within {self._timeout_seconds:g} s", code="timed-out"
+                ) from error
+            finally:
+                with suppress(OSError):  # it has ended, or is to end with all it started
+                    os.killpg(process.pid, signal.SIGKILL)
+                await asyncio.shield(process.wait())
+            if code:
+                raise Refused(
+                    f"llama.cpp's converter ended with {code}: {_last_words(log)}",
+                    code="conversion-failed",
+                    hint=HOW_TO,
+                )
+
+
+def _identity(script: Path) -> str:
+    found = [script, *(path for pattern in _COMPANIONS for path in sorted(script.parent.glob(pattern)))]
+    whole = hashlib.sha256()
+    try:
+        for path in found:
+            name = path.relative_to(script.parent).as_posix()
+            whole.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    except OSError as error:
+        raise Refused(f"{script} cannot be read: {error.strerror}", code="no-converter", hint=HOW_TO) from error
+    return whole.hexdigest()[:16]
+
+
+def _command(script: Path, environ: Mapping[str, str]) -> list[str]:
+    """The environment that was made for it first; then as the script itself says; then the python of the path."""
+    for place in _LOOKS:
+        if (script.parent / place).is_file():
+            return [str(script.parent / place), str(script)]
+    if os.access(script, os.X_OK):
+        return [str(script)]
+    return [shutil.which("python3", path=environ.get("PATH")) or "python3", str(script)]
+
+
+def _base(base: str | None) -> list[str]:
+    if base is None:
+        return []
+    if Path(base).is_dir():
+        return ["--base", str(Path(base).absolute())]
+    if _MODEL_ID.fullmatch(base):
+        return ["--base-model-id", base]
+    raise Refused(f"{base} is neither a folder with the base's config.json nor a Hub id", code="conversion-failed")
+
+
+def _refuse_what_it_would_lose(folder: Path) -> None:
+    """The converter copies ``lora_alpha`` and drops what else scales the pairs, without a word.
+
+    Raises:
+        Refused: it does so here; or there is nothing that it may be given.
+    """
+    if not (folder / SAFETENSORS).is_file():
+        raise Refused(
+            f"{folder} has no {SAFETENSORS}", code="conversion-failed", hint="a pickle is never opened: save it again"
+        )
+    try:
+        with (folder / CONFIG).open("rb") as file:
+            config = read_adapter_config(file.read(CONFIG_LIMIT_BYTES + 1))
+    except (OSError, ValueError) as error:
+        raise Refused(f"{folder / CONFIG} cannot be read: {error}", code="conversion-failed") from error
+    lost = _lost(config)
+    if lost:
+        raise Refused(
+            f"llama.cpp's converter would lose {lost} of {folder}: the adapter would be another one",
+            code="conversion-failed",
+            hint="serve it with a runtime that takes peft adapters, or merge it into its base",
+        )
+
+
+def _lost(config: AdapterConfig) -> str | None:
+    if config.use_rslora:
+        return "the scaling of rsLoRA"
+    if config.use_dora:
+        return "the magnitudes of DoRA"
+    return "alpha_pattern" if config.alpha_pattern else None
+
+
+def _verify(draft: Path) -> None:
+    """Raises ``Refused``: what it wrote is no adapter whose every pair is whole."""
+    try:
+        flaw = _flaw(draft)
+    except (OSError, ValueError) as error:
+        flaw = str(error)
+    if flaw is not None:
+        raise Refused(
+            f"what llama.cpp's converter wrote is no whole adapter: {flaw}", code="conversion-failed", hint=HOW_TO
+        )
+
+
+def _flaw(draft: Path) -> str | None:
+    size = draft.stat().st_size
+    header, tensors = _table(draft, size)
+    adapter = gguf_adapter(header, tensors, size=size)
+    if adapter.adapter_type != "lora" or adapter.alpha is None or not math.isfinite(adapter.alpha):
+        return "it states no alpha, or another type"
+    facts = facts_of(adapter.tensors, "gguf", size=size)
+    return "a pair of it is missing" if not facts.modules or facts.unpaired else None
+
+
+def _table(path: Path, size: int) -> tuple[GgufHeader, tuple[TensorEntry, ...]]:
+    wanted = PREFIX_BYTES
+    while True:
+        with path.open("rb") as file:
+            data = file.read(wanted)
+        header = read_header(data, size=size)
+        tensors = header if isinstance(header, NeedMore) else read_tensors(data, header, size=size)
+        if not isinstance(header, NeedMore) and not isinstance(tensors, NeedMore):
+            return header, tensors
+        wanted = tensors.bytes if isinstance(tensors, NeedMore) else 0
+        if wanted <= len(data):
+            raise ValueError("it became shorter while it was read")
+
+
+@contextmanager
+def _draft(place: Path) -> Iterator[Path]:
+    """Where the converter may write: a folder beside the result, which is gone afterwards."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".converting-", dir=place.parent) as folder:
+            yield Path(folder) / "adapter.gguf"
+    except OSError as error:
+        raise OutOfSpace(f"{place.parent} cannot be written: {error.strerror or error}") from error
+
+
+def _keep(draft: Path, place: Path) -> None:
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(place)
+
+
+def _last_words(log: BinaryIO) -> str:
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - _WORDS_BYTES))
+    lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "it says nothing")
+    return said[:300]
