@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+from reconciler.domain.adapter import RecordAdapter, ServedAdapter
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.catalog import (
     Architecture,
@@ -28,7 +29,7 @@ from reconciler.domain.observation import (
     ObservedTarget,
     Resolved,
 )
-from reconciler.domain.plan import Action, AliasMove, Plan, Reason, Row
+from reconciler.domain.plan import Action, AdapterMove, AliasMove, Plan, Reason, Row
 from reconciler.domain.record import Record, RecordAlias, RecordEntry
 from reconciler.domain.units import GB, GIB, Bytes
 from reconciler.planning.claims import with_claims
@@ -252,6 +253,8 @@ def _done(row: Row, seen: Observation, known: Record) -> tuple[Observation, Reco
     assert isinstance(where, ObservedTarget)
     if row.alias is not None:
         return _named(row, row.alias, where, seen, known)
+    if row.adapter is not None:
+        return _adapted(row, row.adapter, where, seen, known)
     others = tuple(one for one in where.installed if one.name != row.name)
     disk = where.disk
     if row.action in (Action.INSTALL, Action.UPDATE):
@@ -273,7 +276,39 @@ def _done(row: Row, seen: Observation, known: Record) -> tuple[Observation, Reco
         known = known.without(row.target_key, row.name)
     if disk is not None:
         disk = disk.model_copy(update={"free_bytes": disk.free_bytes - row.bytes_down + row.bytes_freed})
-    changed = where.model_copy(update={"installed": others, "disk": disk})
+    served = where.adapters
+    if row.action is Action.EVICT:  # a base takes what stands on it along
+        served = tuple(one for one in served if one.base != row.name)
+    changed = where.model_copy(update={"installed": others, "disk": disk, "adapters": served})
+    targets = tuple(changed if one.name == row.target else one for one in seen.targets)
+    return seen.model_copy(update={"targets": targets}), known
+
+
+def _adapted(
+    row: Row, move: AdapterMove, where: ObservedTarget, seen: Observation, known: Record
+) -> tuple[Observation, Record]:
+    others = tuple(one for one in where.adapters if one.name != move.name)
+    known = known.without_adapter(row.target_key, move.name)
+    if row.action is Action.FORGET:
+        others = where.adapters
+    elif move.after is not None and move.verdict is not None:
+        held = RecordAdapter(
+            target_key=row.target_key,
+            target_name=row.target,
+            adapter=move.adapter,
+            name=move.name,
+            base=move.base,
+            declared_base=move.declared_base,
+            digest=move.after,
+            scale=move.scale,
+            path=f"/adapters/{move.after}/adapter",
+            bytes=move.verdict.bytes,
+            attached_at=NOW,
+        )
+        known = known.with_adapter(held)
+        served = ServedAdapter(name=move.name, base=move.base, path=held.path, scale=move.scale, digest=move.after)
+        others = (*others, served)
+    changed = where.model_copy(update={"adapters": others})
     targets = tuple(changed if one.name == row.target else one for one in seen.targets)
     return seen.model_copy(update={"targets": targets}), known
 

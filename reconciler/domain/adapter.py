@@ -172,6 +172,8 @@ class RecordAdapter(Frozen):
     name: str
     """Request-model name on the target."""
     base: str
+    declared_base: str = ""
+    """What the file named as its base then: a slot, or a model. Another now means that a person moved it."""
     digest: str
     scale: float = 1.0
     path: str

@@ -74,6 +74,44 @@ def command_for(
     return " ".join(quoted(word) for word in words)
 
 
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What ``--max-lora-rank`` takes. Source: vLLM's documentation of 2026."""
+
+
+def adapter_command(
+    runtime: str, base: str, name: str, reference: str, *, rank: int | None = None, scale: float = 1.0
+) -> str | None:
+    """What to type so that a base is served with one adapter, where no program may; None: nothing would do.
+
+    Args:
+        runtime: ``vllm``, ``llama-server`` or ``ollama``.
+        base: as the program names it; like ``reference`` never trusted, always quoted.
+        name: what requests call the adapter.
+        reference: its folder, file or Hub repository; a llama-server takes a GGUF file.
+        rank: the highest of the adapter; None: not known.
+        scale: how strongly it is applied; a llama-server alone takes one.
+
+    Source:
+        vLLM's documentation of 2026 (``--enable-lora``, ``--lora-modules``); llama-server b10434 (``--lora-scaled``);
+        Ollama 0.33.0 (``ADAPTER``; reported removed in 0.34.1).
+
+    >>> adapter_command("vllm", "Qwen/Qwen3-8B", "sql", "/adapters/sql", rank=24).partition(" ")[2]
+    'vllm serve Qwen/Qwen3-8B --enable-lora --max-lora-rank 32 --lora-modules sql=/adapters/sql'
+    """
+    if runtime == "vllm":
+        limit = next((one for one in VLLM_RANKS if rank is not None and one >= rank), None)
+        words = ["vllm", "serve", base, "--enable-lora", *(("--max-lora-rank", str(limit)) if limit else ())]
+        words += ["--lora-modules", f"{name}={reference}"]
+        return "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True " + " ".join(quoted(word) for word in words)
+    if runtime == "llama-server":
+        applied = ["--lora", reference] if scale == 1.0 else ["--lora-scaled", f"{reference}:{scale:g}"]
+        return " ".join(quoted(word) for word in ["llama-server", "-hf", base, *applied, "--alias", name])
+    if runtime == "ollama":
+        lines = quoted(f"FROM {base}\nADAPTER {reference}\n".replace("\n", "\\n"))
+        return f"printf {lines} > Modelfile && ollama create {quoted(name)} -f Modelfile"
+    return None
+
+
 def ollama_default_context(vram_bytes: int) -> int:
     """Tokens an Ollama server gives a model when nobody told it otherwise.
 

@@ -171,6 +171,8 @@ class AdapterMove(Frozen):
     scale: float = 1.0
     verdict: AdapterVerdict | None = None
     """What its source was found to be; None where it is only detached."""
+    declared_base: str = ""
+    """What the file names as its base; it goes into the record."""
     rebased_from: str | None = None
     """Canonical name of the base it is attached to now, where that is another one."""
 

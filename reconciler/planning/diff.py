@@ -101,7 +101,7 @@ def _by_place(picks: Iterable[Pick]) -> tuple[tuple[Pick, ...], ...]:
 
 def _desired(scene: Scene, rows: Diff, picks: tuple[Pick, ...]) -> None:
     option = picks[0].option
-    if option.target.runtime == "advisory":
+    if option.target.runtime == "advisory" and option.installed is None:
         rows.blocked.append(_advice(scene, picks))
     elif option.installed is None:
         _absent(scene, rows, picks)

@@ -10,6 +10,7 @@ from reconciler.domain.names import glob_matches
 from reconciler.domain.observation import UnknownTarget
 from reconciler.domain.plan import Budget, Drift
 from reconciler.domain.units import show_bytes
+from reconciler.planning.adapter_standing import adapter_drift
 from reconciler.planning.content import as_recorded
 from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
@@ -57,7 +58,7 @@ def drift_of(scene: Scene) -> tuple[Drift, ...]:
                         after=installed.digest,
                     )
                 )
-    return tuple(found)
+    return (*found, *adapter_drift(scene))
 
 
 def _doubts_about_the_machine(scene: Scene) -> list[str]:
@@ -101,16 +102,23 @@ def _keeps_without_match(scene: Scene) -> list[str]:
 
 
 def _orphans(scene: Scene) -> list[str]:
-    keys = {target.key for target in scene.desired.targets}
-    return [
-        f"{entry.name} on {entry.target_name} is orphaned: its target left the file; `destroy` or `disown` settles it"
+    keys, gone = {target.key for target in scene.desired.targets}, "is orphaned: its target left the file"
+    models = [
+        f"{entry.name} on {entry.target_name} {gone}; `destroy` or `disown` settles it"
         for entry in scene.record.entries
         if entry.target_key not in keys
-    ] + [
-        f"the name {alias.name} on {alias.target_name} is orphaned: its target left the file; `destroy` removes it"
+    ]
+    names = [
+        f"the name {alias.name} on {alias.target_name} {gone}; `destroy` removes it"
         for alias in scene.record.aliases
         if alias.target_key not in keys
     ]
+    adapters = [
+        f"the adapter {one.name} on {one.target_name} {gone}; `destroy` detaches it"
+        for one in scene.record.adapters
+        if one.target_key not in keys
+    ]
+    return [*models, *names, *adapters]
 
 
 def _contexts_not_served(scene: Scene, picks: Sequence[Pick]) -> list[str]:

@@ -31,6 +31,9 @@ def _of_target(target: object) -> str:
     rows += sorted((model.name, model.stamp or model.digest or "", model.bytes) for model in target.installed)
     if target.aliases:
         rows.append(sorted((one.name, one.model or "", one.digest or "", one.context or 0) for one in target.aliases))
+    if target.adapters or target.takes_adapters:
+        served = [(one.name, one.base or "", one.path or "", one.digest or "", one.scale) for one in target.adapters]
+        rows.append([target.takes_adapters or "", sorted(served, key=str)])
     return _digest(rows)
 
 

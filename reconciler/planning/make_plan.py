@@ -10,11 +10,13 @@ from reconciler.domain.observation import Observation
 from reconciler.domain.plan import Action, Overrides, Plan, Reason, Row, Summary
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
+from reconciler.planning.adapters import fit_adapters
 from reconciler.planning.aliases import name_slots
 from reconciler.planning.diff import diff
 from reconciler.planning.findings import drift_of, findings, over_budget
 from reconciler.planning.fingerprint import fingerprint_of
 from reconciler.planning.guard import guard
+from reconciler.planning.held_bases import hold_bases
 from reconciler.planning.order import order
 from reconciler.planning.room import Place, empty_room
 from reconciler.planning.scene import Scene
@@ -29,18 +31,22 @@ def make_plan(
     scene = Scene(desired, observation, record, overrides or Overrides())
     selection = select(scene, empty_room(scene, holding=_staying(scene)))
     rows = diff(scene, selection)
+    hold_bases(scene, rows, selection)
     ordered = order(scene, rows.changes, waiting=(*rows.blocked, *rows.held))
     refused = guard(scene, ordered.changes, (*rows.kept, *ordered.kept))
     blocked = (*rows.blocked, *ordered.blocked)
     named = name_slots(scene, selection.picks, ordered.changes, blocked)
-    held, deferred = list(rows.held), [*rows.deferred, *named.deferred]
-    changes, budgets = named.changes, ordered.budgets
+    blocked = (*blocked, *named.blocked)
+    fitted = fit_adapters(scene, selection.picks, named.changes, blocked, ordered.budgets)
+    held = [*rows.held, *fitted.held]
+    deferred = [*rows.deferred, *named.deferred, *fitted.deferred]
+    changes, budgets = fitted.changes, fitted.budgets
     if not desired.enabled:
         held.extend(_disabled(row) for row in changes)
         changes, refused, budgets = (), (), order(scene, ()).budgets
-    blocked = (*blocked, *named.blocked)
-    kept = (*rows.kept, *ordered.kept)
-    needs = tuple(dict.fromkeys(rows.needs)) if desired.enabled else ()
+    blocked = (*blocked, *fitted.blocked)
+    kept = (*rows.kept, *ordered.kept, *fitted.kept)
+    needs = tuple(dict.fromkeys((*rows.needs, *fitted.needs))) if desired.enabled else ()
     return Plan(
         name=desired.name,
         made_at=observation.now,
@@ -57,7 +63,7 @@ def make_plan(
         needs=needs,
         budgets=budgets,
         overrides=scene.overrides,
-        warnings=(*findings(scene, selection.picks), *named.warnings, *over_budget(budgets)),
+        warnings=(*findings(scene, selection.picks), *named.warnings, *fitted.warnings, *over_budget(budgets)),
         summary=_summary(changes, kept, held, deferred, blocked, selection.unfilled),
     )
 
@@ -97,12 +103,15 @@ def _summary(
         return sum(1 for row in changes if row.action is action)
 
     named = sum(1 for row in changes if row.action is Action.UPDATE and row.alias is not None)
+    moved = sum(1 for row in changes if row.action is Action.UPDATE and row.adapter is not None)
     return Summary(
         install=count(Action.INSTALL),
-        update=count(Action.UPDATE) - named,
+        update=count(Action.UPDATE) - named - moved,
         evict=count(Action.EVICT),
         forget=count(Action.FORGET),
         named=named,
+        attach=count(Action.ATTACH) + moved,
+        detach=count(Action.DETACH),
         kept=len(kept),
         held=len(held),
         deferred=len(deferred),

@@ -17,6 +17,7 @@ from reconciler.planning.room import (
     Place,
     Unfinished,
     budget_scope,
+    held_adapters,
     min_free_bytes,
     owned_sizes,
     resumable_bytes,
@@ -75,6 +76,8 @@ class _Disk:
     scope_of: dict[str, str]
     device_of: dict[str, str]
     free: dict[str, int]
+    adapters: int = 0
+    """Bytes of the adapters held on this host."""
     halves: dict[Place, Unfinished] = field(default_factory=dict)
     """Downloads that we began and that are not whole."""
     peak: dict[str, int] = field(default_factory=dict)
@@ -84,6 +87,9 @@ class _Disk:
     def of(cls, scene: Scene) -> _Disk:
         halves = dict(unfinished(scene.record, scene.observed.values()))
         disk = cls(held=dict(owned_sizes(scene)), limits={}, scope_of={}, device_of={}, free={}, halves=halves)
+        disk.adapters = sum(held_adapters(scene.record).values())
+        if disk.adapters or scene.desired.adapters:
+            disk.limits[HOST] = scene.desired.pool.disk_budget
         for target in scene.desired.targets:
             scope = budget_scope(target)
             disk.scope_of[target.name] = scope
@@ -98,7 +104,8 @@ class _Disk:
 
     def used(self, scope: str) -> int:
         held = sum(size for (target, _), size in self.held.items() if self.scope_of[target] == scope)
-        return held + sum(half.bytes for (target, _), half in self.halves.items() if self.scope_of[target] == scope)
+        held += sum(half.bytes for (target, _), half in self.halves.items() if self.scope_of[target] == scope)
+        return held + (self.adapters if scope == HOST else 0)
 
     def begun(self, row: Row) -> int:
         """What has arrived of a row's own download: part of what the row brings, so that it counts once."""

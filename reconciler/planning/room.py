@@ -79,6 +79,14 @@ def over_budget(scene: Scene, target: Target, size: int) -> str:
     return f"would not fit the disk budget: {show_bytes(size)} of {show_bytes(budget)}" if size > budget else ""
 
 
+def held_adapters(record: Record) -> Mapping[str, Bytes]:
+    """Files of adapters that stand on this host, by their digest: targets that share one hold it once."""
+    found: dict[str, Bytes] = {}
+    for one in record.adapters:
+        found[one.digest] = max(one.bytes, found.get(one.digest, Bytes(0)))
+    return found
+
+
 def min_free_bytes(scene: Scene, disk: DiskSpace) -> Bytes:
     """What must stay free on a file system."""
     return scene.desired.pool.must_stay_free(disk.total_bytes)
@@ -149,6 +157,8 @@ def empty_room(scene: Scene, *, holding: Iterable[Place]) -> Room:
             device = f"disk {observed.disk.device}"
             scopes_of[target.name] = (scope, device)
             limits.setdefault(device, observed.disk.free_bytes - min_free_bytes(scene, observed.disk))
+    if HOST in limits:
+        limits[HOST] -= sum(held_adapters(scene.record).values())
     halves = unfinished(scene.record, scene.observed.values())
     for (target_name, _), size in (*sizes.items(), *((place, half.bytes) for place, half in halves.items())):
         for scope in scopes_of[target_name][1:]:

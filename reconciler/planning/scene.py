@@ -159,9 +159,11 @@ class Scene:
         return self._recorded_aliases.get((target_key, stable_name_key(target_key, name)))
 
     def in_use(self, target: str, model: Installed) -> bool:
-        """Loaded under its own name, or under one that stands for it."""
-        named = (alias for alias in self._aliases[target].values() if alias.model is not None and alias.loaded)
-        return model.loaded or any(self.same_model(target, str(alias.model), model.name) for alias in named)
+        """Loaded under its own name, under one that stands for it, or with an adapter."""
+        named = (alias.model for alias in self._aliases[target].values() if alias.loaded)
+        adapted = (adapter.base for adapter in self.observed[target].adapters if adapter.loaded)
+        used = (name for name in (*named, *adapted) if name is not None)
+        return model.loaded or any(self.same_model(target, name, model.name) for name in used)
 
     def same_model(self, target: str, one: str, other: str) -> bool:
         """Whether two names mean one model on a target."""

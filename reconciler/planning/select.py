@@ -11,6 +11,7 @@ from reconciler.domain.estimate import Candidate
 from reconciler.domain.observation import UnknownTarget
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.units import Bytes, show_bytes
+from reconciler.planning.adapter_holds import why_held
 from reconciler.planning.eligible import consider
 from reconciler.planning.incumbent import Incumbent, incumbent_of
 from reconciler.planning.option import Option, Rejected
@@ -200,8 +201,17 @@ class _Choice:
         if _is_ours(incumbent.option) and not self.room.fits(incumbent.option.place, incumbent.option.bytes):
             return _Chosen(best, "ineligible", over_budget=True)
         if incumbent.rejection is not None:
-            return self._instead_of_ineligible(incumbent, best)
-        return self._instead_of_eligible(incumbent, best)
+            return self._unless_held(incumbent, self._instead_of_ineligible(incumbent, best))
+        return self._unless_held(incumbent, self._instead_of_eligible(incumbent, best))
+
+    def _unless_held(self, incumbent: Incumbent, chosen: _Chosen) -> _Chosen:
+        """What is chosen, unless an adapter that stands on the incumbent keeps both where they are."""
+        option, now = chosen.option, incumbent.option
+        if option is None or incumbent.is_forbidden or (option.target, option.variant) == (now.target, now.variant):
+            return chosen
+        why = why_held(self.scene, now.target, now.name, option)
+        held = (self._held(incumbent, option, Reason.HELD_BY_ADAPTER, why),) if why else ()
+        return _Chosen(now, "incumbent", held) if why else chosen
 
     def passed_over(self, chosen: Option) -> str:
         """The best of the slot, where it ranks higher than the chosen one and there is no room for it."""

@@ -1,0 +1,123 @@
+"""Rows about LoRA adapters, built in one place so that every row of one kind says the same things."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reconciler.domain.adapter import Adapter, AdapterServing, AdapterVerdict, RecordAdapter, ServedAdapter
+from reconciler.domain.advice import adapter_command
+from reconciler.domain.desired import Target
+from reconciler.domain.plan import Action, AdapterMove, Reason, Row
+from reconciler.domain.units import Bytes
+from reconciler.planning.adapter_base import Base
+from reconciler.planning.adapter_standing import served_on
+from reconciler.planning.scene import Scene
+
+_PRESET = "start it with --models-preset FILE, and write `preset: FILE` at the target"
+
+
+class Case(Protocol):
+    """What a row of advice is about."""
+
+    @property
+    def adapter(self) -> Adapter: ...
+    @property
+    def serving(self) -> AdapterServing: ...
+    @property
+    def target(self) -> Target: ...
+    @property
+    def name(self) -> str: ...
+
+
+def adapter_row(
+    adapter: Adapter,
+    serving: AdapterServing,
+    target: Target,
+    name: str,
+    ours: RecordAdapter | None,
+    *,
+    action: Action,
+    reason: Reason,
+    message: str,
+    base: str,
+    verdict: AdapterVerdict | None,
+    served: ServedAdapter | None,
+) -> Row:
+    """A row about an adapter that the file asks for. ``bytes_down`` is set once it is known what is held already."""
+    changes = action in (Action.ATTACH, Action.UPDATE)
+    now = (served.digest if served is not None else None) or (ours.digest if ours is not None else None)
+    return Row(
+        address=f"adapter/{adapter.name}",
+        action=action,
+        reason=reason,
+        target=target.name,
+        target_key=target.key,
+        name=base,
+        ours=changes or ours is not None,
+        adapter=AdapterMove(
+            adapter=adapter.name,
+            name=name,
+            base=base,
+            before=None if action is Action.ATTACH else now,
+            after=verdict.digest if changes and verdict is not None else now,
+            scale=serving.scale,
+            verdict=verdict,
+            declared_base=adapter.base,
+            rebased_from=ours.base if action is Action.UPDATE and ours is not None and ours.base != base else None,
+        ),
+        message=message,
+    )
+
+
+def detaching(scene: Scene, target: Target, ours: RecordAdapter, reason: Reason, message: str) -> Row:
+    """A row that takes an adapter of ours away."""
+    served = served_on(scene, target, ours.name)
+    base = (served.base if served is not None else None) or ours.base
+    return Row(
+        address=f"adapter/{ours.adapter}",
+        action=Action.DETACH,
+        reason=reason,
+        target=target.name,
+        target_key=target.key,
+        name=base,
+        ours=True,
+        adapter=AdapterMove(
+            adapter=ours.adapter,
+            name=ours.name,
+            base=base,
+            before=ours.digest,
+            scale=ours.scale,
+            declared_base=ours.declared_base,
+        ),
+        bytes_freed=Bytes(0),
+        message=message,
+    )
+
+
+def by_hand(row: Row, case: Case, base: Base, verdict: AdapterVerdict | None) -> Row:
+    """The row with what a person does, where the target cannot be told."""
+    target, source = case.target, case.adapter.source
+    runtime = target.program or "advisory" if target.runtime == "advisory" else target.runtime
+    reference = source.path or source.repo or ""
+    command = adapter_command(
+        runtime,
+        base.name,
+        case.name,
+        reference,
+        rank=verdict.rank if verdict is not None else None,
+        scale=case.serving.scale,
+    )
+    messages = {
+        "vllm": f"{target.name} takes no adapters while it runs: start it with this one",
+        "llama-server": f"{target.name} was not told its preset file: {_PRESET}, or start a server of this one alone",
+        "ollama": f"{target.name} makes no models with adapters: make one by hand, where its version can",
+    }
+    message = messages.get(runtime, f"{target.name} has no adapters")
+    if runtime == "llama-server" and (verdict is None or verdict.format != "gguf"):
+        message += "; it takes GGUF, which convert_lora_to_gguf.py of llama.cpp makes of a PEFT folder"
+    return row.model_copy(update={"message": message, "command": command})
+
+
+def promotion_words(verdict: AdapterVerdict) -> str:
+    """What the gate misses, in one sentence."""
+    return "; ".join(finding.message for finding in verdict.unpromoted)

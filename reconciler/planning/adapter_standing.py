@@ -1,0 +1,69 @@
+"""What of our adapters stands where, as the record says and as a look found it; and whether the two agree."""
+
+from __future__ import annotations
+
+from math import isclose
+
+from reconciler.domain.adapter import RecordAdapter, ServedAdapter
+from reconciler.domain.desired import Target
+from reconciler.domain.plan import Drift
+from reconciler.planning.scene import Scene
+
+
+def served_on(scene: Scene, target: Target, name: str) -> ServedAdapter | None:
+    """The adapter that answers to a name on an observed target, whoever attached it."""
+    observed = scene.observed.get(target.name)
+    return next((one for one in observed.adapters if one.name == name), None) if observed is not None else None
+
+
+def our_adapters(scene: Scene, target: Target) -> tuple[RecordAdapter, ...]:
+    """What we attached on a target."""
+    return tuple(one for one in scene.record.adapters if one.target_key == target.key)
+
+
+def how_it_drifted(scene: Scene, target: Target, served: ServedAdapter, ours: RecordAdapter) -> str:
+    """What of an adapter of ours is not as we attached it; empty: nothing that the target tells.
+
+    A target that names a file of our store, and yet not its content, has the file and does not apply it.
+    """
+    if served.digest is not None and served.digest != ours.digest:
+        return "it is served with other content than we attached"
+    if served.path is not None and served.path != ours.path:
+        return f"it is served from {served.path}"
+    if served.digest is None and served.path is not None and ours.digest in served.path:
+        return "its server was told to serve it and does not"
+    if served.base is not None and not scene.same_model(target.name, served.base, ours.base):
+        return f"it is served on {served.base}"
+    if served.scale is not None and not isclose(served.scale, ours.scale, rel_tol=1e-4, abs_tol=1e-6):
+        return f"it is served at scale {served.scale:g} instead of {ours.scale:g}"
+    return ""
+
+
+def is_somebody_elses(served: ServedAdapter, ours: RecordAdapter) -> bool:
+    """What stands under the name is surely not what we attached: other weights, from another place."""
+    other_content = served.digest is not None and served.digest != ours.digest
+    other_place = served.path is not None and served.path != ours.path
+    return other_place and (other_content or served.digest is None)
+
+
+def adapter_drift(scene: Scene) -> tuple[Drift, ...]:
+    """Adapters of ours that are not as we recorded them, on targets that answered."""
+    found = []
+    for target in scene.desired.targets:
+        if target.name not in scene.observed:
+            continue
+        for ours in our_adapters(scene, target):
+            served = served_on(scene, target, ours.name)
+            if served is None:
+                found.append(Drift(target=target.name, name=ours.name, kind="missing", before=ours.digest))
+            elif how_it_drifted(scene, target, served, ours):
+                found.append(
+                    Drift(
+                        target=target.name,
+                        name=ours.name,
+                        kind="content-changed",
+                        before=ours.digest,
+                        after=served.digest,
+                    )
+                )
+    return tuple(found)
