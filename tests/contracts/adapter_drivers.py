@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,11 +20,18 @@ from reconciler.domain.observation import Installed, ObservedTarget
 from reconciler.domain.units import Bytes
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.http import Http
+from reconciler.integrations.runtimes.llama_server import LlamaServer
+from reconciler.integrations.runtimes.ollama import Ollama
 from reconciler.integrations.runtimes.vllm import Vllm
 from reconciler.ports import Runtime, ServesAdapters
+from reconciler.servers.mirror import serve
 from tests import lora_files
-from tests.doubles.ollama_rig import QuickClock
+from tests.doubles.ollama import OllamaDouble
+from tests.doubles.ollama_rig import Heard, QuickClock, library_row, runtime_on, small
+from tests.doubles.registry_front_memory import MemoryRegistry
 from tests.doubles.vllm import VllmDouble
+from tests.e2e.rig import fetch, wait_for
+from tests.e2e.router import Router, loadable_gguf
 from tests.fakes import FakeRuntime
 
 NOWHERE = "http://127.0.0.1:9"
@@ -185,6 +193,64 @@ async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
 
 
 @asynccontextmanager
+async def ollama_double(folder: Path) -> AsyncIterator[AdapterDriver]:
+    """The double as an Ollama that makes models with adapters, its directory readable."""
+    async with _ollama_double(folder, readable=True) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def ollama_double_by_api(folder: Path) -> AsyncIterator[AdapterDriver]:
+    """The same, where only its interface tells."""
+    async with _ollama_double(folder, readable=False) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def _ollama_double(folder: Path, *, readable: bool) -> AsyncIterator[AdapterDriver]:
+    store, base, clock = folder / "adapters", "base:1b", QuickClock()
+
+    def adapter(name: str, *, seed: int = 1, architecture: str = "llama") -> HeldAdapter:
+        path = folder / f"{architecture}-{seed}.gguf"
+        lora_files.gguf_adapter(path, architecture, {"blk.0.attn_q": (64, 64)}, seed=seed, scale=0.1)
+        return held(store, path, name, base, kind="gguf")
+
+    with ExitStack() as parts:
+        registry = parts.enter_context(MemoryRegistry())
+        for seed, name in enumerate((base, "other:1b")):
+            registry.add(f"library/{name}", small(seed))
+        double = OllamaDouble(folder / "models", registries={"registry.ollama.ai": registry.url}, part_bytes=65_536)
+        parts.enter_context(double)
+        runtime = runtime_on(double, directories=[folder / "models"] if readable else [])
+        dead = Ollama(
+            Target(name="dead", runtime="ollama", endpoint=NOWHERE),
+            http=lambda: Http(clock=clock, retries=0), clock=clock, environ={}, directories=[],
+        )  # fmt: skip
+        for seed, name in enumerate((base, "other:1b")):
+            await runtime.install(library_row(name, small(seed)), Heard())
+        http = Http(clock=clock)
+
+        async def answers(name: str) -> bool:
+            body = {"model": name, "prompt": "a", "stream": False, "keep_alive": 0}
+            return (await http.request("POST", f"{double.url}/api/generate", json=body)).ok
+
+        yield AdapterDriver(
+            runtime=runtime,
+            first=adapter("sql"),
+            second=adapter("sql", seed=2),
+            answers=answers,
+            refused=adapter("sql", architecture="gemma2"),
+            beside=adapter("chat", seed=2),
+            taken="other:1b",
+            dead=dead,
+            tells_content=False,
+            format="gguf",
+        )
+        for open_one in (http, runtime, dead):
+            await open_one.close()
+
+
+@asynccontextmanager
 async def fake(folder: Path) -> AsyncIterator[AdapterDriver]:
     """The fake that the engine's tests trust."""
     runtime = FakeRuntime(
@@ -218,11 +284,62 @@ async def fake(folder: Path) -> AsyncIterator[AdapterDriver]:
     )
 
 
+@asynccontextmanager
+async def llama_server_real(folder: Path) -> AsyncIterator[AdapterDriver]:
+    """A real llama-server in router mode with a preset file; its base comes from our mirror."""
+    preset, store = folder / "presets.ini", folder / "adapters"
+    preset.write_text("version = 1\n\n[*]\nctx-size = 512\n", encoding="utf-8")
+    file = await asyncio.to_thread(loadable_gguf, folder / "hub" / "Org/Tiny-GGUF" / "tiny-Q8_0.gguf")
+    base = "Org/Tiny-GGUF:Q8_0"
+    made = {
+        name: lora_files.adapter_for(file, folder / f"{name}.gguf", scale=0.5, seed=seed, **more)
+        for name, seed, more in (("one", 1, {}), ("two", 2, {}), ("broken", 3, {"architecture": "qwen2"}))
+    }
+    with ExitStack() as parts:
+        hub = parts.enter_context(serve(folder / "hub"))
+        router = parts.enter_context(Router(folder / "router", hub.url, "--models-preset", str(preset)))
+        clock = SystemClock()
+
+        def opened(url: str) -> LlamaServer:
+            target = Target(
+                name="router", runtime="llama-server", endpoint=url, cache=str(router.cache), preset=str(preset)
+            )
+            return LlamaServer(target, http=lambda: Http(clock=clock), clock=clock, cache_directory=folder / "ours")
+
+        async def restart() -> None:
+            await asyncio.to_thread(router.kill)
+            await asyncio.to_thread(router.start)
+
+        await asyncio.to_thread(fetch, f"{router.url}/models", {"model": base})
+        await asyncio.to_thread(wait_for, lambda: router.models().get(base) == "unloaded", router.log)
+        http, runtime, dead = Http(clock=clock), opened(router.url), opened(NOWHERE)
+        first = held(store, made["one"], "sql", base, kind="gguf")
+        yield AdapterDriver(
+            runtime=runtime,
+            first=first,
+            second=held(store, made["two"], "sql", base, kind="gguf"),
+            answers=lambda name: completes(http, router.url, name),
+            restart=restart,
+            survives=True,
+            refused=held(store, made["broken"], "sql", base, kind="gguf"),
+            beside=held(store, made["two"], "chat", base, kind="gguf"),
+            rescaled=first.model_copy(update={"scale": 0.3}),
+            taken=base,
+            dead=dead,
+            format="gguf",
+        )
+        for open_one in (http, runtime, dead):
+            await open_one.close()
+
+
 ADAPTER_DRIVERS: dict[str, Callable[[Path], object]] = {
     "fake": fake,
+    "llama-server-real": llama_server_real,
+    "ollama-double": ollama_double,
+    "ollama-double-by-api": ollama_double_by_api,
     "vllm-double": vllm_double,
     "vllm-double-before-in-place": vllm_double_before_in_place,
     "vllm-real": vllm_real,
 }
-REAL_ADAPTER_DRIVERS = frozenset({"vllm-real"})
+REAL_ADAPTER_DRIVERS = frozenset({"llama-server-real", "vllm-real"})
 """Those with real programs: marked ``e2e``."""

@@ -159,7 +159,7 @@ class RouterAdapters:
             lambda preset: _with(without_probes(preset, adapter.name), adapter.name, settings)
         )
         try:
-            if before.section is None or not _is_rescaled(before.section, settings) or adapter.name in before.running:
+            if adapter.name in before.running:
                 await self._loads(adapter.name, adapter)
         except BaseException:
             await asyncio.shield(self._preset.restore(preset, changed))

@@ -2,7 +2,8 @@
 
 An adapter is a section of its own, ``hf-repo = BASE`` with ``lora-scaled = FILE:SCALE``, and not a key in its base's
 section: so clients ask for it by its name, its scale is its own, and one that does not load takes nothing down with it.
-The price is a process of its own, with the base's weights in it a second time where they are not mapped from the file.
+The price is a process of its own, with the base's weights in it a second time where they are not mapped from the file;
+so it is loaded by the first who asks, as every model of a router, and stays loaded through a change if it was.
 
 Source:
     llama.cpp b10434, tried on the real server: several files stand in one comma-separated value (of a key that is

@@ -11,6 +11,7 @@ from reconciler.domain.observation import Installed, Serving
 from reconciler.errors import OutsideError, Refused
 from reconciler.integrations.runtimes.llama_server_aliases import is_read, told, with_alias, with_serving, without_alias
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
+from reconciler.integrations.runtimes.llama_server_lora import is_probe
 from reconciler.integrations.runtimes.llama_server_preset import (
     OURS,
     Preset,
@@ -145,6 +146,7 @@ class RouterPreset:
         """One edit of the file, in force when this returns; else undone. The file before it, and what it changed.
 
         A running model that it concerns is stopped by the router as it reads the file, if nobody is being answered.
+        A try of an adapter is stopped whatever it does: nobody knows its name.
 
         Raises:
             Refused: as ``tell`` does.
@@ -154,7 +156,7 @@ class RouterPreset:
         touched = _touched(before, after)
         if self.path is None or not touched:
             return before, frozenset()
-        await self._refuse_busy(touched)
+        await self._refuse_busy({name for name in touched if not is_probe(name)})
         await self._write(after)
         try:
             listed = {item.name: item for item in await self._api().models(reload=True)}
