@@ -14,7 +14,8 @@ from reconciler.domain.observation import ObservedTarget, TargetObservation
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.engine.bookkeeping import Books
-from reconciler.engine.look import find, find_alias
+from reconciler.engine.look import find, find_adapter, find_alias
+from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.order import budget_scopes, replacements, waits
 from reconciler.engine.recheck import in_use_now, refuse_what_is_refused, refuse_what_moved, unknown_now
@@ -74,6 +75,7 @@ async def run_steps(
         clock=world.clock,
         reporter=world.reporter,
         seen=seen,
+        workshop=Workshop(world, planned.desired, runtimes, planned.observation),
     )
     run = _Run(rows, planned, bench, runtimes, options)
     try:
@@ -177,15 +179,22 @@ class _Run:
             return False
         if row.alias is not None:
             return find_alias(target, row.alias.name) is None
+        if row.adapter is not None:
+            return find_adapter(target, row.adapter.name) is None
         return find(target, row.name) is None
 
 
 def _why_it_stays(row: Row, missing: Sequence[Row]) -> str:
     """What an eviction, or a change of a name, would have needed first."""
     names = [one.alias.name for one in missing if one.alias is not None]
-    models = [one.name for one in missing if one.alias is None]
+    adapters = [one.adapter.name for one in missing if one.adapter is not None]
+    models = [one.name for one in missing if one.alias is None and one.adapter is None]
     if row.alias is not None and row.alias.after is not None:
         return f"the name {row.alias.name} stays as it is: {', '.join(models)} did not arrive"
+    if row.adapter is not None:
+        return f"the adapter {row.adapter.name} waits: {', '.join(models)} did not arrive"
+    if adapters:
+        return f"kept: the adapter {', '.join(adapters)} still stands on it"
     if names:
         return f"kept: the name {', '.join(names)} still stands for it"
     return f"kept: {', '.join(models)} did not arrive to take its place"

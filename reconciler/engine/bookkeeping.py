@@ -10,10 +10,11 @@ import asyncio
 from datetime import datetime
 from typing import Literal
 
+from reconciler.domain.adapter import RecordAdapter
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.names import same_stable_name
 from reconciler.domain.observation import Alias, Installed
-from reconciler.domain.plan import Row
+from reconciler.domain.plan import Action, Row
 from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes
 from reconciler.errors import RecordConflict
@@ -21,6 +22,8 @@ from reconciler.ports import Clock, RecordStore
 
 NAMING = ("name", "unname")
 """Actions of intents whose ``name`` is a stable name and no model."""
+ADAPTING = ("attach", "detach")
+"""Actions of intents whose ``name`` is that of an adapter."""
 
 
 class Books:
@@ -62,7 +65,7 @@ class Books:
         async with self._writing:
             record = self._record
             for older in record.intents:
-                if (older.target_key, older.name) == (row.target_key, row.name) and older.action not in NAMING:
+                if (older.target_key, older.name) == (row.target_key, row.name) and not _is_apart(older):
                     existed = existed or (older.existed and older.action != "evict")
                     record = record.without_intent(older.id)
             now = self._clock.now()
@@ -156,6 +159,58 @@ class Books:
         """Put a stable name into the record without touching the target."""
         async with self._writing:
             await self._write(with_alias(self._record, alias), event=event, alias=_plain(alias))
+
+    async def begin_adapting(self, row: Row, adapter: RecordAdapter, *, existed: bool = False) -> Intent:
+        """Write down that an adapter is about to be attached, changed or detached; an older intent gives way to it.
+
+        Args:
+            row: what is about to be done.
+            adapter: what the record will hold, or holds until it is detached.
+            existed: something that is not ours stands under the name already.
+        """
+        async with self._writing:
+            record = self._record
+            for older in record.intents:
+                if (older.target_key, older.name) == (row.target_key, adapter.name) and older.action in ADAPTING:
+                    record = record.without_intent(older.id)
+            intent = Intent(
+                id=str(record.generation + 1),
+                action="detach" if row.action is Action.DETACH else "attach",
+                target_key=row.target_key,
+                target_name=row.target,
+                name=adapter.name,
+                adapter=adapter,
+                existed=existed,
+                begun_at=self._clock.now(),
+            )
+            await self._write(record.with_intent(intent), event="intent", intent=_plain(intent))
+        return intent
+
+    async def attached(self, intent: Intent, adapter: RecordAdapter) -> None:
+        """Write down that an adapter is served, as the target then had it."""
+        adapter = adapter.model_copy(update={"attached_at": self._clock.now()})
+        async with self._writing:
+            record = self._record.without_intent(intent.id).with_adapter(adapter)
+            await self._write(record, event="attached", intent_id=intent.id, adapter=_plain(adapter))
+
+    async def detached(self, intent: Intent) -> None:
+        """Write down that an adapter of ours is served no more."""
+        async with self._writing:
+            record = self._record.without_intent(intent.id).without_adapter(intent.target_key, intent.name)
+            await self._write(
+                record, event="detached", intent_id=intent.id, target_key=intent.target_key, name=intent.name
+            )
+
+    async def forget_adapter(self, target_key: str, name: str, *, event: str = "forgot-adapter") -> None:
+        """Drop an adapter from the record without touching the target."""
+        async with self._writing:
+            record = self._record.without_adapter(target_key, name)
+            await self._write(record, event=event, target_key=target_key, name=name)
+
+    async def enter_adapter(self, adapter: RecordAdapter, *, event: str) -> None:
+        """Put an adapter into the record without touching the target."""
+        async with self._writing:
+            await self._write(self._record.with_adapter(adapter), event=event, adapter=_plain(adapter))
 
     async def ended(self, intent: Intent, status: str, code: str | None) -> None:
         """Journal that a step did not get there. Its intent stays open until a look tells what is there."""
@@ -267,7 +322,12 @@ def entry_of(intent: Intent, found: Installed, now: datetime) -> RecordEntry:
     )
 
 
-def _plain(value: Intent | RecordEntry | RecordAlias | Record) -> object:
+def _is_apart(intent: Intent) -> bool:
+    """It is about a name or an adapter, which may be called as a model is."""
+    return intent.action in (*NAMING, *ADAPTING)
+
+
+def _plain(value: Intent | RecordEntry | RecordAlias | RecordAdapter | Record) -> object:
     return value.model_dump(mode="json", by_alias=True)
 
 
@@ -280,8 +340,10 @@ def _gone(before: Record, after: Record) -> dict[str, object]:
     """What a change takes out of the record, by its keys: a replay need not know what each event means."""
     entries = [(one.target_key, one.name) for one in before.entries]
     aliases = [(one.target_key, one.name) for one in before.aliases]
+    adapters = [(one.target_key, one.name) for one in before.adapters]
     return {
         "closes": [intent.id for intent in before.intents if intent not in after.intents],
         "drops": [place for place in entries if after.entry(*place) is None],
         "dropsAliases": [place for place in aliases if after.alias(*place) is None],
+        "dropsAdapters": [place for place in adapters if after.adapter(*place) is None],
     }

@@ -17,6 +17,9 @@ from reconciler.domain.report import Report
 from reconciler.domain.units import Bytes
 from reconciler.engine.apply import run_steps, told
 from reconciler.engine.look import by_key, find, find_alias, is_busy
+from reconciler.engine.lora.release import released
+from reconciler.engine.lora.removal import removal_of_adapter
+from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.ownership import quietly
 from reconciler.engine.reconcile import Confirm, Session, planned, session
@@ -53,7 +56,9 @@ async def destroy(world: World, options: Options, *, dry: bool = False, confirm:
         )
         remaining = _removal_plan(base.plan, here.books.record, after.targets)
         done = all(outcome.status == "done" for outcome in outcomes)
-        warnings = (*notes, *freed_otherwise(outcomes))
+        shop = Workshop(world, desired, runtimes)
+        released_not = await released(shop, here.books.record, after.targets)
+        warnings = (*notes, *freed_otherwise(outcomes), *released_not)
         report = Report(plan=plan, outcomes=outcomes, verified=done, remaining=remaining, warnings=warnings)
         return told(report, world)
 
@@ -67,6 +72,7 @@ async def _everywhere(world: World, here: Session) -> AsyncIterator[tuple[Desire
     record = here.books.record
     places = [(entry.target_key, entry.target_name) for entry in record.entries]
     places += [(alias.target_key, alias.target_name) for alias in record.aliases]
+    places += [(adapter.target_key, adapter.target_name) for adapter in record.adapters]
     for key, name in places:
         if key not in known and key not in gone:
             gone[key] = target_of_key(key, name if name not in names else key)
@@ -90,8 +96,9 @@ def target_of_key(key: str, name: str) -> Target:
 
 
 def _removal_plan(base: Plan, record: Record, targets: Sequence[TargetObservation]) -> Plan:
-    """Names first, then the models that they stand for."""
-    rows = [_removal_of_name(alias, by_key(tuple(targets), alias.target_key)) for alias in record.aliases]
+    """Adapters first, then names, then the models that they stand on or for."""
+    rows = [removal_of_adapter(one, by_key(tuple(targets), one.target_key)) for one in record.adapters]
+    rows += [_removal_of_name(alias, by_key(tuple(targets), alias.target_key)) for alias in record.aliases]
     rows += [_removal(entry, by_key(tuple(targets), entry.target_key)) for entry in record.entries]
     changes = [row for row in rows if row.action is not Action.KEEP]
     deferred = [row for row in rows if row.reason is Reason.IN_USE]
@@ -109,6 +116,7 @@ def _removal_plan(base: Plan, record: Record, targets: Sequence[TargetObservatio
             evict=sum(row.action is Action.EVICT for row in changes),
             forget=sum(row.action is Action.FORGET for row in changes),
             named=sum(row.action is Action.UPDATE for row in changes),
+            detach=sum(row.action is Action.DETACH for row in changes),
             deferred=len(deferred),
             blocked=len(blocked),
             bytes_freed=freed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.domain.adapter import ServedAdapter
 from reconciler.domain.artifact import Artifact, HubArtifact
 from reconciler.domain.names import same_stable_name
 from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation
@@ -25,6 +26,16 @@ def find(target: ObservedTarget, name: str) -> Installed | None:
 def find_alias(target: ObservedTarget, name: str) -> Alias | None:
     """The stable name as the target has it, whoever made it."""
     return next((alias for alias in target.aliases if same_stable_name(target.key, alias.name, name)), None)
+
+
+def find_adapter(target: ObservedTarget, name: str) -> ServedAdapter | None:
+    """The adapter that answers to a name, whoever attached it."""
+    return next((one for one in target.adapters if one.name == name), None)
+
+
+def adapter_identity(adapter: ServedAdapter | None) -> str | None:
+    """What tells one attachment from another; whether it is in use does not."""
+    return None if adapter is None else f"{adapter.base} {adapter.digest or adapter.path} {adapter.scale}"
 
 
 def recorded_alias(record: Record, target_key: str, name: str) -> RecordAlias | None:

@@ -39,9 +39,20 @@ def _rests_on(row: Row, slots: frozenset[str], earlier: Row) -> bool:
         return True
     if earlier.target_key != row.target_key:
         return False
+    if earlier.adapter is not None:
+        stands = (earlier.adapter.rebased_from or earlier.adapter.base) if _takes_away(earlier) else None
+        return row.action is Action.EVICT and same_model(row.target_key, stands, row.name)
+    if row.adapter is not None:
+        return row.adapter.after is not None and earlier.fetches and earlier.name == row.adapter.base
     if row.action is Action.EVICT and earlier.alias is not None and earlier.action is Action.UPDATE:
         return earlier.alias.before is not None and same_model(row.target_key, earlier.alias.before, row.name)
     return row.alias is not None and row.alias.after is not None and earlier.fetches and earlier.name == row.name
+
+
+def _takes_away(row: Row) -> bool:
+    """An adapter leaves the base that it stood on."""
+    move = row.adapter
+    return move is not None and (move.after is None or move.rebased_from is not None)
 
 
 def waits(rows: Sequence[Row], record: Record, scopes: Mapping[str, str]) -> tuple[frozenset[int], ...]:

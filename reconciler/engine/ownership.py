@@ -64,6 +64,11 @@ async def disown(world: World, name: str, target_name: str | None, options: Opti
             if alias.target_key == entry.target_key and same_model(entry.target_key, alias.model, entry.name):
                 await here.books.forget_alias(alias.target_key, alias.name, event="disowned-name")
                 world.reporter.note("info", f"the name {alias.name} on {entry.target_name} is not ours any more either")
+        for adapter in here.books.record.adapters:
+            if adapter.target_key == entry.target_key and same_model(entry.target_key, adapter.base, entry.name):
+                await here.books.forget_adapter(adapter.target_key, adapter.name, event="disowned-adapter")
+                text = f"the adapter {adapter.name} on {entry.target_name} is not ours any more either; it is served on"
+                world.reporter.note("info", text)
         return entry
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from reconciler.domain.adapter import RecordAdapter
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.document import Frozen
 from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation, UnknownTarget
 from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.engine.bookkeeping import Books, claimed
-from reconciler.engine.look import by_key, find, has_its_size, holds
+from reconciler.engine.look import by_key, find, find_adapter, has_its_size, holds
+from reconciler.engine.lora.settled import is_content
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.replay import Replayed, replay
 from reconciler.engine.world import Options, Runtimes, World, opened, unheard
@@ -26,7 +28,7 @@ class Judged(Frozen):
     """One model or stable name that the journal calls ours, and whether it is taken back."""
 
     kind: str
-    """``model`` or ``alias``."""
+    """``model``, ``alias`` or ``adapter``."""
     name: str
     target: str
     bytes: Bytes = Bytes(0)
@@ -121,14 +123,16 @@ async def _judged(
 ) -> tuple[list[Judged], Record]:
     entries = [(entry, await _judge(entry, by_key(targets, entry.target_key), runtimes)) for entry in candidate.entries]
     aliases = [(alias, _judge_alias(alias, by_key(targets, alias.target_key))) for alias in candidate.aliases]
+    adapters = [(one, _judge_adapter(one, by_key(targets, one.target_key))) for one in candidate.adapters]
     record = candidate.model_copy(
         update={
+            "adapters": tuple(one for one, verdict in adapters if verdict.owned),
             "entries": tuple(entry for entry, verdict in entries if verdict.owned),
             "aliases": tuple(alias for alias, verdict in aliases if verdict.owned),
             "generation": candidate.generation + 1,
         }
     )
-    return [verdict for _, verdict in (*entries, *aliases)], record
+    return [verdict for _, verdict in (*entries, *aliases, *adapters)], record
 
 
 async def _judge(entry: RecordEntry, target: TargetObservation | None, runtimes: Runtimes) -> Judged:
@@ -187,6 +191,21 @@ def _judge_alias(alias: RecordAlias, target: TargetObservation | None) -> Judged
     if not _stands_as_recorded(alias, found):
         return verdict(f"it stands for {found.model or 'nothing that is there'}, not for {alias.model}", owned=False)
     return verdict(f"it stands for {alias.model}, as the journal says", owned=True)
+
+
+def _judge_adapter(adapter: RecordAdapter, target: TargetObservation | None) -> Judged:
+    def verdict(why: str, *, owned: bool) -> Judged:
+        return Judged(
+            kind="adapter", name=adapter.name, target=adapter.target_name, bytes=adapter.bytes, owned=owned, why=why
+        )
+
+    if not isinstance(target, ObservedTarget):
+        return verdict(_unseen(target), owned=True)
+    found = find_adapter(target, adapter.name)
+    if found is None:
+        return verdict("gone: the target serves no adapter of this name", owned=False)
+    same = is_content(found, adapter.digest) or (found.path is not None and found.path == adapter.path)
+    return verdict("as the journal says" if same else "another adapter is served under the name", owned=same)
 
 
 def _stands_as_recorded(alias: RecordAlias, found: Alias) -> bool:

@@ -12,7 +12,7 @@ from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import Observation, ObservedTarget, TargetObservation, UnknownTarget
 from reconciler.domain.plan import Action, Plan, Row
 from reconciler.domain.record import Record
-from reconciler.engine.look import alias_identity, find, find_alias, identity, is_busy
+from reconciler.engine.look import adapter_identity, alias_identity, find, find_adapter, find_alias, identity, is_busy
 from reconciler.errors import PlanningError, StalePlan
 from reconciler.planning.trust import distrust_of_artifact
 
@@ -93,6 +93,10 @@ def refuse_what_moved(rows: Sequence[Row], planned: Observation, seen: Sequence[
                 was, stands = (alias_identity(find_alias(one, row.alias.name)) for one in (then, here))
                 if was != stands:
                     moved.append(f"the name {row.alias.name} on {row.target} {_what_happened_to_name(was, stands)}")
+            if row.adapter is not None:
+                was, stands = (adapter_identity(find_adapter(one, row.adapter.name)) for one in (then, here))
+                if was != stands:
+                    moved.append(f"the adapter {row.adapter.name} on {row.target} {_what_happened(was, stands)}")
     if moved:
         raise StalePlan(
             f"the world moved since the plan was made: {'; '.join(moved)}",

@@ -12,7 +12,7 @@ from datetime import datetime
 from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
 from reconciler.domain.record import Intent, Record
 from reconciler.domain.units import show_bytes
-from reconciler.engine.bookkeeping import NAMING, entry_of, with_alias, without_alias
+from reconciler.engine.bookkeeping import ADAPTING, NAMING, entry_of, with_alias, without_alias
 from reconciler.engine.gone import is_gone
 from reconciler.engine.look import (
     by_key,
@@ -24,6 +24,7 @@ from reconciler.engine.look import (
     recorded_alias,
     same_model,
 )
+from reconciler.engine.lora.settled import after_adapting
 from reconciler.engine.world import Runtimes, unheard
 from reconciler.errors import OutsideError
 
@@ -60,6 +61,8 @@ async def recover(
             record, note = await _after_eviction(record, intent, target, runtimes)
         elif intent.action in NAMING:
             record, note = _after_naming(record, intent, target)
+        elif intent.action in ADAPTING:
+            record, note = after_adapting(record, intent, target)
         else:
             record, note = await _after_install(record, intent, target, runtimes, now)
         notes.extend([note] if note else [])
@@ -93,7 +96,7 @@ async def swept(
             for intent in here:
                 if intent.action == "evict" and find(target, intent.name) is None:
                     await runtime.remove(intent.name)
-            if any(intent.action != "evict" for intent in here):
+            if any(intent.action not in ("evict", *ADAPTING) for intent in here):
                 await runtime.clean_partials(frozenset(target.partial_names))
         except OutsideError as error:
             notes.append(f"what a step left on {target.name} was not cleaned: {error.message}")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from reconciler.domain.adapter import RecordAdapter
 from reconciler.domain.document import Frozen
 from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 
@@ -120,12 +121,16 @@ def _changed(record: Record, line: Mapping[str, object]) -> Record:
         record = record.without(target_key, name)
     for target_key, name in _listed(line, "dropsAliases"):
         record = record.without_alias(target_key, name)
+    for target_key, name in _listed(line, "dropsAdapters"):
+        record = record.without_adapter(target_key, name)
     if "intent" in line:
         return record.with_intent(_read(Intent, line["intent"]))
     if "entry" in line:
         return record.with_entry(_read(RecordEntry, line["entry"]))
     if "alias" in line:
         return record.with_alias(_read(RecordAlias, line["alias"]))
+    if "adapter" in line:
+        return record.with_adapter(_read(RecordAdapter, line["adapter"]))
     return record
 
 

@@ -22,6 +22,7 @@ from reconciler.domain.observation import (
 )
 from reconciler.domain.plan import Overrides, Plan
 from reconciler.domain.record import Record
+from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.together import together
 from reconciler.engine.world import Runtimes, World, unheard
 from reconciler.errors import OutsideError, PlanningError, Refused, Unreachable
@@ -54,7 +55,8 @@ async def resolved_plan(
         record: what we own.
         overrides: what a person allowed for this one plan.
         runtimes: of every target of the file, for reading what is installed.
-        ask: False keeps to this host: only installed files are read, and the plan may stay inapplicable.
+        ask: False keeps to this host: only installed files and adapters of this host are read, and the plan may stay
+            inapplicable.
         ask_upstream: ask too whether what is in sync has moved on at its source.
 
     Raises:
@@ -67,7 +69,7 @@ async def resolved_plan(
         observation = await _answered(asker, observation, upstream_needs(desired, record))
     for _ in range(MAX_ROUNDS):
         plan = make_plan(desired, observation, record, overrides=overrides)
-        open_needs = [need for need in plan.needs if ask or isinstance(need, DigestNeed)]
+        open_needs = [need for need in plan.needs if ask or isinstance(need, DigestNeed | AdapterNeed)]
         if not open_needs:
             return plan, observation
         again = [need for need in open_needs if observation.answer(need) is not None]
@@ -84,7 +86,7 @@ async def resolved_plan(
 async def _answered(asker: _Asker, observation: Observation, needs: Iterable[Need]) -> Observation:
     """The observation with an answer to each of these needs."""
     open_needs = [need for need in dict.fromkeys(needs) if observation.answer(need) is None]
-    answers = await together(asker.answer(need) for need in open_needs)
+    answers = await together(asker.answer(need, observation) for need in open_needs)
     return observation.model_copy(update={"answers": (*observation.answers, *answers)})
 
 
@@ -95,15 +97,17 @@ class _Asker:
         self._world = world
         self._desired = desired
         self._runtimes = runtimes
+        self._workshop = Workshop(world, desired, runtimes)
         self._catalog: Catalog | None = None
         self._at_once = asyncio.Semaphore(MAX_ASKED_AT_ONCE)
         self._reading = {name: asyncio.Lock() for name in runtimes}
 
-    async def answer(self, need: Need) -> Answer:
+    async def answer(self, need: Need, observation: Observation) -> Answer:
         if isinstance(need, DigestNeed):
             return await self._read(need)
         if isinstance(need, AdapterNeed):
-            return Unavailable(need=need, code="not-found", message=f"nobody looks into adapters: {need.adapter}")
+            async with self._at_once:
+                return await self._workshop.answer(need, observation)
         return await self._resolve(need)
 
     async def _resolve(self, need: HubNeed | RegistryNeed) -> Answer:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
-from reconciler.domain.plan import Action, AliasMove, Row
+from reconciler.domain.plan import Action, AdapterMove, AliasMove, Row
 from reconciler.domain.record import Intent
 from reconciler.domain.report import StepOutcome
 from reconciler.domain.units import Bytes
@@ -26,6 +26,9 @@ from reconciler.engine.room import Hold, Room, fetched_bytes
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Unreachable
 from reconciler.planning.room import resumable_bytes
 from reconciler.ports import Clock, HasDisk, Names, Progress, Reporter, Runtime, Serves
+
+if TYPE_CHECKING:
+    from reconciler.engine.lora.workshop import Workshop
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
@@ -52,6 +55,8 @@ class Bench:
     jitter: Callable[[], float] = field(default=lambda: 0.0)
     seen: tuple[TargetObservation, ...] = ()
     """The touched targets as they were before the first step."""
+    workshop: Workshop | None = None
+    """Where adapters are looked into and held."""
 
 
 async def take(row: Row, runtime: Runtime | None, bench: Bench) -> StepOutcome:
@@ -107,7 +112,7 @@ class _Did:
 
 async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> _Did:
     if row.action is Action.FORGET:
-        if row.alias is None:
+        if row.alias is None and row.adapter is None:
             await prove_gone(runtime, row.name, row.target)
         await _forget(row, bench)
         return _Did()
@@ -118,6 +123,8 @@ async def _do(row: Row, runtime: Runtime | None, bench: Bench) -> _Did:
     if row.alias is not None:
         await _name(row, row.alias, runtime, bench)
         return _Did()
+    if row.adapter is not None:
+        return _Did(came=await _adapt(row, row.adapter, runtime, bench))
     if row.only_serves:
         _refuse_what_is_not_ours(row, bench)
         await _serve(row, runtime)
@@ -172,8 +179,23 @@ async def _serve(row: Row, runtime: Runtime) -> None:
 async def _forget(row: Row, bench: Bench) -> None:
     if row.alias is not None:
         await bench.books.forget_alias(row.target_key, row.alias.name)
+    elif row.adapter is not None:
+        await bench.books.forget_adapter(row.target_key, row.adapter.name)
     else:
         await bench.books.forget(row.target_key, row.name)
+
+
+async def _adapt(row: Row, move: AdapterMove, runtime: Runtime, bench: Bench) -> Bytes:
+    """Attach, change or detach an adapter; the bytes that came for it."""
+    from reconciler.engine.lora.attach import Adapting, adapt  # a file without adapters does not load it
+
+    def progress(done: Bytes, total: Bytes, note: str = "") -> None:
+        bench.reporter.step_progress(row, done, total, note)
+
+    if bench.workshop is None:
+        raise PlanningError(f"nothing here can hold {move.adapter}", code="no-api", hint="plan again")
+    tools = Adapting(bench.desired, bench.books, bench.workshop, progress, lambda s, i: _attempts(s, i, row, bench))
+    return await adapt(row, move, runtime, tools)
 
 
 async def _name(row: Row, wanted: AliasMove, runtime: Runtime, bench: Bench) -> None:

@@ -18,6 +18,9 @@ from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import show_bytes
 from reconciler.engine.bookkeeping import Books
 from reconciler.engine.look import by_key, find, find_alias, is_recorded, recorded_alias, same_model
+from reconciler.engine.lora.release import released
+from reconciler.engine.lora.settled import adapter_as_seen, not_so
+from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.recover import recover, swept
 from reconciler.engine.resolve import resolved_plan
@@ -43,7 +46,10 @@ async def verified_report(
 
     A run that had nothing to do looks no second time.
     """
+    workshop = Workshop(world, planned.desired, runtimes)
     if not outcomes:
+        if planned.desired.adapters or books.record.adapters:
+            await released(workshop, books.record, planned.observation.targets)
         await books.replace(_kept_up(books.record, planned, planned.plan, done=planned.plan.in_sync), event="noted")
         return Report(plan=planned.plan, verified=True, remaining=planned.plan)
     outcomes, observation, notes = await seen_again(
@@ -62,6 +68,7 @@ async def verified_report(
     after = Planned(planned.desired, books.record, observation, remaining)
     await books.replace(_kept_up(books.record, after, remaining, done=done), event="noted")
     warnings = (*notes, *freed_otherwise(outcomes), *await cleaned(remaining, observation.targets, books, runtimes))
+    warnings = (*warnings, *await released(workshop, books.record, observation.targets))
     return Report(plan=planned.plan, outcomes=outcomes, verified=done, remaining=remaining, warnings=warnings)
 
 
@@ -119,16 +126,19 @@ async def _as_seen(
         if row.alias is not None and isinstance(target, ObservedTarget):
             corrected.append(await _name_as_seen(before, outcome, row.alias, target, books))
             continue
+        if row.adapter is not None and isinstance(target, ObservedTarget):
+            corrected.append(await adapter_as_seen(before, outcome, row.adapter, target, books))
+            continue
         if outcome.status == "done" and row.action is Action.EVICT and isinstance(target, ObservedTarget):
             entry, found = before.entry(row.target_key, row.name), find(target, row.name)
             if entry is not None and found is not None and is_recorded(entry, found):
                 await books.enter(entry, event="restored")
                 corrected.append(
-                    _not_so(outcome, "not-removed", f"{row.target} said it was removed, and lists it still")
+                    not_so(outcome, "not-removed", f"{row.target} said it was removed, and lists it still")
                 )
                 continue
         if outcome.status == "done" and _is_missing(row, target):
-            corrected.append(_not_so(outcome, "not-installed", f"{row.target} said it was installed, and has it not"))
+            corrected.append(not_so(outcome, "not-installed", f"{row.target} said it was installed, and has it not"))
             continue
         corrected.append(outcome)
     return tuple(corrected)
@@ -146,19 +156,15 @@ async def _name_as_seen(
         if here is None or ours is None or later is not None:  # gone, or made again by a later step
             return outcome
         await books.enter_alias(ours, event="restored")
-        return _not_so(outcome, "not-removed", f"{target.name} said the name {wanted.name} is gone, and lists it still")
+        return not_so(outcome, "not-removed", f"{target.name} said the name {wanted.name} is gone, and lists it still")
     if here is not None and same_model(target.key, here.model, wanted.after):
         return outcome
-    return _not_so(outcome, "not-installed", f"{target.name} said {wanted.name} stands for {wanted.after}; it does not")
+    return not_so(outcome, "not-installed", f"{target.name} said {wanted.name} stands for {wanted.after}; it does not")
 
 
 def _is_missing(row: Row, target: TargetObservation | None) -> bool:
     fetched = row.action in (Action.INSTALL, Action.UPDATE)
     return fetched and isinstance(target, ObservedTarget) and find(target, row.name) is None
-
-
-def _not_so(outcome: StepOutcome, code: str, message: str) -> StepOutcome:
-    return outcome.model_copy(update={"status": "failed", "code": code, "message": message, "hint": "apply again"})
 
 
 def _kept_up(record: Record, planned: Planned, plan: Plan, *, done: bool) -> Record:

@@ -241,9 +241,7 @@ def _warnings(
     if scan.empty:
         yield warning("records_skipped", f"{scan.empty} record(s) without messages were left out")
     if scan.failed > len(scan.errors):
-        yield warning(
-            "errors_cut", f"{scan.failed} record(s) are wrong; the first {len(scan.errors)} are named"
-        )
+        yield warning("errors_cut", f"{scan.failed} record(s) are wrong; the first {len(scan.errors)} are named")
     if request.check:
         yield warning("check_gates", "check: the exit code says whether the corpus is ready")
     if decision.correction:

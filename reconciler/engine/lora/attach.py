@@ -1,0 +1,235 @@
+"""An adapter, done: looked at again, written down, held on this host, attached, or detached. Only what is ours changes.
+
+The base goes on whatever happens: a target that fails serves what it served, and the next run finds out by looking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.domain.adapter import Adapter, AdapterVerdict, HeldAdapter, RecordAdapter
+from reconciler.domain.desired import DesiredState
+from reconciler.domain.observation import AdapterNeed, ObservedTarget
+from reconciler.domain.plan import AdapterMove, Row
+from reconciler.domain.record import Intent
+from reconciler.domain.units import Bytes
+from reconciler.engine.bookkeeping import Books
+from reconciler.engine.look import find, find_adapter
+from reconciler.engine.lora.settled import is_content
+from reconciler.engine.lora.verdict import Place, local_source
+from reconciler.engine.lora.workshop import Workshop
+from reconciler.errors import PlanningError, Unreachable
+from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
+from reconciler.ports import Progress, Runtime, ServesAdapters
+
+Attempts = Callable[[Callable[[], Awaitable[Any]], Intent], Awaitable[Any]]
+"""Tries a step as often as its kind of failure deserves, and journals how it ended where it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapting:
+    """What a step about an adapter works with."""
+
+    desired: DesiredState
+    books: Books
+    workshop: Workshop
+    progress: Progress
+    attempts: Attempts
+
+
+async def adapt(row: Row, move: AdapterMove, runtime: Runtime, tools: Adapting) -> Bytes:
+    """Attach, change or detach; the bytes that came.
+
+    Raises:
+        PlanningError: it is not ours, not allowed, or its base is gone; nothing was touched.
+        OutsideError: the source or the target says no; what was served is served on.
+    """
+    if not isinstance(runtime, ServesAdapters):
+        raise PlanningError(f"{row.target} takes no adapters", code="no-api", hint="plan again")
+    now = await runtime.observe()
+    if not isinstance(now, ObservedTarget):
+        raise Unreachable(f"{row.target} cannot be looked at: {now.reason}", hint=now.hint)
+    _refuse_what_is_not_ours(row, move, now, tools)
+    if move.after is None:
+        await _detach(row, move, runtime, tools)
+        return Bytes(0)
+    return await _attach(row, move, runtime, tools)
+
+
+def _refuse_what_is_not_ours(row: Row, move: AdapterMove, now: ObservedTarget, tools: Adapting) -> None:
+    """Look once more right before: a download of the base may have taken hours."""
+    ours, here = tools.books.record.adapter(row.target_key, move.name), find_adapter(now, move.name)
+    if (ours is None and (here is not None or move.after is None)) or (
+        ours is not None and here is not None and here.digest is not None and not is_content(here, ours.digest)
+        and here.path != ours.path
+    ):  # fmt: skip
+        raise PlanningError(
+            f"the adapter {move.name} on {row.target} is not ours: it stays as it is",
+            code="unmanaged-conflict",
+            hint="unload it there, or serve yours under another name",
+        )
+    if move.after is not None and find(now, move.base) is None:
+        raise PlanningError(
+            f"{move.base} is not on {row.target}: {move.name} has nothing to stand on",
+            code="not-found",
+            hint="plan again",
+        )
+
+
+async def _detach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: Adapting) -> None:
+    ours = tools.books.record.adapter(row.target_key, move.name)
+    if ours is None:
+        raise PlanningError(f"the adapter {move.name} on {row.target} is not ours", code="not-owned")
+    intent = await tools.books.begin_adapting(row, ours)
+    await tools.attempts(lambda: runtime.detach(move.name, ours.base), intent)
+    await tools.books.detached(intent)
+
+
+async def _attach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: Adapting) -> Bytes:
+    adapter, verdict = _allowed(row, move, tools)
+    content = content_of(adapter, verdict, tools.workshop)
+    before = tools.books.record.adapter(row.target_key, move.name)
+    wanted = RecordAdapter(
+        target_key=row.target_key,
+        target_name=row.target,
+        adapter=move.adapter,
+        name=move.name,
+        base=move.base,
+        declared_base=move.declared_base,
+        digest=verdict.digest,
+        scale=move.scale,
+        path=before.path if before is not None and before.digest == verdict.digest else "",
+        bytes=verdict.bytes,
+        attached_at=tools.workshop.world.clock.now(),
+    )
+    intent = await tools.books.begin_adapting(row, wanted)
+
+    async def attach() -> tuple[str, str]:
+        path = await held_path(row, adapter, verdict, content, tools)
+        held = HeldAdapter(
+            name=move.name,
+            base=move.base,
+            path=path,
+            digest=verdict.digest,
+            format="gguf" if path.endswith(".gguf") else "peft",
+            rank=verdict.rank,
+            scale=move.scale,
+        )
+        served = await runtime.attach(held)
+        return path, served.path or path
+
+    _, path = await tools.attempts(attach, intent)
+    await tools.books.attached(intent, wanted.model_copy(update={"path": path}))
+    return content.bytes if verdict.artifact is not None else Bytes(0)
+
+
+def _allowed(row: Row, move: AdapterMove, tools: Adapting) -> tuple[Adapter, AdapterVerdict]:
+    """The file asked again: a plan may have been saved for a day or edited by hand.
+
+    Raises:
+        PlanningError: what the row would attach is not what the file declares and allows.
+    """
+    adapter, verdict = tools.workshop.declared(move.adapter), move.verdict
+    served = adapter is not None and not adapter.absent and any(one.target == row.target for one in adapter.serve)
+    if adapter is None or not served or verdict is None or verdict.digest != move.after:
+        raise PlanningError(
+            f"the file does not ask for adapter {move.adapter} so", code="not-allowed", hint="plan again"
+        )
+    if verdict.errors:
+        first = verdict.errors[0]
+        raise PlanningError(f"{move.adapter}: {first.message}", code="adapter-rejected", hint=first.hint)
+    if adapter.gate is not None and adapter.gate.on_missing == "block" and verdict.unpromoted:
+        raise PlanningError(f"{move.adapter}: {verdict.unpromoted[0].message}", code="not-promoted")
+    artifact = verdict.artifact
+    if (artifact is None) != (adapter.source.repo is None):
+        raise PlanningError(f"the source of {move.adapter} is another now", code="not-allowed", hint="plan again")
+    if artifact is not None:
+        _refuse_strangers(artifact.repo, artifact.endpoint, adapter, tools.desired)
+    return adapter, verdict
+
+
+def _refuse_strangers(repo: str, endpoint: str, adapter: Adapter, desired: DesiredState) -> None:
+    organisation = repo.partition("/")[0]
+    if repo != adapter.source.repo or organisation not in desired.pool.allowed_orgs:
+        text = f"{organisation} is not in allowedOrgs, and the adapter {adapter.name} would come from {repo}"
+        raise PlanningError(text, code="not-allowed", hint="see pool.allowedOrgs")
+    if endpoint.rstrip("/").lower() != desired.hub.endpoint.rstrip("/").lower():
+        text = f"{repo} would come from {endpoint}, and the file's hub is {desired.hub.endpoint}"
+        raise PlanningError(text, code="not-allowed", hint="plan again")
+
+
+def content_of(adapter: Adapter, verdict: AdapterVerdict, workshop: Workshop) -> AdapterContent:
+    """The very files that the verdict is about.
+
+    Raises:
+        PlanningError: ``content-changed``: the files on this host are others now.
+        OutsideError: they cannot be read.
+    """
+    if verdict.artifact is not None:
+        files = tuple(
+            ContentFile(name=one.path, bytes=one.bytes, sha256=one.sha256.lower()) for one in verdict.artifact.files
+        )
+        found = AdapterContent(digest=content_digest(files), files=files, artifact=verdict.artifact)
+    else:
+        found = local_source(adapter, workshop.ports.files).content
+    if found.digest != verdict.digest:
+        raise PlanningError(
+            f"the files of adapter {adapter.name} are not those that were planned with",
+            code="content-changed",
+            hint="plan again",
+        )
+    return found
+
+
+async def held_path(
+    row: Row, adapter: Adapter, verdict: AdapterVerdict, content: AdapterContent, tools: Adapting
+) -> str:
+    """The files on this host in the form the target takes, judged once more as they lie there.
+
+    Raises:
+        PlanningError: ``adapter-rejected``: with the base that is installed now, it does not fit after all.
+        OutsideError: they cannot be fetched, held or converted.
+    """
+    shop = tools.workshop
+    path = await shop.store.hold(content, shop.holder, tools.progress)
+    await _refuse_what_does_not_fit(row, adapter, content, path, tools)
+    target = shop.observation.target(row.target) if shop.observation is not None else None
+    takes = target.takes_adapters if isinstance(target, ObservedTarget) else None
+    if verdict.format != "peft" or takes != "gguf":
+        return path
+    converter = shop.ports.converter(shop.desired)
+    if converter is None:
+        raise PlanningError("nothing on this host converts adapters to GGUF", code="no-converter")
+    maker = hashlib.sha256((await converter.identity()).encode()).hexdigest()[:32]
+    return await shop.store.converted(
+        content.digest,
+        f"{maker}-{adapter.convert}",
+        lambda out: converter.convert(path, None, adapter.convert, out),
+    )
+
+
+async def _refuse_what_does_not_fit(
+    row: Row, adapter: Adapter, content: AdapterContent, path: str, tools: Adapting
+) -> None:
+    """With the base's own file, which may have come only now, and with the weights, of which only heads were read."""
+    shop = tools.workshop
+    if shop.observation is None or row.adapter is None:
+        return
+    asked = [answer.need for answer in shop.observation.answers if isinstance(answer.need, AdapterNeed)]
+    need = next(
+        (
+            one
+            for one in asked
+            if (one.adapter, one.target, one.base_name) == (adapter.name, row.target, row.adapter.base)
+        ),
+        None,
+    )
+    if need is None:
+        return
+    verdict = await shop.verdict(adapter, need, Place(path, shop.ports.files, content), shop.observation)
+    if verdict.errors:
+        first = verdict.errors[0]
+        raise PlanningError(f"{adapter.name}: {first.message}", code="adapter-rejected", hint=first.hint)

@@ -1,0 +1,261 @@
+"""Whether a declared adapter may be attached: its files, its base, what the file expects, its contract, its promotion.
+
+The looking is that of ``lora inspect``; what stands here is which findings forbid it. Wrong shapes, missing weights and
+pickles always do; what the file says of it does not under ``onMismatch: warn``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from reconciler.domain.adapter import Adapter, AdapterFinding, AdapterFormat, AdapterVerdict, Outtype
+from reconciler.domain.artifact import ArtifactFile, HubArtifact
+from reconciler.domain.catalog import Catalogue
+from reconciler.domain.desired import Target
+from reconciler.domain.observation import AdapterNeed
+from reconciler.domain.units import Bytes
+from reconciler.engine.lora.inspect import InspectRequest, inspect
+from reconciler.engine.lora.resolve import resolve_base
+from reconciler.errors import OutsideError, ReconcilerError, Refused, UsageError
+from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
+from reconciler.lora.adapter_files import CONFIG, PICKLE, AdapterFile, AdapterPlace
+from reconciler.lora.dialect import OURS
+from reconciler.lora.expectations import judge_contract, judge_expected
+from reconciler.lora.findings import Finding, error, note
+from reconciler.lora.gate import RECEIPT_LIMIT_BYTES, judge_receipt, read_receipt
+from reconciler.lora.inspection import InspectReport
+from reconciler.lora.remote_adapter import RemoteAdapter
+from reconciler.lora.routes import Base, Route, RouteTable, route_of
+from reconciler.ports import AdapterFiles
+
+_PROVIDERS = {"llama-server": "llamacpp", "store": "llamacpp", "lms": "lm-studio"}
+"""Provider by kind of runtime, or by the program behind an advisory one, where they are called otherwise."""
+_UNSAID = frozenset({"remote_adapter", "adapter_conversion", "runtime_no_lora", "runtime_no_max_rank"})
+"""What the plan says itself, or answers."""
+_SOFT = frozenset({"base_mismatch", "base_suffix", "base_unstated", "artifact_differs", "artifact_missing"})
+"""What names and papers say against it: ``onMismatch: warn`` lets it pass."""
+_SOFT_BEGINNINGS = ("expect_", "contract_")
+_ELEMENT_BYTES: dict[Outtype, float] = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "auto": 2}
+_GGUF_HEAD_BYTES = 64 * 1024
+"""A GGUF's header and padding, generously."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an adapter's files are, and which of them count."""
+
+    given: str
+    """As ``files`` finds it."""
+    files: AdapterFiles
+    content: AdapterContent
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a verdict depends on beside the adapter."""
+
+    now: datetime
+    catalogue: Catalogue
+    routes: RouteTable
+    target: Target | None
+    takes: AdapterFormat | None
+    """The form that the target says it takes."""
+    base_file: str | None
+    """The installed base, where it can be read."""
+    no_converter: str | None
+    """Why PEFT weights cannot become GGUF here."""
+
+
+def local_source(adapter: Adapter, files: AdapterFiles) -> Place:
+    """An adapter of this host. Reads its files whole, for their hashes.
+
+    Raises:
+        Refused: ``not-found``: there is nothing; or it cannot be read.
+    """
+    given = adapter.source.path or ""
+    place = files.find(given)
+    if not place.exists or place.folder is None:
+        raise Refused(f"{given} is not there", code="not-found", hint=f"see source.path of adapter {adapter.name}")
+    chosen = tuple(_chosen(place))
+    held = tuple(ContentFile(name=one.name, bytes=one.bytes, sha256=files.digest(one.path)) for one in chosen)
+    return Place(given, files, AdapterContent(digest=content_digest(held), files=held, folder=place.folder))
+
+
+def _chosen(place: AdapterPlace) -> Iterator[AdapterFile]:
+    """The files that are held: the configuration and one file of weights, or one GGUF."""
+    if place.config is not None and not place.holds_gguf:
+        yield place.config
+    yield from place.weights[:1]
+
+
+def remote_source(adapter: Adapter, found: RemoteAdapter, files: AdapterFiles) -> Place:
+    """An adapter of a Hub, by what it says of it."""
+    given = f"hub:{adapter.source.repo}"
+    held = tuple(ContentFile(name=one.path, bytes=one.bytes, sha256=one.sha256.lower()) for one in found.artifact.files)
+    content = AdapterContent(digest=content_digest(held), files=held, artifact=found.artifact)
+    return Place(given, _RemoteFiles(given, found, files), content)
+
+
+def judged(
+    adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances, files: AdapterFiles
+) -> AdapterVerdict:
+    """The verdict. Blocks while it reads.
+
+    Raises:
+        ReconcilerError: the adapter, its manifest or the base cannot be read as what they are.
+    """
+    report = _report(adapter, need, source, seen)
+    kind: AdapterFormat = "gguf" if report.weights is not None and report.weights.format == "gguf" else "peft"
+    found = [
+        *(one for one in report.findings if one.code not in _UNSAID and one.code != "weights_pickle"),
+        *_pickled(adapter, source.content, report),
+        *judge_expected(adapter.expect, report, source.content.files),
+        *(judge_contract(adapter.contract, report) if adapter.contract else ()),
+        *_form(adapter, kind, seen),
+    ]
+    contract_id = report.as_locked.contract_id or (adapter.contract.id if adapter.contract else None)
+    size = source.content.bytes + (_converted_bytes(adapter, report) if kind == "peft" and seen.takes == "gguf" else 0)
+    return AdapterVerdict(
+        digest=source.content.digest,
+        format=kind,
+        bytes=Bytes(size),
+        rank=max(report.weights.ranks, default=report.adapter.rank) if report.weights else report.adapter.rank,
+        contract_id=contract_id,
+        artifact=source.content.artifact,
+        findings=tuple(_weighed(found, lenient=adapter.on_mismatch == "warn")),
+        unpromoted=tuple(_plain(one) for one in _unpromoted(adapter, source.content, contract_id, seen, files)),
+    )
+
+
+def _report(adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances) -> InspectReport:
+    contract = adapter.contract
+    request = InspectRequest(
+        adapter=source.given,
+        name=next((one.name for one in adapter.serve if one.target == need.target), adapter.name),
+        manifest=contract.manifest if contract else None,
+        require_contract_id=bool(contract and contract.manifest and contract.require_in_adapter),
+        tool_format=contract.tool_format if contract else None,
+        base_gguf=seen.base_file,
+    )
+    route = _route(need, seen)
+    try:
+        return inspect(request, route, source.files, OURS)
+    except (ReconcilerError, OutsideError) as flaw:
+        if seen.base_file is None or (flaw.code != "base-invalid" and not isinstance(flaw, OutsideError)):
+            raise
+    return inspect(replace(request, base_gguf=None), route, source.files, OURS)
+
+
+def _route(need: AdapterNeed, seen: Circumstances) -> Route:
+    try:
+        base = resolve_base(need.base_id, seen.catalogue, seen.routes, OURS)
+    except UsageError:
+        base = Base(need.base_id, need.base_id)
+    target = seen.target
+    kind = (target.program or target.runtime) if target is not None and target.runtime == "advisory" else (
+        target.runtime if target is not None else None
+    )  # fmt: skip
+    return route_of(base, _PROVIDERS.get(kind or "", kind), seen.routes, OURS)
+
+
+def _pickled(adapter: Adapter, content: AdapterContent, report: InspectReport) -> Iterator[Finding]:
+    """Weights that only a pickle holds: nobody opens it, so nothing of them is verified."""
+    if report.weights is not None or not any(file.name == PICKLE for file in content.files):
+        return
+    if adapter.allow_pickle:
+        text = f"{PICKLE} is a pickle: it was not opened, so nothing of its weights is verified"
+        yield Finding(code="weights_pickle", severity="warning", message=text)
+    else:
+        text = f"{PICKLE} is a pickle, which runs code when a server loads it"
+        hint = "ask for adapter_model.safetensors; `allowPickle: true` serves it all the same"
+        yield error("weights_pickle", text, hint)
+
+
+def _form(adapter: Adapter, kind: AdapterFormat, seen: Circumstances) -> Iterator[Finding]:
+    """What stands between the adapter's form and the one its target takes."""
+    if seen.takes is None or seen.takes == kind:
+        return
+    if seen.takes == "peft":
+        yield error("adapter_format_differs", "its target takes adapters as peft saves them, and this is GGUF")
+    elif seen.no_converter is not None:
+        hint = "convert it with llama.cpp's convert_lora_to_gguf.py and name the GGUF file in source.path"
+        yield error("converter_missing", f"its target takes GGUF: {seen.no_converter}", hint)
+    else:
+        yield note("adapter_conversion", f"it is converted to GGUF ({adapter.convert}) for its target")
+
+
+def _converted_bytes(adapter: Adapter, report: InspectReport) -> int:
+    parameters = report.weights.parameters if report.weights else 0
+    return int(parameters * _ELEMENT_BYTES[adapter.convert]) + _GGUF_HEAD_BYTES
+
+
+def _weighed(found: Iterable[Finding], *, lenient: bool) -> Iterator[AdapterFinding]:
+    for one in found:
+        soft = one.code in _SOFT or one.code.startswith(_SOFT_BEGINNINGS)
+        if lenient and soft and one.severity == "error":
+            yield _plain(one.model_copy(update={"severity": "warning"}))
+        else:
+            yield _plain(one)
+
+
+def _plain(found: Finding) -> AdapterFinding:
+    return AdapterFinding(code=found.code, severity=found.severity, message=found.message, hint=found.hint)
+
+
+def _unpromoted(
+    adapter: Adapter, content: AdapterContent, contract_id: str | None, seen: Circumstances, files: AdapterFiles
+) -> tuple[Finding, ...]:
+    gate = adapter.gate
+    if gate is None:
+        return ()
+    try:
+        if not files.find(gate.receipt).exists:
+            return (error("receipt_missing", f"there is no promotion receipt at {gate.receipt}"),)
+        receipt = read_receipt(files.beginning(gate.receipt, RECEIPT_LIMIT_BYTES + 1))
+    except OutsideError as flaw:
+        return (error("receipt_unreadable", flaw.message),)
+    except ValueError as flaw:
+        return (error("receipt_invalid", f"{gate.receipt} is no promotion receipt: {flaw}"),)
+    weights = [file.sha256 for file in content.files if file.name != CONFIG]
+    return judge_receipt(receipt, gate, contract_id=contract_id, weights=weights, now=seen.now)
+
+
+@dataclass(frozen=True, slots=True)
+class _RemoteFiles:
+    """``AdapterFiles`` over what a Hub told; everything else lies on this host."""
+
+    given: str
+    found: RemoteAdapter
+    local: AdapterFiles
+
+    def find(self, given: str) -> AdapterPlace:
+        if given != self.given:
+            return self.local.find(given)
+        files = {one.path: AdapterFile(one.path, f"{given}/{one.path}", one.bytes) for one in self._artifact.files}
+        config = files.pop(CONFIG, None)
+        return AdapterPlace(given, exists=True, folder=given, config=config, weights=tuple(files.values()))
+
+    def size(self, path: str) -> Bytes:
+        name = self._name(path)
+        return self.local.size(path) if name is None else self._file(name).bytes
+
+    def beginning(self, path: str, count: int) -> bytes:
+        name = self._name(path)
+        return self.local.beginning(path, count) if name is None else self.found.heads[name][:count]
+
+    def digest(self, path: str) -> str:
+        name = self._name(path)
+        return self.local.digest(path) if name is None else self._file(name).sha256
+
+    @property
+    def _artifact(self) -> HubArtifact:
+        return self.found.artifact
+
+    def _file(self, name: str) -> ArtifactFile:
+        return next(one for one in self._artifact.files if one.path == name)
+
+    def _name(self, path: str) -> str | None:
+        prefix = f"{self.given}/"
+        return path.removeprefix(prefix) if path.startswith(prefix) else None

@@ -1,0 +1,118 @@
+"""Where one run looks into the adapters of its file and holds their files. Nothing is opened before it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from reconciler.domain.adapter import Adapter, AdapterVerdict
+from reconciler.domain.desired import DesiredState
+from reconciler.domain.observation import AdapterNeed, Observation, ObservedTarget, Resolved, Unavailable
+from reconciler.engine.world import AdapterPorts, Runtimes, World
+from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
+from reconciler.ports import AdapterStore, HasFiles
+
+if TYPE_CHECKING:
+    from reconciler.engine.lora.verdict import Place
+
+
+@dataclass
+class Workshop:
+    """The adapters' side of one run."""
+
+    world: World
+    desired: DesiredState
+    runtimes: Runtimes
+    observation: Observation | None = None
+    """What the plan was made from; None while it is being made."""
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @cached_property
+    def ports(self) -> AdapterPorts:
+        """Raises ``PlanningError`` where nothing here deals with adapters."""
+        if self.world.adapters is None:
+            raise PlanningError("adapters cannot be dealt with here", code="no-api")
+        return self.world.adapters()
+
+    @cached_property
+    def store(self) -> AdapterStore:
+        return self.ports.store(self.desired)
+
+    @property
+    def holder(self) -> str:
+        """Who holds files in the store: this document of this place."""
+        return f"{self.desired.name} {self.desired.source}"
+
+    def declared(self, name: str) -> Adapter | None:
+        return next((adapter for adapter in self.desired.adapters if adapter.name == name), None)
+
+    async def answer(self, need: AdapterNeed, observation: Observation) -> Resolved | Unavailable:
+        """What a declared adapter is now, and whether it belongs to its base."""
+        from reconciler.engine.lora.verdict import local_source, remote_source
+
+        adapter = self.declared(need.adapter)
+        if adapter is None or self.world.adapters is None:
+            return Unavailable(need=need, code="not-found", message=f"no adapter is called {need.adapter}")
+        try:
+            if adapter.source.repo is None:
+                source = await asyncio.to_thread(local_source, adapter, self.ports.files)
+            elif observation.offline:
+                text = f"{adapter.source.repo} cannot be asked for: offline"
+                return Unavailable(need=need, code="offline", message=text)
+            else:
+                hub = self.ports.hub(self.desired)
+                async with self._looking:
+                    found = await hub.look(adapter.source.repo, adapter.source.revision, pickles=adapter.allow_pickle)
+                source = remote_source(adapter, found, self.ports.files)
+            verdict = await self.verdict(adapter, need, source, observation)
+        except (ReconcilerError, ValueError) as error:
+            return _unavailable(need, error)
+        return Resolved(need=need, adapter=verdict)
+
+    async def verdict(
+        self, adapter: Adapter, need: AdapterNeed, source: Place, observation: Observation
+    ) -> AdapterVerdict:
+        """The same of files that are found already."""
+        from reconciler.engine.lora.verdict import Circumstances, judged
+
+        target = observation.target(need.target)
+        told = target.takes_adapters if isinstance(target, ObservedTarget) else None
+        runtime = self.runtimes.get(need.target)
+        base_file = await runtime.file_of(need.base_name) if isinstance(runtime, HasFiles) else None
+        where = next((one for one in self.desired.targets if one.name == need.target), None)
+        seen = Circumstances(
+            now=observation.now,
+            catalogue=observation.catalogue,
+            routes=self.ports.routes(),
+            target=where,
+            takes=told,
+            base_file=base_file,
+            no_converter=await self._no_converter(),
+        )
+        return await asyncio.to_thread(judged, adapter, need, source, seen, self.ports.files)
+
+    async def _no_converter(self) -> str | None:
+        """Why nothing here turns PEFT weights into GGUF; None: something does."""
+        converter = self.ports.converter(self.desired)
+        if converter is None:
+            return "nothing on this host converts adapters to GGUF"
+        try:
+            await converter.identity()
+        except OutsideError as error:
+            return f"{error.message}; {error.hint}" if error.hint else error.message
+        return None
+
+
+def _unavailable(need: AdapterNeed, error: Exception) -> Unavailable:
+    message = error.message if isinstance(error, ReconcilerError) else str(error)
+    if isinstance(error, ReconcilerError) and error.hint:
+        message = f"{message}; {error.hint}"
+    if isinstance(error, Unreachable):
+        return Unavailable(need=need, code="unreachable", message=message)
+    known = ("not-found", "unauthorised", "gated", "not-installable")
+    if isinstance(error, Refused):
+        code = error.code if error.code in known else "not-found"
+        return Unavailable.model_validate({"need": need, "code": code, "message": message})
+    return Unavailable(need=need, code="corrupt", message=message)
