@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.domain.advice import quoted
 from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarget
 from reconciler.domain.record import RecordEntry
 from reconciler.engine.look import find, find_alias, recorded_alias, same_model
@@ -44,7 +45,7 @@ async def _refuse_another_owner(world: World, here: Session, target: ObservedTar
         if any(one.target_key == target.key and same_model(target.key, one.name, name) for one in other.entries):
             raise RecordConflict(
                 f"{name} on {target.name} belongs to {other.name!r}, applied from {other.source or 'another file'}",
-                hint=f"`localmodels disown {name}` with the file of {other.name!r} lets it go first",
+                hint=f"`localmodels disown {quoted(name)}` with the file of {other.name!r} lets it go first",
                 details={"name": other.name, "recordSource": other.source},
             )
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from reconciler.domain.advice import quoted
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import Installed, ObservedTarget, TargetObservation
 from reconciler.domain.plan import Action, AdapterMove, AliasMove, Row
@@ -253,7 +254,7 @@ def _refuse_what_is_not_ours(row: Row, bench: Bench) -> None:
         raise PlanningError(
             f"{row.name} on {row.target} is not ours: it stays as it is",
             code="not-owned",
-            hint=f"`localmodels adopt {row.name}` takes it over",
+            hint=f"`localmodels adopt {quoted(row.name)}` takes it over",
         )
 
 
@@ -275,6 +276,8 @@ async def _attempts(
                 quiet = (bench.clock.now() - moved_at).total_seconds()
                 if quiet >= PATIENCE_SECONDS and error.retry_after_seconds is None:
                     raise
+                if (error.retry_after_seconds or 0.0) > MAX_PAUSE_SECONDS:
+                    raise  # to come back sooner than it said would be no patience
                 pause = _pause(error, attempt, bench.jitter())
                 bench.reporter.note("warning", f"{row.name}: {error.message}; trying again in {pause:g} s")
                 await bench.clock.sleep(pause)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from reconciler.domain.advice import quoted
 from reconciler.domain.desired import Target
 from reconciler.domain.names import same_stable_name, stable_name_key
 from reconciler.domain.observation import Alias
@@ -169,7 +170,8 @@ def _conflict(wanted: _Wanted, found: str, ours: RecordAlias | None) -> Row:
     was = "; it was ours, and what stands there now is not" if ours is not None else ""
     message = f"{found}{was}: it is left alone; remove it there, or give the slot another alias"
     row = _row(wanted, Action.KEEP, Reason.UNMANAGED_CONFLICT, message)
-    return row.model_copy(update={"command": f"ollama rm {wanted.name}"}) if wanted.target.runtime == "ollama" else row
+    remove = {"command": f"ollama rm {quoted(wanted.name)}"} if wanted.target.runtime == "ollama" else {}
+    return row.model_copy(update=remove)
 
 
 def _taken_by(scene: Scene, wanted: _Wanted, changes: Sequence[Row]) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from reconciler.domain.advice import command_for
+from reconciler.domain.advice import command_for, quoted
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import (
@@ -180,7 +180,7 @@ def _foreign(scene: Scene, rows: Diff, picks: tuple[Pick, ...], installed: Insta
     if verdict == "other":
         message = f"{installed.name} is there with other content, and is not ours"
         row = _row(scene, picks, Action.KEEP, Reason.UNMANAGED_CONFLICT, message)
-        rows.blocked.append(row.model_copy(update={"command": f"localmodels adopt {installed.name}"}))
+        rows.blocked.append(row.model_copy(update={"command": f"localmodels adopt {quoted(installed.name)}"}))
         return
     rows.kept.append(_row(scene, picks, Action.KEEP, Reason.UNMANAGED_MATCH, "fills the slot; not ours until adopted"))
 

@@ -65,6 +65,24 @@ async def test_a_step_cut_short_is_not_closed_on_a_list_that_is_not_whole() -> N
     assert here.record.entry(target().key, name_of(ALPHA)) == entry
 
 
+async def test_nor_is_an_install_that_it_answers_for() -> None:
+    here = await both_installed()
+    was = here.record.entry(target().key, name_of(ALPHA))
+    assert was is not None
+    begun = Intent(
+        id="9", action="install", target_key=target().key, target_name=target().name, name=name_of(ALPHA), entry=was,
+        begun_at=FAKE_NOW,
+    )  # fmt: skip
+    hide(here, name_of(ALPHA))
+    await here.store.save(here.record.without(target().key, name_of(ALPHA)).with_intent(begun))
+    await reconcile(here.world, OPTIONS)
+    assert [one.name for one in here.record.intents] == [name_of(ALPHA)], "what became of it stays open"
+    hide(here, "")
+    await reconcile(here.world, OPTIONS)
+    assert here.record.intents == ()
+    assert here.owned() == set(here.runtime().installed), "it was ours, and is found to be"
+
+
 async def test_what_a_target_knows_nothing_of_is_gone() -> None:
     runtime = FakeRuntime(target())
     runtime.put(foreign(ALPHA))

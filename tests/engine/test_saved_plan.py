@@ -8,7 +8,7 @@ from reconciler.domain.desired import Slot
 from reconciler.domain.plan import Overrides
 from reconciler.domain.units import GIB, Bytes
 from reconciler.engine.reconcile import plan_once, reconcile
-from reconciler.engine.saved_plan import SavedPlan, apply_saved, parse, refuse_if_tampered, saved, text_of
+from reconciler.engine.saved_plan import SavedPlan, apply_saved, moved_since, parse, refuse_if_tampered, saved, text_of
 from reconciler.engine.world import Options
 from reconciler.errors import PlanningError, StalePlan, TamperedPlan
 from tests.builders import target
@@ -91,6 +91,33 @@ async def test_the_record_moved() -> None:
     plan = await document(here)
     await reconcile(here.world, OPTIONS)
     await _stale(here, plan, "the record went from generation 0 to 4")
+
+
+async def test_it_is_of_one_document_and_says_of_which() -> None:
+    here = fakes(pin("a", ALPHA))
+    plan = await document(here)
+    here.source.desired = here.source.desired.model_copy(update={"name": "other"})
+    with pytest.raises(StalePlan) as caught:
+        await apply_saved(here.world, plan, OPTIONS)
+    assert "it is a plan of another document" in caught.value.message
+    assert here.runtime().mutations == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"desired": "x"}, "the desired state's file was edited"),
+        ({"record_generation": 9}, "the record went from generation 0 to 9"),
+        ({"targets": ()}, "what is installed on local changed"),
+        ({"hardware": "x"}, "the machine has other devices or memory"),
+        ({"policy": "x"}, "the policy of this run is another"),
+    ],
+)
+async def test_each_part_of_what_it_relied_on_is_compared(changed: dict[str, object], said: str) -> None:
+    plan = await document(fakes(pin("a", ALPHA)))
+    now = plan.plan.fingerprint.model_copy(update=changed)
+    assert moved_since(plan, plan.desired, plan.plan.fingerprint) == ()
+    assert moved_since(plan, plan.desired, now) == (said,)
 
 
 async def _stale(here: Fakes, plan: SavedPlan, what: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from reconciler.domain.desired import Refresh, Slot
+from reconciler.domain.observation import HubNeed, Resolved
 from reconciler.domain.plan import Action, Reason
 from reconciler.domain.units import GB
 from reconciler.planning.make_plan import make_plan
@@ -36,6 +39,22 @@ def test_a_slot_is_held_once_whoever_else_would_win_it() -> None:
     plan = make_plan(want, seen, record(entry(mine, "slot/chat[0]", model_id=SMALL), applied_digest="d1"))
     assert [(row.address, row.reason) for row in plan.held] == [("slot/chat[0]", Reason.APPROVAL_NEEDED)]
     assert plan.changes == ()
+
+
+def test_no_name_of_a_stranger_can_add_a_word_to_the_command_to_copy() -> None:
+    wanted = artifact(f"{SMALL}-GGUF")
+    hostile = f"{SMALL}-GGUF/$(rm -rf ~);`id` 'x.gguf"
+    files = tuple(one.model_copy(update={"path": hostile.rpartition("/")[2]}) for one in wanted.files)
+    offered = wanted.model_copy(update={"files": files})
+    need = HubNeed(repo=wanted.repo, quant="Q4_K_M")
+    theirs = installed(offered, digest="other", bytes=offered.bytes + 1)
+    seen = observation(
+        catalogue(model(SMALL), scores=SCORES), observed(theirs), answers=(Resolved(need=need, artifact=offered),)
+    )
+    plan = make_plan(desired(Slot(name="a", model=SMALL, quant="Q4_K_M")), seen, record())
+    (row,) = plan.blocked
+    assert row.reason is Reason.UNMANAGED_CONFLICT
+    assert shlex.split(row.command or "") == ["localmodels", "adopt", hostile]
 
 
 def test_what_the_record_says_of_sizes_is_not_believed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from reconciler.domain.advice import quoted
 from reconciler.domain.names import OllamaName
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError, Refused, Unreachable
@@ -80,7 +81,7 @@ class Removal:
             await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
 
     def _in_use(self, item: Listed, what: str) -> Refused:
-        hint = f"apply again once it is idle, or unload it with `ollama stop {item.name}`"
+        hint = f"apply again once it is idle, or unload it with `ollama stop {quoted(item.name)}`"
         return Refused(f"{item.name} {what}", code="in-use", hint=hint)
 
     async def _delete(self, item: Listed, look: Look) -> Bytes:

@@ -1,0 +1,112 @@
+"""The budget while steps run: what is counted when a step ends otherwise than planned."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.domain.plan import Action, Budget, Row
+from reconciler.domain.units import Bytes
+from reconciler.engine.room import Room
+from reconciler.errors import Corrupt, OutsideError, PlanningError, Unreachable
+from reconciler.planning.make_plan import make_plan
+from reconciler.planning.room import Unfinished
+from tests.builders import NOW, catalogue, desired, observation, record
+
+BUDGET = Budget(
+    scope="host", limit_bytes=Bytes(100), used_bytes=Bytes(40), peak_bytes=Bytes(100), after_bytes=Bytes(100)
+)
+
+
+def room(begun: dict[tuple[str, str], Unfinished] | None = None) -> Room:
+    plan = make_plan(desired(), observation(catalogue()), record()).model_copy(update={"budgets": (BUDGET,)})
+    return Room(plan, {"local": "host"}, begun)
+
+
+def row(name: str, size: int, **changes: object) -> Row:
+    base = Row(
+        address="slot/a[0]", action=Action.INSTALL, reason="missing", target="local", target_key="store|/models",
+        name=name, bytes_down=Bytes(size),
+    )  # fmt: skip
+    return base.model_copy(update=changes)
+
+
+def left(held: Room) -> int:
+    """Bytes that one more download may have."""
+    return max((size for size in range(201) if _fits(held, row("probe", size))), default=-1)
+
+
+def _fits(held: Room, one: Row) -> bool:
+    try:
+        broken_off(held, one, 0, Unreachable("only asking"))
+    except PlanningError:
+        return False
+    except Unreachable:
+        return True
+    raise AssertionError("neither")
+
+
+def broken_off(held: Room, one: Row, heard: int, error: OutsideError) -> None:
+    with held.reserved(one) as hold:
+        hold.heard(heard, NOW)
+        raise error
+
+
+def refused(held: Room, one: Row) -> str:
+    with pytest.raises(PlanningError) as caught, held.reserved(one):
+        pass
+    return caught.value.code
+
+
+def test_two_downloads_at_once_do_not_share_the_same_room() -> None:
+    here = room()
+    with here.reserved(row("a", 40)):
+        assert left(here) == 20
+        assert refused(here, row("b", 21)) == "no-room"
+
+
+def test_what_arrived_whole_stays_counted() -> None:
+    here = room()
+    with here.reserved(row("a", 40)):
+        pass
+    assert left(here) == 20
+
+
+def test_of_a_download_that_fails_what_has_arrived_stays_counted_and_counts_once_when_it_goes_on() -> None:
+    here = room()
+    with pytest.raises(Unreachable):
+        broken_off(here, row("a", 40), 30, Unreachable("broke off"))
+    assert left(here) == 30
+    with here.reserved(row("a", 40)):
+        assert left(here) == 20
+
+
+def test_of_content_that_was_wrong_nothing_is_kept() -> None:
+    here = room()
+    with pytest.raises(Corrupt):
+        broken_off(here, row("a", 40), 40, Corrupt("other bytes"))
+    assert left(here) == 60
+
+
+def test_an_update_gives_the_old_content_back_once_the_new_is_there() -> None:
+    here = room()
+    with here.reserved(row("a", 40, action=Action.UPDATE, bytes_freed=Bytes(35))):
+        assert left(here) == 20
+    assert left(here) == 55
+
+
+def test_an_eviction_that_freed_less_makes_room_for_that_only() -> None:
+    here = room()
+    evicted = row("old", 0, action=Action.EVICT, bytes_freed=Bytes(30))
+    here.freed(evicted, Bytes(4))
+    assert left(here) == 64
+    here.freed(evicted, Bytes(900))
+    assert left(here) == 94, "never more than was counted for it"
+
+
+def test_what_had_arrived_before_is_part_of_what_comes() -> None:
+    here = room({("local", "a"): Unfinished(25, can_go=True)})
+    with here.reserved(row("a", 85)):
+        assert left(here) == 0
+    other = room({("local", "a"): Unfinished(25, can_go=True)})
+    other.cleaned([("local", "a")])
+    assert left(other) == 85
