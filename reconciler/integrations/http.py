@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -223,11 +223,18 @@ class Http:
         return Reply(response.status_code, response.headers, bytes(body), str(response.url))
 
     def _built(
-        self, method: str, url: str, json: Any, headers: Mapping[str, str] | None, *, timeout: httpx.Timeout
+        self,
+        method: str,
+        url: str,
+        json: Any,
+        headers: Mapping[str, str] | None,
+        *,
+        timeout: httpx.Timeout,
+        content: AsyncIterable[bytes] | None = None,
     ) -> httpx.Request:
         client = self._client()
         try:
-            request = client.build_request(method, url, json=json, headers=headers, timeout=timeout)
+            request = client.build_request(method, url, json=json, content=content, headers=headers, timeout=timeout)
             if request.url.scheme in {"http", "https"} and request.url.host:
                 return request
             failure = translate(httpx.InvalidURL(url), url)
@@ -245,15 +252,25 @@ class Http:
         headers: Mapping[str, str] | None = None,
         idle_timeout_seconds: float = 30.0,
         follow_redirects: bool = False,
+        content: AsyncIterable[bytes] | None = None,
     ) -> AsyncIterator[Stream]:
         """An answer that arrives in pieces; not retried here, because only the caller knows where to resume.
+
+        Args:
+            method: HTTP verb.
+            url: absolute.
+            json: body to send.
+            headers: more headers for this request.
+            idle_timeout_seconds: longest pause without a byte, either way.
+            follow_redirects: at most 20.
+            content: body to send as it is, instead of ``json``; where ``headers`` tell its length, not in chunks.
 
         Raises:
             Unreachable: no answer, or no byte for ``idle_timeout_seconds``.
             Refused: the URL or a header cannot be sent at all.
         """
         timeout = httpx.Timeout(idle_timeout_seconds, connect=self._timeout_seconds)
-        request = self._built(method, url, json, headers, timeout=timeout)
+        request = self._built(method, url, json, headers, timeout=timeout, content=content)
         response = await self._opening(request, follow_redirects, self._timeout_seconds + idle_timeout_seconds)
         try:
             yield Stream(response.status_code, response.headers, str(response.url), response)

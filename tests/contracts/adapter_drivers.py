@@ -219,8 +219,19 @@ async def _ollama_double(folder: Path, *, readable: bool) -> AsyncIterator[Adapt
         registry = parts.enter_context(MemoryRegistry())
         for seed, name in enumerate((base, "other:1b")):
             registry.add(f"library/{name}", small(seed))
-        double = OllamaDouble(folder / "models", registries={"registry.ollama.ai": registry.url}, part_bytes=65_536)
-        parts.enter_context(double)
+        program = parts.enter_context(ExitStack())
+
+        def begun(port: int = 0) -> OllamaDouble:
+            hosts = {"registry.ollama.ai": registry.url}
+            return program.enter_context(
+                OllamaDouble(folder / "models", registries=hosts, part_bytes=65_536, port=port)
+            )
+
+        async def restart() -> None:
+            program.close()
+            begun(int(double.url.rpartition(":")[2]))
+
+        double = begun()
         runtime = runtime_on(double, directories=[folder / "models"] if readable else [])
         dead = Ollama(
             Target(name="dead", runtime="ollama", endpoint=NOWHERE),
@@ -239,6 +250,8 @@ async def _ollama_double(folder: Path, *, readable: bool) -> AsyncIterator[Adapt
             first=adapter("sql"),
             second=adapter("sql", seed=2),
             answers=answers,
+            restart=restart,
+            survives=True,
             refused=adapter("sql", architecture="gemma2"),
             beside=adapter("chat", seed=2),
             taken="other:1b",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.doubles.ollama_download import Faults
 from tests.doubles.ollama_model import CONFIG_TYPE, MANIFEST_TYPE
 from tests.doubles.ollama_pull import pull
-from tests.doubles.ollama_store import IMAGE, Name
+from tests.doubles.ollama_store import IMAGE, Name, gguf_pairs
 
 if TYPE_CHECKING:
     from tests.doubles.ollama import OllamaDouble
@@ -48,6 +48,13 @@ def create(server: OllamaDouble, body: dict[str, Any]) -> Iterator[dict[str, Any
         layers.append(store.add_blob(store.blob(digest).read_bytes() + b"\0", IMAGE + "model"))
         yield {"status": f"creating new layer {layers[-1]['digest']}"}
     for digest in (body.get("adapters") or {}).values():
+        if not store.blob(digest).exists():
+            yield {"error": f"blob {digest} not found"}
+            return
+        with store.blob(digest).open("rb") as file:
+            if gguf_pairs(file).get("general.type") != "adapter":
+                yield {"error": "no adapter in it"}
+                return
         layers.append({"mediaType": IMAGE + "adapter", "digest": digest, "size": store.blob(digest).stat().st_size})
     inherited = {layer["digest"] for layer in layers}
     layers = _with_texts(server, body, layers)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.doubles.ollama_http import Exchange
-from tests.doubles.ollama_store import Stored
+from tests.doubles.ollama_store import Stored, gguf_pairs
 
 if TYPE_CHECKING:
     from tests.doubles.ollama import OllamaDouble
@@ -48,6 +48,8 @@ def generate(double: OllamaDouble, exchange: Exchange, body: dict[str, Any], sto
         return exchange.answer_json(200, {**answer, "done_reason": "unload"})
     if double.speed.only_embeds and prompt:
         return exchange.answer_json(400, {"error": f'"{body["model"]}" does not support generate'})
+    if misfit := _misfit(double, stored):
+        return exchange.answer_json(500, {"error": f"llama runner process has terminated: {misfit}"})
     options = body.get("options") or {}
     fresh = _load(double, stored, seconds, options.get("num_ctx"))
     if not prompt:
@@ -84,6 +86,18 @@ def chat(double: OllamaDouble, exchange: Exchange, body: dict[str, Any], stored:
 
 def _said(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
+
+
+def _misfit(double: OllamaDouble, stored: Stored) -> str | None:
+    """Why the runner ends: an adapter of another architecture than its base. A create does not look."""
+    adapter, weights = stored.layer("adapter"), stored.layer("model")
+    if adapter is None or weights is None:
+        return None
+    found = []
+    for layer in (weights, adapter):
+        with double.store.blob(layer["digest"]).open("rb") as file:
+            found.append(gguf_pairs(file).get("general.architecture"))
+    return None if found[0] == found[1] else "error: failed to apply lora adapter: model arch and LoRA arch mismatch"
 
 
 def _unload(double: OllamaDouble, stored: Stored) -> None:

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.domain.artifact import HubArtifact, RegistryArtifact
 from reconciler.domain.desired import Target
 from reconciler.domain.names import DEFAULT_TAG, HUB_HOSTS, OllamaName
@@ -23,6 +24,7 @@ from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.free_space import free_bytes_of
+from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters, adapters_of, can_make, is_passing
 from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
 from reconciler.integrations.runtimes.ollama_keep import Keep, is_kept, kept_of
 from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, find, key, parsed
@@ -77,6 +79,7 @@ class Ollama:
         self._looking = Looking(target, api=lambda: self._api, clock=clock, directories=directories)
         self._removal = Removal(self._looking, api=lambda: self._api, clock=clock, where=target.name)
         self._names = OllamaNames(self._looking, self._removal, api=lambda: self._api, where=target.name)
+        self._adapters = OllamaAdapters(self._looking, self._removal, api=lambda: self._api, where=target.name)
         self._keep = Keep(lambda: self._api)
 
     @property
@@ -116,12 +119,15 @@ class Ollama:
         return self._observed(version, look)
 
     def _observed(self, version: str, look: Look) -> ObservedTarget:
-        installed = [self._installed(item, look) for item in look.listed if not is_kept(item.name)]
+        passing = [item for item in look.listed if is_kept(item.name) or is_passing(item.name)]
+        installed = [self._installed(item, look) for item in look.listed if item not in passing]
         return ObservedTarget(
             name=self._target.name,
             key=self._target.key,
             installed=tuple(sorted(installed, key=lambda model: model.name)),
             aliases=aliases_of(look),
+            adapters=adapters_of(look),
+            takes_adapters="gguf" if can_make(version) else None,
             disk=look.view.disk if look.view else None,
             partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
             orphan_bytes=look.view.orphan_bytes if look.view else Bytes(0),
@@ -329,6 +335,16 @@ class Ollama:
     async def unname(self, alias: str) -> None:
         """Take a stable name away: ``ollama_names``."""
         await self._names.unname(alias)
+
+    # adapters
+
+    async def attach(self, adapter: HeldAdapter) -> ServedAdapter:
+        """Make a model of its base and an adapter: ``ollama_adapters``."""
+        return await self._adapters.attach(adapter)
+
+    async def detach(self, name: str, base: str) -> None:
+        """Take such a model away: ``ollama_adapters``."""
+        await self._adapters.detach(name, base)
 
     # removing
 

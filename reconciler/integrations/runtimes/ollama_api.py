@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -166,9 +166,15 @@ class OllamaApi:
             raise _failed(reply, f"cannot copy {source}")
 
     async def create(
-        self, name: str, source: str, parameters: Mapping[str, int], *, idle_timeout_seconds: float
+        self,
+        name: str,
+        source: str,
+        parameters: Mapping[str, int],
+        *,
+        idle_timeout_seconds: float,
+        adapters: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[PullLine]:
-        """Lines of a create of ``name`` from an installed model, sharing its files.
+        """Lines of a create of ``name`` from an installed model, sharing its files; with ``adapters`` (file → blob).
 
         From a model that is not installed the server pulls it: look first, and close the generator on such a line.
         An ``error`` line means failure even where ``success`` follows.
@@ -176,7 +182,8 @@ class OllamaApi:
         Raises:
             Refused: before anything was done. Unreachable: the connection broke; look again.
         """
-        body = {"model": name, "from": source, "stream": True, **({"parameters": parameters} if parameters else {})}
+        more = {"parameters": parameters, "adapters": adapters}
+        body = {"model": name, "from": source, "stream": True, **{key: value for key, value in more.items() if value}}
         async with self._http.stream(
             "POST", self._url("/api/create"), json=body, idle_timeout_seconds=idle_timeout_seconds
         ) as stream:
@@ -185,6 +192,32 @@ class OllamaApi:
             async with aclosing(_lines(stream.chunks())) as lines:
                 async for line in lines:
                     yield _pull_line(line)
+
+    async def has_blob(self, digest: str) -> bool:
+        """Whether the server has this file, ``sha256:<hex>``."""
+        reply = await self._http.request("HEAD", self._url(f"/api/blobs/{digest}"), retries=1)
+        if not reply.ok and reply.status != 404:
+            raise _failed(reply, f"cannot ask for {digest}")
+        return reply.ok
+
+    async def upload(
+        self, digest: str, content: AsyncIterable[bytes], size: int, *, idle_timeout_seconds: float
+    ) -> None:
+        """Give the server a file; it counts the digest itself.
+
+        Raises:
+            Refused: the content is not what the digest says. Unreachable: the connection broke.
+        """
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        async with self._http.stream(
+            "POST",
+            self._url(f"/api/blobs/{digest}"),
+            headers=headers,
+            content=content,
+            idle_timeout_seconds=idle_timeout_seconds,
+        ) as stream:
+            if not 200 <= stream.status < 300:
+                raise _status_error(stream.status, stream.url, await stream.read(2048), f"cannot upload {digest}")
 
     async def unload(self, name: str, *, timeout_seconds: float) -> None:
         """Have it unloaded once nobody is being answered by it; returns at once. Nothing where it is not loaded.

@@ -108,6 +108,12 @@ class VllmAdapters:
                 code="no-api",
                 hint=f"copy {adapter.path} there and start the server with it: {self._launch(adapter, base.root)}",
             )
+        if adapter.scale != 1.0:
+            raise Refused(
+                f"{self._target.name} serves adapters as they are, not at scale {adapter.scale:g}",
+                code="no-api",
+                hint="leave `scale` out, or serve it with a llama-server",
+            )
         if not await self._api().takes_adapters():
             raise self._no_api(adapter, base, "takes no adapters while it runs")
 
