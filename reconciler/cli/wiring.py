@@ -14,12 +14,13 @@ from reconciler.cli.now import current_clock
 from reconciler.cli.places import BENCHMARKS_FILE, Places
 from reconciler.domain.desired import DesiredState, HardwareOverride, Limits, SecretReference, Target
 from reconciler.domain.hardware import HardwareReading
-from reconciler.engine.world import World
+from reconciler.engine.world import AdapterPorts, World
 from reconciler.errors import DesiredStateError, Refused, UsageError
 from reconciler.integrations.files.desired_file import DesiredFile, find_file
 from reconciler.integrations.measurements import MeasurementFile
 from reconciler.integrations.record_store import FileRecordStore
 from reconciler.ports import (
+    AdapterStore,
     Catalog,
     Clock,
     DesiredSource,
@@ -33,6 +34,7 @@ from reconciler.ports import (
 
 if TYPE_CHECKING:
     from reconciler.domain.catalog import Catalogue
+    from reconciler.integrations.catalog.hub import HubClient
     from reconciler.integrations.hardware.detector import Detector
     from reconciler.integrations.http import Http
     from reconciler.integrations.runtimes.download import RateLimit
@@ -86,6 +88,7 @@ class Wiring:
             reporter=reporter,
             jitter=random.random,
             measurements=self.measurements,
+            adapters=self.adapters,
         )
 
     async def desired_if_any(self) -> DesiredState | None:
@@ -111,6 +114,40 @@ class Wiring:
         """What was measured on this machine, whichever file asked for it."""
         return MeasurementFile(self.places.state, self.clock)
 
+    def adapters(self) -> AdapterPorts:
+        """What looks into adapters, keeps and converts them; made by a run that has to do with one."""
+        from reconciler.integrations.catalog.adapters import HubAdapters
+        from reconciler.integrations.files.adapter_files import LocalAdapterFiles
+        from reconciler.integrations.lora_converter import LlamaCppConverter
+        from reconciler.integrations.lora_routes import load_routes
+
+        return AdapterPorts(
+            files=LocalAdapterFiles(self.environment),
+            hub=lambda desired: HubAdapters(lambda: self.hub_client(desired)),
+            store=self.adapter_store,
+            routes=load_routes,
+            converter=lambda _: LlamaCppConverter(self.environment),
+        )
+
+    def adapter_store(self, desired: DesiredState) -> AdapterStore:
+        from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
+
+        return LocalAdapterStore(
+            self.places.data / "adapters",
+            http=self.http,
+            clock=self.clock,
+            token=self.secret(desired.hub.token_from),
+            hub_endpoint=desired.hub.endpoint,
+            limits=desired.limits,
+            reserve_bytes=desired.pool.must_stay_free,
+            rate=self._shared_rate(desired.limits),
+        )
+
+    def hub_client(self, desired: DesiredState) -> HubClient:
+        from reconciler.integrations.catalog.hub import HubClient
+
+        return HubClient(self.http(), endpoint=desired.hub.endpoint, token=self.secret(desired.hub.token_from))
+
     def meter(self, target: Target, server: Path | None) -> Meter | None:
         """What times the models of a target; None: nothing can.
 
@@ -133,11 +170,6 @@ class Wiring:
         from reconciler.integrations.catalog.hub_cache import HubCache
         from reconciler.integrations.catalog.live import LiveCatalog
 
-        def hub() -> object:
-            from reconciler.integrations.catalog.hub import HubClient
-
-            return HubClient(self.http(), endpoint=desired.hub.endpoint, token=self.secret(desired.hub.token_from))
-
         def registry() -> object:
             from reconciler.integrations.catalog.registry import RegistryClient
 
@@ -145,7 +177,7 @@ class Wiring:
 
         return LiveCatalog(
             bundled=lambda: self.bundled,
-            hub=hub,  # type: ignore[arg-type]
+            hub=lambda: self.hub_client(desired),
             registry=registry,  # type: ignore[arg-type]
             cache=HubCache(self.places.cache / "hub.json", clock=self.clock),
             clock=self.clock,

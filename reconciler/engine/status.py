@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from reconciler.domain.adapter import RecordAdapter
 from reconciler.domain.desired import Slot
 from reconciler.domain.document import Frozen
 from reconciler.domain.hardware import Hardware
@@ -24,6 +25,7 @@ from reconciler.domain.plan import Budget, Drift, Reason
 from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes
 from reconciler.engine.look import find, find_alias, is_recorded, recorded_alias, same_model
+from reconciler.engine.lora.settled import stands
 from reconciler.engine.ownership import quietly
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.world import Options, Planned, World
@@ -62,6 +64,23 @@ class StatusAlias(Frozen):
     loaded: bool = False
 
 
+class StatusAdapter(Frozen):
+    """One LoRA adapter on one target, served or recorded."""
+
+    name: str
+    """That requests use."""
+    standing: Literal["ours", "drifted", "missing", "foreign", "unknown", "orphaned"]
+    """``drifted``: ours, and served otherwise than we attached it."""
+    adapter: str | None = None
+    """Its name in the file."""
+    base: str | None = None
+    scale: float | None = None
+    digest: str | None = None
+    bytes: Bytes = Bytes(0)
+    """Of its files in our store."""
+    loaded: bool = False
+
+
 class StatusTarget(Frozen):
     """One target: whether it answers, and what it holds."""
 
@@ -76,6 +95,7 @@ class StatusTarget(Frozen):
     models: tuple[StatusModel, ...] = ()
     aliases: tuple[StatusAlias, ...] = ()
     """Stable names. One that is not ours may stand among the models as well, where the target lists it so."""
+    adapters: tuple[StatusAdapter, ...] = ()
     disk: DiskSpace | None = None
     partial_bytes: Bytes = Bytes(0)
     """Unfinished downloads."""
@@ -159,6 +179,7 @@ def _target(
             hint=target.hint,
             models=tuple(_recorded(entry, "unknown") for entry in entries),
             aliases=tuple(_recorded_alias(one, "unknown") for one in record.aliases if one.target_key == target.key),
+            adapters=tuple(_adapter(one, "unknown") for one in record.adapters if one.target_key == target.key),
         )
     ours = [_ours(entry, target, changed) for entry in entries]
     recorded = {model.name for entry in entries if (model := find(target, entry.name)) is not None}
@@ -174,6 +195,7 @@ def _target(
         version=target.version,
         models=tuple(sorted((*ours, *others), key=lambda model: model.name)),
         aliases=_aliases(target, record, slots),
+        adapters=_adapters(target, record),
         disk=target.disk,
         partial_bytes=target.partial_bytes,
         partial_names=target.partial_names,
@@ -216,6 +238,38 @@ def _aliases(target: ObservedTarget, record: Record, slots: tuple[Slot, ...]) ->
 
 def _recorded_alias(alias: RecordAlias, standing: Literal["missing", "unknown", "orphaned"]) -> StatusAlias:
     return StatusAlias(name=alias.name, standing=standing, model=alias.model, context=alias.context)
+
+
+def _adapters(target: ObservedTarget, record: Record) -> tuple[StatusAdapter, ...]:
+    """Every adapter that is served there, and every one of ours that is not."""
+    ours = {one.name: one for one in record.adapters if one.target_key == target.key}
+    served = {one.name for one in target.adapters}
+    found = [_adapter(one, "missing") for name, one in ours.items() if name not in served]
+    for here in target.adapters:
+        known = ours.get(here.name)
+        if known is None:
+            plain = StatusAdapter(
+                name=here.name, standing="foreign", base=here.base, scale=here.scale, digest=here.digest
+            )
+        else:
+            plain = _adapter(known, "ours" if stands(target, known) is not None else "drifted")
+            plain = plain.model_copy(update={"scale": known.scale if here.scale is None else here.scale})
+        found.append(plain.model_copy(update={"loaded": here.loaded}))
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def _adapter(
+    adapter: RecordAdapter, standing: Literal["ours", "drifted", "missing", "unknown", "orphaned"]
+) -> StatusAdapter:
+    return StatusAdapter(
+        name=adapter.name,
+        standing=standing,
+        adapter=adapter.adapter,
+        base=adapter.base,
+        scale=adapter.scale,
+        digest=adapter.digest,
+        bytes=adapter.bytes,
+    )
 
 
 def _ours(entry: RecordEntry, target: ObservedTarget, changed: set[tuple[str, str]]) -> StatusModel:
@@ -272,6 +326,10 @@ def _orphaned(planned: Planned) -> tuple[StatusTarget, ...]:
     known = {target.key for target in planned.desired.targets}
     gone: dict[str, list[RecordEntry]] = {}
     names: dict[str, list[RecordAlias]] = {}
+    lora: dict[str, list[RecordAdapter]] = {}
+    for adapter in planned.record.adapters:
+        if adapter.target_key not in known:
+            lora.setdefault(adapter.target_key, []).append(adapter)
     for entry in planned.record.entries:
         if entry.target_key not in known:
             gone.setdefault(entry.target_key, []).append(entry)
@@ -280,13 +338,14 @@ def _orphaned(planned: Planned) -> tuple[StatusTarget, ...]:
             names.setdefault(alias.target_key, []).append(alias)
     return tuple(
         StatusTarget(
-            name=[*gone.get(key, ()), *names.get(key, ())][0].target_name,
+            name=[*gone.get(key, ()), *names.get(key, ()), *lora.get(key, ())][0].target_name,
             key=key,
             state="orphaned",
             reason="this target left the file; nothing is evicted there",
             hint="`localmodels destroy` removes what is ours there, `localmodels disown` lets it go",
             models=tuple(_recorded(entry, "orphaned") for entry in gone.get(key, ())),
             aliases=tuple(_recorded_alias(alias, "orphaned") for alias in names.get(key, ())),
+            adapters=tuple(_adapter(one, "orphaned") for one in lora.get(key, ())),
         )
-        for key in sorted(gone.keys() | names.keys())
+        for key in sorted(gone.keys() | names.keys() | lora.keys())
     )

@@ -9,7 +9,7 @@ from reconciler.cli.views.plan import used_line
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes, show_duration
-from reconciler.engine.status import Status, StatusAlias, StatusModel, StatusTarget
+from reconciler.engine.status import Status, StatusAdapter, StatusAlias, StatusModel, StatusTarget
 
 _COLOUR = {"ours": "green", "unmanaged-match": "green", "drifted": "yellow", "missing": "red", "unknown": "yellow"}
 
@@ -45,6 +45,7 @@ def _target(target: StatusTarget, now: datetime) -> list[str]:
     table = columns([_cells(model, now) for model in target.models], right=frozenset({2}))
     lines += [paint(row, _COLOUR.get(model.standing, "dim")) for model, row in zip(target.models, table, strict=True)]
     lines += [paint(f"  {_alias(alias)}", _COLOUR.get(alias.standing, "dim")) for alias in target.aliases]
+    lines += [paint(f"  {_adapter(one)}", _COLOUR.get(one.standing, "dim")) for one in target.adapters]
     if not target.models and target.state == "observed":
         lines.append("  no models")
     if target.partial_bytes:
@@ -61,6 +62,16 @@ def _alias(alias: StatusAlias) -> str:
     notes += ["in use"] if alias.loaded else []
     slots = f" for {', '.join(alias.slots)}" if alias.slots else ""
     return f"name {alias.name} → {alias.model or 'nothing that is there'}{slots} ({', '.join(notes)})"
+
+
+def _adapter(adapter: StatusAdapter) -> str:
+    """``adapter sql on org/repo/file.gguf (ours, scale 0.5, 12.3 MB, in use)``."""
+    notes = [adapter.standing, *([f"scale {adapter.scale:g}"] if adapter.scale not in (None, 1.0) else [])]
+    notes += [show_bytes(adapter.bytes)] if adapter.bytes else []
+    notes += ["in use"] if adapter.loaded else []
+    declared = f" for adapter/{adapter.adapter}" if adapter.adapter not in (None, adapter.name) else ""
+    base = f" on {adapter.base}" if adapter.base else ""
+    return f"adapter {adapter.name}{declared}{base} ({', '.join(notes)})"
 
 
 def _cells(model: StatusModel, now: datetime) -> list[str]:

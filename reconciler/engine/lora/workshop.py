@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from reconciler.engine.lora.verdict import Place
 
 
+FIRST_SHARD = "-00001-of-"
+"""In the name of a file that holds a part of a model's tensors: what it lacks says nothing."""
+
+
 @dataclass
 class Workshop:
     """The adapters' side of one run."""
@@ -81,6 +85,8 @@ class Workshop:
         told = target.takes_adapters if isinstance(target, ObservedTarget) else None
         runtime = self.runtimes.get(need.target)
         base_file = await runtime.file_of(need.base_name) if isinstance(runtime, HasFiles) else None
+        if base_file is not None and FIRST_SHARD in base_file:
+            base_file = None
         where = next((one for one in self.desired.targets if one.name == need.target), None)
         seen = Circumstances(
             now=observation.now,

@@ -29,7 +29,7 @@ from reconciler.integrations.runtimes.llama_server_adapters import RouterAdapter
 from reconciler.integrations.runtimes.llama_server_aliases import check_name, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_begun import Begun, remove_files
-from reconciler.integrations.runtimes.llama_server_content import Content, standing, wanted_weights
+from reconciler.integrations.runtimes.llama_server_content import Content, cached_file, standing, wanted_weights
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience, not_the_head
 from reconciler.integrations.runtimes.llama_server_look import Look, observed, parsed
 from reconciler.integrations.runtimes.llama_server_preset import Preset
@@ -74,6 +74,7 @@ class LlamaServer:
         self._router = Router(target, http=http, clock=clock, api_key=api_key)
         self._patience = Patience(idle_seconds=idle_timeout_seconds, poll_seconds=poll_seconds)
         environ = os.environ if environ is None else environ
+        self._environ = environ
         self._content = Content(target, environ, DigestCache(cache_directory))
         preset = Path(target.preset) if target.preset else None
         self._begun = Begun(cache_directory)
@@ -97,6 +98,14 @@ class LlamaServer:
     async def free_disk_bytes(self) -> int | None:
         """What may still be written where the last look found the models; None where they cannot be seen from here."""
         return await free_bytes_of(self._content.folder)
+
+    async def file_of(self, name: str) -> str | None:
+        """Where shard 1 lies in the router's cache, where that can be read from here."""
+        try:
+            found = await asyncio.to_thread(cached_file, self._target, self._environ, name)
+        except (OSError, ValueError, OutsideError):
+            return None
+        return str(found) if found is not None else None
 
     async def observe(self) -> TargetObservation:
         """Everything installed. Anything that is not a whole answer makes the target unknown."""

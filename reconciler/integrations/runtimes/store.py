@@ -29,7 +29,7 @@ from reconciler.domain.observation import (
 )
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
-from reconciler.errors import Refused, UsageError
+from reconciler.errors import OutsideError, Refused, UsageError
 from reconciler.formats import gguf_names
 from reconciler.integrations.runtimes import store_files as files
 from reconciler.integrations.runtimes import store_names
@@ -177,6 +177,14 @@ class Store:
         """Inodes that another program has open, as far as a look can tell."""
         names = {file.inode: file.name.rpartition("/")[2] for file in found}
         return open_inodes(names, self._root.stat().st_dev) if names else set()
+
+    async def file_of(self, name: str) -> str | None:
+        """Where shard 1 lies; None where the folder holds no such model now."""
+        try:
+            bundle = await asyncio.to_thread(self._look_up, name)
+        except OutsideError:
+            return None
+        return str(self._root / bundle.files[0].name) if bundle is not None else None
 
     def _look_up(self, name: str) -> files.Bundle | None:
         """The model as it stands now, or None.
