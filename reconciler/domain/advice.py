@@ -95,8 +95,8 @@ def adapter_command(
         vLLM's documentation of 2026 (``--enable-lora``, ``--lora-modules``); llama-server b10434 (``--lora-scaled``);
         Ollama 0.33.0 (``ADAPTER``; reported removed in 0.34.1).
 
-    >>> adapter_command("vllm", "Qwen/Qwen3-8B", "sql", "/adapters/sql", rank=24).partition(" ")[2]
-    'vllm serve Qwen/Qwen3-8B --enable-lora --max-lora-rank 32 --lora-modules sql=/adapters/sql'
+    >>> adapter_command("llama-server", "org/m-GGUF:Q8_0", "sql", "/sql.gguf", scale=0.5)
+    'llama-server -hf org/m-GGUF:Q8_0 --lora-scaled /sql.gguf:0.5 --alias sql'
     """
     if runtime == "vllm":
         limit = next((one for one in VLLM_RANKS if rank is not None and one >= rank), None)

@@ -101,7 +101,7 @@ def by_hand(row: Row, case: Case, base: Base, verdict: AdapterVerdict | None) ->
     reference = source.path or source.repo or ""
     command = adapter_command(
         runtime,
-        base.name,
+        base.name.partition(":")[0] if runtime == "vllm" else base.name,
         case.name,
         reference,
         rank=verdict.rank if verdict is not None else None,

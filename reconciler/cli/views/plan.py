@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reconciler.cli.views.difference import standing_lines
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
-from reconciler.domain.plan import Action, Budget, Plan, Row, Summary
+from reconciler.domain.plan import Action, AdapterMove, Budget, Plan, Row, Summary
 from reconciler.domain.units import show_bytes
 
 _COLOUR = {
@@ -16,6 +16,8 @@ _COLOUR = {
     Action.EVICT: "red",
     Action.FORGET: "dim",
     Action.KEEP: "dim",
+    Action.ATTACH: "green",
+    Action.DETACH: "red",
 }
 
 
@@ -78,6 +80,8 @@ def summary_words(summary: Summary, *, approximate: bool = False) -> str:
         (summary.update, f"update{down if not summary.install else ''}"),
         (summary.evict, f"evict{freed}"),
         (summary.forget, "forget"),
+        (summary.attach, f"attach{down if not (summary.install or summary.update) else ''}"),
+        (summary.detach, "detach"),
         (summary.named, "name" if summary.named == 1 else "names"),
         (summary.kept, "kept"),
         (summary.held, "held"),
@@ -116,11 +120,20 @@ def _cells(row: Row, *, with_action: bool) -> list[str]:
         sign, first, last = (row.action.sign, word, row.reason.value) if with_action else (" ", row.reason.value, "")
         changed = f"{row.alias.name} → {row.alias.after}" if row.alias.after else row.alias.name
         return [sign, address, first, changed, "", row.target, last]
+    what = what if row.adapter is None else adapter_words(row.adapter, row.action)
     size = row.bytes_down or row.bytes_freed or (row.before.bytes if row.before else 0)
     shown = f"{'' if row.resolved else '≈'}{show_bytes(size)}" if size else ""
     sign = row.action.sign if with_action else " "
     word = row.action.value if with_action else ""
     return [sign, address, word or row.reason.value, what, shown, row.target, row.reason.value if word else ""]
+
+
+def adapter_words(move: AdapterMove, action: Action) -> str:
+    """``sql-tools → org/repo/file.gguf``: the name requests use, and the model it stands on."""
+    if not move.base:
+        return move.name
+    scale = f" at scale {move.scale:g}" if move.scale != 1.0 and action is not Action.DETACH else ""
+    return f"{move.name} {'←' if action is Action.DETACH else '→'} {move.base}{scale}"
 
 
 def _numbers(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.cli.views.plan import summary_line, summary_words
 from reconciler.cli.views.table import paint
-from reconciler.domain.plan import Action, AliasMove, Row
+from reconciler.domain.plan import Action, AdapterMove, AliasMove, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import show_bytes, show_duration
 
@@ -14,6 +14,8 @@ _PAST = {
     Action.EVICT: "evicted",
     Action.FORGET: "forgot",
     Action.KEEP: "kept",
+    Action.ATTACH: "attached",
+    Action.DETACH: "detached",
 }
 
 
@@ -22,6 +24,8 @@ def outcome_line(outcome: StepOutcome) -> str:
     row = outcome.row
     if row.alias is not None:
         return _name_line(outcome, row.alias)
+    if row.adapter is not None:
+        return _adapter_line(outcome, row.adapter)
     if outcome.status == "done":
         size = row.bytes_down or outcome.bytes_freed or row.bytes_freed
         parts = [show_bytes(size)] if size else []
@@ -34,6 +38,8 @@ def outcome_line(outcome: StepOutcome) -> str:
 
 def change_words(row: Row) -> str:
     """What a step does: ``install org/repo/file.gguf``, ``name coder → org/repo/file.gguf``, ``remove name coder``."""
+    if row.adapter is not None:
+        return f"{row.action.value} adapter {row.adapter.name} {_where(row.adapter, row.action)}".rstrip()
     if row.alias is None:
         return f"{row.action.value} {row.name}"
     return f"name {row.alias.name} → {row.alias.after}" if row.alias.after else f"remove name {row.alias.name}"
@@ -47,6 +53,20 @@ def _name_line(outcome: StepOutcome, wanted: AliasMove) -> str:
         return f"forgot the name {wanted.name} on {row.target}" if forgot else f"{change} on {row.target}"
     line = f"{outcome.status}: {change} on {row.target}: {outcome.message}"
     return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
+
+
+def _adapter_line(outcome: StepOutcome, move: AdapterMove) -> str:
+    """A step about an adapter: ``attached adapter sql-tools to org/repo/file.gguf on edge``."""
+    row = outcome.row
+    if outcome.status == "done":
+        return f"{_PAST[row.action]} adapter {move.name} {_where(move, row.action)}".rstrip() + f" on {row.target}"
+    line = f"{outcome.status}: {change_words(row)} on {row.target}: {outcome.message}"
+    return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
+
+
+def _where(move: AdapterMove, action: Action) -> str:
+    words = {Action.ATTACH: "to", Action.UPDATE: "to", Action.DETACH: "from"}
+    return f"{words[action]} {move.base}" if action in words else ""
 
 
 def report_text(report: Report) -> str:
