@@ -14,12 +14,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from reconciler import __version__
+from reconciler.domain.names import HUB_HOSTS
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.foreign_json import read_json
 from reconciler.ports import Clock
@@ -41,6 +42,7 @@ _FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.Strea
 _DIRECT: Mapping[str, httpx.AsyncBaseTransport | None] = {
     "all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None,
 }  # fmt: skip
+_MOST_REDIRECTS = 20
 _RATE_LIMIT = re.compile(r"(?:^|;)\s*([rt])=(\d+(?:\.\d+)?)")
 
 
@@ -167,7 +169,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
         retries: int | None = None,
-        follow_redirects: bool = False,
+        follow_redirects: bool | Literal["within-host"] = False,
         max_bytes: int = LARGEST_REPLY_BYTES,
     ) -> Reply:
         """One small exchange, read whole; an ``Authorization`` header stays with the host of ``url``.
@@ -179,13 +181,14 @@ class Http:
             headers: more headers for this request.
             timeout_seconds: for each try, from the first byte sent to the last one read.
             retries: further tries, instead of the client's own number.
-            follow_redirects: at most 20.
+            follow_redirects: at most 20; ``within-host`` refuses one that leads to another host, or away from TLS:
+                for answers that no digest vouches for.
             max_bytes: a longer answer is refused instead of filling the memory.
 
         Raises:
             Unreachable: no answer after every retry. A status, even 5xx, is an answer and comes back as a ``Reply``;
                 statuses that say "later" are retried first, after the delay the server asks for, if 30 s at most.
-            Refused: the URL or a header cannot be sent at all.
+            Refused: the URL or a header cannot be sent at all; or ``bad-redirect``.
             Corrupt: the answer is longer than ``max_bytes``.
         """
         limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
@@ -209,8 +212,10 @@ class Http:
             await self._clock.sleep(wait)
         raise AssertionError("the loop ends by return or with an error")
 
-    async def _exchange(self, request: httpx.Request, follow_redirects: bool, max_bytes: int) -> Reply:
-        response = await self._client().send(request, stream=True, follow_redirects=follow_redirects)
+    async def _exchange(
+        self, request: httpx.Request, follow_redirects: bool | Literal["within-host"], max_bytes: int
+    ) -> Reply:
+        response = await self._sent(request, follow_redirects)
         try:
             body = bytearray()
             async for chunk in response.aiter_bytes():
@@ -221,6 +226,23 @@ class Http:
         finally:
             await response.aclose()
         return Reply(response.status_code, response.headers, bytes(body), str(response.url))
+
+    async def _sent(self, request: httpx.Request, follow_redirects: bool | Literal["within-host"]) -> httpx.Response:
+        """The head of the answer, after the redirects that may be followed."""
+        client = self._client()
+        if follow_redirects != "within-host":
+            return await client.send(request, stream=True, follow_redirects=follow_redirects)
+        response = await client.send(request, stream=True, follow_redirects=False)
+        for _ in range(_MOST_REDIRECTS):
+            following = response.next_request
+            if following is None:
+                return response
+            await response.aclose()
+            if not _is_same_host(request.url, following.url):
+                raise _elsewhere(str(request.url), str(following.url))
+            response = await client.send(following, stream=True, follow_redirects=False)
+        await response.aclose()
+        raise httpx.TooManyRedirects("too many redirects", request=request)
 
     def _built(
         self,
@@ -368,6 +390,25 @@ def _in_our_words(error: Exception, place: str) -> OutsideError:
         return Unreachable(f"{place} sent a body that cannot be decoded", code="bad-answer", details={"url": place})
     return Unreachable(
         f"the connection to {place} broke: {type(error).__name__}", code="connection-lost", details={"url": place}
+    )
+
+
+def _is_same_host(asked: httpx.URL, leads: httpx.URL) -> bool:
+    """The same server, or the same one with TLS; the Hub's own two hosts are one."""
+    hosts = {asked.host.lower(), leads.host.lower()}
+    if len(hosts) > 1 and not hosts <= set(HUB_HOSTS):
+        return False
+    ends = [(one.scheme, one.port) for one in (asked, leads)]
+    return ends[0] == ends[1] or ends == [("http", None), ("https", None)]
+
+
+def _elsewhere(asked: str, leads: str) -> Refused:
+    place = public_url(asked)
+    return Refused(
+        f"{place} redirects to {public_url(leads)}, which is not followed: trust goes by the host that is asked",
+        code="bad-redirect",
+        hint="name that host in the file, if it is the one that is meant",
+        details={"url": place},
     )
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import Serving
-from reconciler.domain.plan import Action, Reason, Row
+from reconciler.domain.plan import Action, Overrides, Reason, Row
 from reconciler.domain.report import Report
 from reconciler.engine.apply import apply
 from reconciler.engine.reconcile import planned, reconcile, session
-from reconciler.engine.world import Planned
-from reconciler.errors import Unreachable
-from tests.engine.worlds import ALPHA, DELTA, OPTIONS, Fakes, art, fakes, foreign, name_of, pin
+from reconciler.engine.world import Options, Planned
+from reconciler.errors import Refused, Unreachable
+from tests.engine.worlds import ALPHA, BETA, DELTA, OPTIONS, Fakes, art, fakes, foreign, name_of, pin
 from tests.fakes import FakeRuntime
 
 ROUTER = Target(name="router", runtime="llama-server", endpoint="http://127.0.0.1:8080", preset="/presets.ini")
@@ -78,3 +78,19 @@ async def test_a_source_that_asks_for_a_longer_pause_than_we_take_is_not_asked_a
     assert [(one.status, one.code) for one in report.outcomes] == [("failed", "rate-limited")]
     assert here.clock.slept == []
     assert (await reconcile(here.world, OPTIONS)).verified
+
+
+async def test_an_eviction_that_may_work_later_is_tried_again_and_what_came_of_it_is_journalled() -> None:
+    here = fakes(pin("a", ALPHA), pin("b", BETA))
+    await reconcile(here.world, OPTIONS)
+    here.edit(pin("b", BETA))
+    here.runtime().fail_removes[name_of(ALPHA)] = [Unreachable("busy"), Unreachable("busy")]
+    assert (await reconcile(here.world, OPTIONS)).verified
+    assert here.runtime().calls.count(f"remove {name_of(ALPHA)}") == 3
+    here.edit()
+    here.runtime().fail_removes[name_of(BETA)] = [Refused("no", code="refused")]
+    report = await reconcile(here.world, Options(overrides=Overrides(allow_evictions=1)))
+    assert [(one.status, one.code) for one in report.outcomes] == [("failed", "refused")]
+    begun = next(line for line in reversed(here.store.lines) if line["event"] == "intent")
+    assert ("failed", begun["intent"]["id"]) in [(line["event"], line.get("intentId")) for line in here.store.lines]
+    assert here.owned() == {name_of(BETA)}, "a removal that was refused is still ours"

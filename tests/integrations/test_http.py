@@ -263,6 +263,57 @@ async def test_redirects_are_not_followed_unasked() -> None:
     assert (await http.request("GET", URL)).status == 307
 
 
+@pytest.mark.parametrize(
+    ("asked", "leads"),
+    [
+        ("https://hub.example/a", "https://evil.example/a"),
+        ("https://hub.example/a", "http://hub.example/a"),
+        ("https://hub.example/a", "https://hub.example:8443/a"),
+        ("https://hub.example/a", "//evil.example/a"),
+        ("https://hub.example/a", "https://hub.example@evil.example/a"),
+        ("https://huggingface.co/a", "https://huggingface.co.evil.example/a"),
+    ],
+)
+async def test_within_host_no_other_host_is_asked(asked: str, leads: str) -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return httpx.Response(302, headers={"Location": leads}) if len(seen) == 1 else httpx.Response(200, json="lies")
+
+    with pytest.raises(Refused) as caught:
+        await client(answer).request("GET", asked, follow_redirects="within-host")
+    assert caught.value.code == "bad-redirect"
+    assert seen == [asked]
+
+
+@pytest.mark.parametrize(
+    ("asked", "leads"),
+    [
+        ("https://hub.example/a", "/renamed"),
+        ("https://hub.example/a", "https://HUB.example/renamed"),
+        ("http://hub.example/a", "https://hub.example/renamed"),
+        ("https://hf.co/a", "https://huggingface.co/renamed"),
+    ],
+)
+async def test_within_host_a_new_place_is_followed(asked: str, leads: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/a":
+            return httpx.Response(307, headers={"Location": leads})
+        return httpx.Response(200, json=request.headers.get("authorization"))
+
+    http = client(answer)
+    reply = await http.request("GET", asked, headers={"Authorization": "Bearer t"}, follow_redirects="within-host")
+    assert (reply.status, reply.url.rpartition("/")[2]) == (200, "renamed")
+
+
+async def test_within_host_a_circle_ends() -> None:
+    http = client(lambda _: httpx.Response(302, headers={"Location": "/a"}))
+    with pytest.raises(Refused) as caught:
+        await http.request("GET", "https://hub.example/a", follow_redirects="within-host")
+    assert caught.value.code == "too-many-redirects"
+
+
 @contextlib.asynccontextmanager
 async def server(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]) -> AsyncIterator[str]:
     talking: set[asyncio.Task[None]] = set()

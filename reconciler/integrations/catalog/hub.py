@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from reconciler.domain.names import split_repo
@@ -242,12 +243,12 @@ class HubClient:
         return {"Accept": "application/json"} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
 
     async def _get(self, url: str | None, what: str) -> Reply:
-        reply = await self._ask("GET", url or "", follow_redirects=True)
+        reply = await self._ask("GET", url or "", follow_redirects="within-host")
         if not reply.ok:
             raise self._error(reply, what)
         return reply
 
-    async def _ask(self, method: str, url: str, *, follow_redirects: bool = False) -> Reply:
+    async def _ask(self, method: str, url: str, *, follow_redirects: bool | Literal["within-host"] = False) -> Reply:
         self.requests += 1
         reply = await self._http.request(method, url, headers=self._headers(), follow_redirects=follow_redirects)
         self.answers += 1

@@ -9,7 +9,7 @@ from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.catalog.hub import HubClient
 from reconciler.integrations.catalog.hub_wire import HubFile
-from reconciler.integrations.http import Http, MockTransport, Response
+from reconciler.integrations.http import Http, MockTransport, Request, Response
 from tests.doubles.hub import CDN, HUB, DoubleFile, HubDouble
 from tests.integrations.catalog.world import StillClock, gguf_bytes, weights
 
@@ -383,3 +383,25 @@ async def test_no_error_and_no_text_of_the_client_shows_the_token(double: HubDou
                 await question
             texts.append(f"{caught.value!r} {caught.value.message} {caught.value.hint} {caught.value.details}")
     assert all(TOKEN not in unquote(text) for text in texts)
+
+
+@pytest.mark.parametrize("ask", ["list_models", "model", "tree"])
+async def test_what_names_commits_and_digests_is_taken_from_the_hub_itself_and_from_nowhere_it_redirects_to(
+    ask: str,
+) -> None:
+    asked = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request.url.host)
+        return Response(302, headers={"Location": f"https://evil.example{request.url.path}"})
+
+    http = Http(clock=StillClock(), transport=MockTransport(answer), retries=0)
+    hub = HubClient(http, endpoint=HUB, token=TOKEN)
+    questions = {
+        "list_models": hub.list_models,
+        "model": lambda: hub.model("Qwen/Qwen3-8B-GGUF"),
+        "tree": lambda: hub.tree("Qwen/Qwen3-8B-GGUF", "main"),
+    }
+    with pytest.raises(Refused) as caught:
+        await questions[ask]()
+    assert (caught.value.code, len(set(asked)), "evil.example" in asked) == ("bad-redirect", 1, False)

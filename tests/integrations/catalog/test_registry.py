@@ -154,6 +154,22 @@ async def test_a_redirect_to_plain_http_is_not_followed_silently() -> None:
         await client.manifest(RegistryNeed(name="qwen3"))
 
 
+async def test_a_redirect_to_another_host_is_not_followed_for_its_answer_would_name_the_digests() -> None:
+    asked = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request.url.host)
+        if request.url.host == "registry.ollama.ai":
+            return Response(307, headers={"Location": "https://evil.example/v2/library/qwen3/manifests/latest"})
+        return Response(200, json=MANIFEST)
+
+    with pytest.raises(Refused) as caught:
+        await RegistryClient(Http(clock=StillClock(), transport=MockTransport(answer), retries=0)).manifest(
+            RegistryNeed(name="qwen3")
+        )
+    assert (caught.value.code, asked) == ("bad-redirect", ["registry.ollama.ai"])
+
+
 @pytest.mark.e2e
 async def test_a_real_docker_registry_is_understood(tmp_path: Path) -> None:
     skip_without("docker-registry", "apt-get install docker-registry")
