@@ -28,6 +28,11 @@ from tests.doubles.ollama_pull import pull
 from tests.doubles.ollama_store import IMAGE, Name, Store, Stored, gguf_pairs
 
 
+def weights_of(stored: Stored) -> str:
+    layer = stored.layer("model")
+    return str(layer["digest"]) if layer else ""
+
+
 @dataclass
 class Runner:
     """A loaded model (1.8)."""
@@ -41,6 +46,8 @@ class Runner:
     expires_at: datetime
     busy: int = 0
     first_use: bool = True
+    weights: str = ""
+    """Digest of what it has open: it goes on with them when its name moves to others."""
 
     def shown_expiry(self) -> datetime:
         """Moves while the first use runs; else stays where it was written when the runner went idle."""
@@ -121,7 +128,7 @@ class OllamaDouble:
         own = parameters(self.store, stored).get("num_ctx")
         runner = Runner(
             stored.name.short, stored.size, stored.digest, details(self.store, stored),
-            context or own or self.default_context, keep_alive, expires,
+            context or own or self.default_context, keep_alive, expires, weights=weights_of(stored),
         )  # fmt: skip
         self.runners[stored.name.key] = runner
         return runner

@@ -102,6 +102,10 @@ def _misfit(double: OllamaDouble, stored: Stored) -> str | None:
 
 def _unload(double: OllamaDouble, stored: Stored) -> None:
     """At once where it is idle; a request that runs is finished first, and nothing is kept alive after it."""
+    layer = stored.layer("model")
+    for key, other in list(double.runners.items()):  # of names that have moved on: found by what they have open
+        if "@" in key and not other.busy and layer is not None and other.weights == layer["digest"]:
+            del double.runners[key]
     runner = double.runners.get(stored.name.key)
     if runner is not None and runner.busy:
         runner.keep_alive, runner.first_use, runner.expires_at = 0.0, False, datetime.now(UTC)
@@ -110,8 +114,14 @@ def _unload(double: OllamaDouble, stored: Stored) -> None:
 
 
 def _load(double: OllamaDouble, stored: Stored, keep_alive: float, context: int | None) -> bool:
-    """Whether the model had to be loaded: one that is, with this context, only gets its time anew."""
-    runner = double.runners.get(stored.name.key)
+    """Whether the model had to be loaded: one that is, with this context, only gets its time anew.
+
+    Where the name has moved to other weights, those are loaded beside the old ones, which go when their time is over.
+    """
+    runner, layer = double.runners.get(stored.name.key), stored.layer("model")
+    if runner is not None and layer is not None and runner.weights != layer["digest"]:
+        double.runners[f"{stored.name.key}@{runner.weights}"] = double.runners.pop(stored.name.key)
+        runner = None
     if runner is None or context not in (None, runner.context):
         double.load(stored.name.short, keep_alive=keep_alive, context=context)
         return True

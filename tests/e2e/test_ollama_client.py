@@ -143,6 +143,23 @@ def test_chat_streams_and_answers_whole_and_loads_with_the_models_own_context(cl
     assert (running.model, running.context_length) == ("coder:latest", 2048)
 
 
+def test_a_name_that_moved_loads_its_new_weights_beside_the_old_ones(client, double, tmp_path):
+    """What runs goes on with what it has open; whoever asks from then on gets the new (1.8)."""
+    client.pull("tiny:1b")
+    file = tmp_path / "other.gguf"
+    file.write_bytes(tiny_gguf(6_000, seed=9))
+    client.create("other", files={"other.gguf": client.create_blob(file)})
+    client.create("coder", from_="tiny:1b")
+    client.chat("coder", [{"role": "user", "content": "?"}])
+    client.create("coder", from_="other")
+    answer = client.chat("coder", [{"role": "user", "content": "?"}])
+    assert MODEL.weights.digest not in (answer.message.content or "")
+    assert [model.model for model in client.ps().models] == ["coder:latest", "coder:latest"]
+    assert len({model.digest for model in client.ps().models}) == 2
+    client.generate("tiny:1b", keep_alive=0)
+    assert len(client.ps().models) == 1, "its weights are found by what is open, whatever the name"
+
+
 def test_expiry_moves_in_a_first_use_stands_in_a_later_one_and_when_idle(client, double):
     """What tells in use from idle (1.8)."""
     client.pull("tiny:1b")
