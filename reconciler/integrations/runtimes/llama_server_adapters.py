@@ -1,8 +1,10 @@
 """Serving LoRA adapters with a llama-server: proven under a name of its own first, then switched, or all is as before.
 
-A router forwards no ``POST /lora-adapters`` (it looks for the model in the body, which has to be a list), so a scale
-is changed in the adapter's section, and its process starts again; its base and everybody else's go on. A server of one
-model takes scales, and nothing else, while it runs.
+A router forwards no ``POST /lora-adapters`` (it looks for the model in the body, which has to be a list). So a scale
+is changed in the adapter's section, and its own process starts again while its base and everybody else's go on. While
+it answers somebody, its process is told instead, without the router; the section follows when a look finds it idle.
+That is more than tidiness: of a prompt that a process keeps, the part it has read stays as the old scale read it.
+A server of one model takes scales, and nothing else, while it runs.
 
 Source:
     llama.cpp b10434, tried on the real server.
@@ -83,9 +85,13 @@ class RouterAdapters:
         settings = settings_for(adapter, base, await self._preset.sections() or {})
         if before.section is not None and await self._is_in_force(before.section, settings, adapter):
             return
-        await self._refuse_busy(adapter.name, listed)
+        only_scale = before.section is not None and _is_rescaled(before.section, settings)
+        busy = await self._busy(adapter.name, listed)
+        if busy is not None:
+            await self._rescale_live(busy, adapter, only_scale=only_scale)
+            return
         try:
-            if before.section is None or not _is_rescaled(before.section, settings):
+            if not only_scale:
                 await self._prove(adapter, settings)
             await self._switch(adapter, settings, before)
         finally:
@@ -138,14 +144,24 @@ class RouterAdapters:
             not item.is_running or _applies(await self._loaded(adapter.name), adapter)
         )
 
-    async def _refuse_busy(self, name: str, listed: Sequence[Listed]) -> None:
-        for item in listed:
-            if item.name == name and item.is_running and await self._router.is_busy(item):
-                raise Refused(
-                    f"{name} is serving a request on {self._router.name}",
-                    code="in-use",
-                    hint="wait until it has answered",
-                )
+    async def _busy(self, name: str, listed: Sequence[Listed]) -> Listed | None:
+        item = next((item for item in listed if item.name == name and item.is_running), None)
+        return item if item is not None and await self._router.is_busy(item) else None
+
+    async def _rescale_live(self, item: Listed, adapter: HeldAdapter, *, only_scale: bool) -> None:
+        """What it is answering goes on as it began; whoever asks next gets the new scale.
+
+        Raises:
+            Refused: ``in-use``: more changes than the scale, or its process cannot be told from here.
+        """
+        process = self._router.process(item) if only_scale and item.status == "loaded" else None
+        if process is None:
+            raise Refused(
+                f"{item.name} is serving a request on {self._router.name}",
+                code="in-use",
+                hint="wait until it has answered",
+            )
+        await rescale(process, adapter)
 
     async def _prove(self, adapter: HeldAdapter, settings: Mapping[str, str]) -> None:
         """Load it beside everything else, under a name that nobody asks for, and have it answer."""

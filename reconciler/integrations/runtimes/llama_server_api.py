@@ -49,6 +49,8 @@ class Listed:
     """Of its tensors; told while it is loaded only."""
     aliases: tuple[str, ...] = ()
     """Other names that it answers to: ``alias`` in its section."""
+    port: int | None = None
+    """Of its own process, on the router's host, while it runs."""
 
     @property
     def is_there(self) -> bool:
@@ -329,6 +331,7 @@ def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
         exit_code=_count(status.get("exit_code")),
         weights_bytes=_count(meta.get("size")) if isinstance(meta, dict) else None,
         aliases=_names(item.get("aliases")),
+        port=_port(status.get("args")),
     )
 
 
@@ -378,6 +381,12 @@ def _mapping(reply: Reply) -> Mapping[str, Any]:
 
 def _names(value: object) -> tuple[str, ...]:
     return tuple(name for name in value if isinstance(name, str) and name) if isinstance(value, list) else ()
+
+
+def _port(words: object) -> int | None:
+    given = [str(word) for word in words] if isinstance(words, list) else []
+    port = given[given.index("--port") + 1 :][:1] if "--port" in given else []
+    return int(port[0]) if port and port[0].isdecimal() and 0 < int(port[0]) < 65_536 else None
 
 
 def _count(value: object) -> int | None:

@@ -131,11 +131,13 @@ def _ours(
     in_force = item is not None and section.is_read and item.settings.get(SCALED) == section.settings.get(SCALED)
     now = next((one for one in loaded if one.path == path), None) if loaded is not None else None
     is_there = in_force and (loaded is None or now is not None)
+    if now is not None and is_busy and not is_same_scale(now.scale, scale):
+        scale = float(f"{now.scale:.7g}")  # told to the process alone; idle, what its section says is what counts: it is put right
     return ServedAdapter(
         name=section.name,
         base=adapted(section),
         path=path,
-        scale=None if not is_there else scale if now is None or is_same_scale(now.scale, scale) else now.scale,
+        scale=scale if is_there else None,
         digest=digest_of(path) if is_there else None,
         loaded=is_busy,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.domain.desired import Target
+from reconciler.domain.desired_rules import is_loopback
 from reconciler.errors import Refused, Unreachable
 from reconciler.integrations.runtimes.llama_server_api import DEFAULT_ENDPOINT, Listed, LlamaServerApi
 from reconciler.ports import Clock
@@ -41,6 +42,12 @@ class Router:
         if self._http is None:
             self._http = self._make_http()
         return LlamaServerApi(self._endpoint, self._http, self._key)
+
+    def process(self, item: Listed) -> LlamaServerApi | None:
+        """A running model's own process; None where it cannot be asked from here. It listens on its own host only."""
+        if self._http is None or item.port is None or not item.is_running or not is_loopback(self._endpoint):
+            return None
+        return LlamaServerApi(f"http://127.0.0.1:{item.port}", self._http, self._key)
 
     async def close(self) -> None:
         if self._http is not None:

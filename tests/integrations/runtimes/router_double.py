@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Action, Row
@@ -15,6 +17,7 @@ from reconciler.domain.units import Bytes
 from reconciler.integrations.http import ByteStream, Http, MockTransport, Request, Response
 from reconciler.integrations.runtimes.hub_layout import look
 from reconciler.integrations.runtimes.llama_server import LlamaServer
+from reconciler.integrations.runtimes.llama_server_lora import files_of
 from reconciler.integrations.runtimes.llama_server_preset import Preset
 from tests.doubles.ollama_rig import QuickClock, install_row
 
@@ -78,6 +81,16 @@ class RouterDouble:
         """Flags that win over the preset."""
         self.key: str | None = None
         """As of ``--api-key``: lists are open, all else is not."""
+        self.refused_files: set[str] = set()
+        """Adapters that no model loads with."""
+        self.silent: set[str] = set()
+        """Names that load and then answer nothing."""
+        self.most: int | None = None
+        """As of ``--models-max``: the first idle model in the alphabet goes for another."""
+        self.ports: dict[str, int] = {}
+        """Where a name's own process listens."""
+        self.scales: dict[str, float] = {}
+        """What such a process was told, by file; its end forgets it."""
         self._arrived: set[str] = set()
         """Names whose files are looked for at each reload."""
         self._pending: dict[str, int] = {}
@@ -91,6 +104,8 @@ class RouterDouble:
         self.models[name] = {"status": status, "source": source, **more}
 
     def __call__(self, request: Request) -> Response:
+        if request.url.host == "127.0.0.1" and request.url.port in self.ports.values():
+            return self._of_a_process(request)
         open_paths = ("/models", "/health")
         wrong = self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}"
         if wrong and request.url.path not in open_paths:
@@ -106,7 +121,7 @@ class RouterDouble:
             return Response(given.status_code, content=given.content)
         if model and request.method == "GET":
             assert request.url.params["autoload"] == "false", "it would load the model"
-        return getattr(self, f"_{request.method.lower()}{path.replace('/', '_')}")(model)
+        return getattr(self, f"_{request.method.lower()}{path.replace('/', '_').replace('-', '_')}")(model)
 
     def _get_props(self, _: str) -> Response:
         return Response(200, json={"role": self.role, "build_info": "b1-test"})
@@ -161,7 +176,8 @@ class RouterDouble:
     def _item(self, name: str) -> dict[str, Any]:
         model = self.models[name]
         preset = "\n".join(f"{key} = {value}" for key, value in model.get("settings", {}).items())
-        status = {"value": model["status"], "args": [], "preset": f"[{name}]\n{preset}\n"}
+        words = ["--port", str(self.ports[name])] if name in self.ports else []
+        status = {"value": model["status"], "args": words, "preset": f"[{name}]\n{preset}\n"}
         if model.get("failed"):
             status |= {"failed": True, "exit_code": 1}
         removable = model["source"] == "cache"
@@ -198,11 +214,47 @@ class RouterDouble:
 
     def _post_models_load(self, name: str) -> Response:
         model = self.models[name]
-        if {name, model.get("settings", {}).get("hf-repo")} & self.broken:
+        settings = model.get("settings", {})
+        model["failed"] = False
+        if {name, settings.get("hf-repo")} & self.broken or {
+            path for path, _ in files_of(settings)
+        } & self.refused_files:
             model.update(failed=True)
-        else:
-            model["status"] = "loaded"
+            return Response(200, json={"success": True})
+        running = sorted(one for one, other in self.models.items() if other["status"] == "loaded")
+        if self.most is not None and len(running) >= self.most:
+            idle = [one for one in running if one not in self.busy]
+            if not idle:
+                return _error(500, "model limit reached, try again later")
+            self.models[idle[0]]["status"] = "unloaded"
+        model["status"] = "loaded"
         return Response(200, json={"success": True})
+
+    def _get_lora_adapters(self, name: str) -> Response:
+        if self.models.get(name, {}).get("status") != "loaded":
+            return _error(400, "model is not loaded")
+        return Response(200, json=self._adapters(name))
+
+    def _adapters(self, name: str) -> list[dict[str, Any]]:
+        files = files_of(self.models[name].get("settings", {}))
+        return [
+            {"id": at, "path": path, "scale": float(np.float32(self.scales.get(path, scale))), "task_name": ""}
+            for at, (path, scale) in enumerate(files)
+        ]
+
+    def _post_completion(self, name: str) -> Response:
+        if self.models.get(name, {}).get("status") != "loaded":
+            return _error(400, "model is not loaded")
+        return _error(500, "no answer") if name in self.silent else Response(200, json={"content": "a"})
+
+    def _of_a_process(self, request: Request) -> Response:
+        """Ids that are left out go to 0; one that does not exist is accepted."""
+        name = next(one for one, port in self.ports.items() if port == request.url.port)
+        if request.method == "POST":
+            asked = {each["id"]: each["scale"] for each in json.loads(request.content)}
+            self.scales |= {each["path"]: asked.get(each["id"], 0.0) for each in self._adapters(name)}
+            return Response(200, json={"success": True})
+        return Response(200, json=self._adapters(name))
 
     def _delete_models(self, name: str) -> Response:
         model = self.models.get(name)
@@ -226,8 +278,8 @@ def _error(status: int, message: str) -> Response:
 def runtime_on(double: Callable[[Request], Response], *, local: bool = True, **more: Any) -> LlamaServer:
     clock = QuickClock()
     cache = str(double.cache) if local and isinstance(double, RouterDouble) else None
-    named = {"cache": cache, "is_local": local, **more.pop("target", {})}
-    target = Target(name="router", runtime="llama-server", endpoint=URL, **named)
+    named = {"cache": cache, "is_local": local, "endpoint": URL, **more.pop("target", {})}
+    target = Target(name="router", runtime="llama-server", **named)
     return LlamaServer(
         target, http=lambda: Http(clock=clock, transport=MockTransport(double)), clock=clock, poll_seconds=0.001,
         environ={"HOME": "/nowhere"}, **more,
