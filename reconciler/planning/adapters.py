@@ -71,6 +71,7 @@ def fit_adapters(
     fitted.changes, fitted.budgets = placed.changes, placed.budgets
     fitted.blocked += placed.blocked
     fitted.kept = [row for row in fitted.kept if row.subject not in placed.gone]
+    fitted.warnings = list(dict.fromkeys(fitted.warnings))
     return fitted
 
 
@@ -168,6 +169,11 @@ class _Table:
         if not verdict.fits:
             self._rejected(case, base, verdict)
             return
+        self.out.warnings += [
+            f"adapter/{case.adapter.name}: {finding.message}"
+            for finding in verdict.findings
+            if finding.severity == "warning"
+        ]
         promoted = self._promoted(case, base, verdict)
         if promoted is not None:
             self._compare(promoted, base, verdict)
