@@ -132,7 +132,7 @@ def _ours(
     now = next((one for one in loaded if one.path == path), None) if loaded is not None else None
     is_there = in_force and (loaded is None or now is not None)
     if now is not None and is_busy and not is_same_scale(now.scale, scale):
-        scale = float(f"{now.scale:.7g}")  # told to the process alone; idle, what its section says is what counts: it is put right
+        scale = float(f"{now.scale:.7g}")  # told to its process alone; once it is idle, its section counts
     return ServedAdapter(
         name=section.name,
         base=adapted(section),
