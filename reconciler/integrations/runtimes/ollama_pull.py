@@ -6,6 +6,7 @@ What the server sends was read in the source of Ollama 0.33.0-rc2 (2026-08-21).
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -26,6 +27,8 @@ _VERIFIED_BYTES_A_SECOND = 25_000_000
 _MALFORMED_AT_MOST = 100
 _WORTHWHILE_SHARE = 1000
 """An attempt that brought less than this part of a model counts as a failure in a row, so that retries end."""
+_MOST_JITTER = 0.5
+"""Of a pause, added by chance: pulls that failed together do not come back together."""
 _MANIFEST_STATUS = re.compile(r"pull model manifest: (\d{3})\b")
 
 
@@ -130,7 +133,8 @@ class Pull:
                 if failures > self._patience.retries or not self._patience.retries:
                     raise
                 self._tell(f"pull interrupted ({error.message}); resuming (retry {attempts})")
-                await self._clock.sleep(self._patience.pause_seconds(failures))
+                chance = 1 + _MOST_JITTER * random.random()  # noqa: S311 - jitter, not a secret
+                await self._clock.sleep(chance * self._patience.pause_seconds(failures))
 
     async def _once(self, *, insecure: bool) -> None:
         """One attempt, to its ``success``. Every other end is an error."""
