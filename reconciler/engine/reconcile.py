@@ -12,6 +12,8 @@ from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record
 from reconciler.domain.report import Report
 from reconciler.engine.bookkeeping import Books, claimed
+from reconciler.engine.lora.release import released
+from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.observe import observe
 from reconciler.engine.recover import recover, swept
 from reconciler.engine.resolve import resolved_plan
@@ -43,6 +45,8 @@ async def reconcile(world: World, options: Options, *, confirm: Confirm | None =
             before = here.books.record
             await here.books.replace(plan.record, event="recovered")
             await swept(before, plan.record, plan.observation.targets, here.runtimes)
+            if any(intent.adapter is not None for intent in before.intents):
+                await released(Workshop(world, here.desired, here.runtimes), plan.record, plan.observation.targets)
         if confirm is not None and plan.plan.changes and not await confirm(plan):
             return Report(plan=plan.plan)
         return await apply(plan, here.books, here.runtimes, world, options)
