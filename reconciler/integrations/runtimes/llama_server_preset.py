@@ -27,6 +27,9 @@ UNREAD = f"{OURS}, not read by the router yet"
 LORA_KEYS = ("lora", "lora-scaled")
 _HEADER = re.compile(r"^\s*\[(?P<name>[^\]]*)\]")
 _SETTING = re.compile(r"^\s*(?P<key>[A-Za-z0-9_-]+)\s*=\s*(?P<value>.*?)\s*$")
+_COMMENT = re.compile(r"^\s*[;#]")
+_SAID = re.compile(r"^\s*[;#](?!\s*(?:\[|[A-Za-z0-9_-]+\s*=))")
+"""A comment that is words, and no line that somebody commented out."""
 _LARGEST_BYTES = 1 << 20
 _EMPTY = "version = 1\n"
 
@@ -80,11 +83,12 @@ class Preset:
         return self.with_settings(name, settings_of(serving) | {"offline": "true"}, is_read=is_read)
 
     def with_settings(self, name: str, settings: Mapping[str, str], *, is_read: bool) -> Preset:
-        """With a section of ours, in place of the one that was there, else at the end."""
+        """With a section of ours, in place of the one that was there, else at the end; a person's words in it stay."""
         section = self.sections.get(name)
         if section is not None and section.is_ours and section.is_read and section.settings == settings:
             return self
-        block = [f"{OURS if is_read else UNREAD}\n", f"[{name}]\n"]
+        there = self._lines[section.start + 1 : section.end] if section is not None and section.is_ours else []
+        block = [f"{OURS if is_read else UNREAD}\n", *filter(_COMMENT.match, there), f"[{name}]\n"]
         block += [f"{key} = {value}\n" for key, value in settings.items()]
         if section is not None:
             return Preset("".join([*self._lines[: section.start], *block, *self._lines[section.end :]]))
@@ -176,13 +180,14 @@ def write_preset(path: Path, preset: Preset) -> None:
 
 def _sections(lines: list[str]) -> list[Section]:
     headers = [(at, match["name"].strip()) for at, line in enumerate(lines) if (match := _HEADER.match(line))]
-    starts = [at - 1 if at > 0 and lines[at - 1].startswith(OURS) else at for at, _ in headers]
+    starts = [_start(lines, at) for at, _ in headers]
     ends = [*starts[1:], len(lines)] if starts else []
     found = []
     for (at, name), start, end in zip(headers, starts, ends, strict=True):
         ours = start < at
         settings = [match for line in lines[at + 1 : end] if (match := _SETTING.match(line))]
-        last = max((index + 1 for index in range(at, end) if lines[index].strip()), default=at + 1)
+        written = [index + 1 for index in range(at, end) if lines[index].strip() and not _COMMENT.match(lines[index])]
+        last = max(written, default=at + 1)  # words that follow are about what comes next
         found.append(
             Section(
                 name=name,
@@ -194,3 +199,13 @@ def _sections(lines: list[str]) -> list[Section]:
             )
         )
     return found
+
+
+def _start(lines: list[str], header: int) -> int:
+    """Of a section: our comment, where one stands above its header with nothing between but somebody's words."""
+    at = header
+    while at > 0 and _SAID.match(lines[at - 1]):
+        at -= 1
+        if lines[at].startswith(OURS):
+            return at
+    return header

@@ -93,6 +93,32 @@ def test_sections_that_come_and_go_leave_no_lines_behind(order: list[str]) -> No
     assert preset.text == THEIRS
 
 
+def test_what_a_person_wrote_in_and_after_a_section_of_ours_stays() -> None:
+    there = Preset(f"""{OURS}
+; tuned by ops, see the ticket
+[{NAME}]
+# do not lower
+ctx-size = 512
+
+; the search team's
+[search]
+hf-repo = acme/beta-GGUF:Q4_K_M
+""")
+    assert (there.sections[NAME].is_ours, there.sections["search"].is_ours) == (True, False)
+    changed = there.with_section(NAME, LONG, is_read=True)
+    assert changed.text.startswith(
+        f"{OURS}\n; tuned by ops, see the ticket\n# do not lower\n[{NAME}]\nctx-size = 16384\n"
+    )
+    assert changed.text.endswith("\n\n; the search team's\n[search]\nhf-repo = acme/beta-GGUF:Q4_K_M\n")
+    assert changed.with_section(NAME, LONG, is_read=True).text == changed.text
+    assert changed.without_section(NAME).text.strip().startswith("; the search team's\n[search]")
+
+
+def test_a_section_of_ours_that_was_commented_out_makes_the_next_one_not_ours() -> None:
+    text = f"{OURS}\n;[{NAME}]\n;ctx-size = 512\n[search]\nhf-repo = acme/beta-GGUF:Q4_K_M\n"
+    assert not Preset(text).sections["search"].is_ours
+
+
 @given(servings)
 def test_settings_and_back(serving: Serving) -> None:
     assert serving_of(settings_of(serving)) == serving
