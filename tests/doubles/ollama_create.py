@@ -52,7 +52,7 @@ def create(server: OllamaDouble, body: dict[str, Any]) -> Iterator[dict[str, Any
             yield {"error": f"blob {digest} not found"}
             return
         with store.blob(digest).open("rb") as file:
-            if gguf_pairs(file).get("general.type") != "adapter":
+            if gguf_pairs(file).get("general.type", "adapter") != "adapter":
                 yield {"error": "no adapter in it"}
                 return
         layers.append({"mediaType": IMAGE + "adapter", "digest": digest, "size": store.blob(digest).stat().st_size})

@@ -43,8 +43,8 @@ class Lora:
 class Faults:
     """What goes wrong."""
 
-    answers: dict[tuple[str, str], list[tuple[int, bytes]]] = field(default_factory=dict)
-    """(method, path) → answers given once each instead; status 0 breaks the connection off."""
+    answers: dict[tuple[str, str], list[tuple[int, bytes] | None]] = field(default_factory=dict)
+    """(method, path) → answers given once each instead; status 0 breaks the connection off, None answers as ever."""
     not_in_engine: set[str] = field(default_factory=set)
     """Adapters that the engine's cache has dropped: unloading them fails until somebody asks them something."""
     gone: set[str] = field(default_factory=set)
@@ -137,8 +137,9 @@ class VllmDouble:
 
     def _route(self, exchange: Exchange) -> None:
         path = exchange.path.partition("?")[0]
-        if faults := self.faults.answers.get((exchange.command, path)):
-            status, body = faults.pop(0)
+        turns = self.faults.answers.get((exchange.command, path))
+        if turns and (turn := turns.pop(0)) is not None:
+            status, body = turn
             return exchange.break_off() if status == 0 else exchange.answer(status, body, "application/json")
         if self.key and path.startswith("/v1") and exchange.headers.get("Authorization") != f"Bearer {self.key}":
             return exchange.answer_json(401, {"error": "Unauthorized"})
