@@ -22,6 +22,7 @@ from reconciler.engine.recheck import in_use_now, refuse_what_is_refused, refuse
 from reconciler.engine.room import Room, fetched_bytes
 from reconciler.engine.steps import Bench, skipped, take
 from reconciler.engine.together import together
+from reconciler.engine.verdict import WAITING
 from reconciler.engine.verify import cleaned, verified_report
 from reconciler.engine.world import Options, Planned, Runtimes, World
 from reconciler.planning.room import unfinished
@@ -160,7 +161,7 @@ class _Run:
     def _reason_to_skip(self, row: Row, replaced_by: frozenset[int]) -> StepOutcome | None:
         missing = [self.rows[index] for index in sorted(replaced_by) if self._ended[index].status != "done"]
         if missing:
-            return skipped(row, "replacement-failed", _why_it_stays(row, missing))
+            return skipped(row, self._why_skipped(replaced_by), _why_it_stays(row, missing))
         if row.subject in self.options.postponed:
             return skipped(row, "backing-off", "failed lately with the same input; it is tried again later")
         if row.action is Action.FORGET:
@@ -168,9 +169,16 @@ class _Run:
         if unknown := unknown_now(row, self.bench.seen):
             return skipped(row, "target-unknown", unknown.reason, unknown.hint)
         if in_use_now(row, self.bench.seen):
-            waits = f"the eviction of {row.name}" if row.alias is None else f"the name {row.alias.name}"
-            return skipped(row, "in-use", f"{row.name} is in use now; {waits} waits for the next run")
+            words = f"{row.name} is in use now; the eviction of {row.name} waits for the next run"
+            if row.alias is not None:
+                words = f"{row.alias.name} answers somebody now; the name waits for the next run"
+            return skipped(row, "in-use", words)
         return None
+
+    def _why_skipped(self, replaced_by: frozenset[int]) -> str:
+        """What only waits makes nothing fail: neither does what waits for it."""
+        codes = {outcome.code for index in replaced_by if (outcome := self._ended[index]).status != "done"}
+        return min(codes & WAITING) if codes <= WAITING else "replacement-failed"
 
     def _is_gone(self, row: Row) -> bool:
         """A target that answered whole does not list it: the only word on which an entry is forgotten."""

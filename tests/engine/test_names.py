@@ -6,7 +6,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from reconciler.cli.views.plan import plan_text
-from reconciler.cli.views.report import report_text
+from reconciler.cli.views.report import outcome_line, report_text
 from reconciler.cli.views.status import status_text
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.observation import Alias
@@ -15,6 +15,7 @@ from reconciler.engine.ownership import adopt, disown
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.saved_plan import apply_saved, parse, saved, text_of
 from reconciler.engine.status import status
+from reconciler.engine.verdict import exit_code_of_report
 from reconciler.engine.which import fillings
 from reconciler.errors import Refused, StalePlan, TamperedPlan, Unreachable, UsageError
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, Fakes, fakes, foreign, name_of, pin
@@ -86,7 +87,18 @@ async def test_a_name_that_cannot_be_moved_in_use_is_left_for_the_next_run() -> 
     here.edit(coder(BETA))
     here.runtime().fail_names["coder"] = [Refused("busy", code="in-use")]
     report = await reconcile(here.world, OPTIONS)
-    assert codes(report) == [("done", None), ("skipped", "in-use"), ("skipped", "replacement-failed")]
+    assert codes(report) == [("done", None), ("skipped", "in-use"), ("skipped", "in-use")]
+    assert exit_code_of_report(report) == 0, "what waits for somebody's answer is no failure, nor what waits for that"
+
+
+async def test_what_was_done_is_told_as_done() -> None:
+    here = await applied(coder(ALPHA))
+    here.edit(coder(BETA))
+    told = [outcome_line(outcome) for outcome in (await reconcile(here.world, OPTIONS)).outcomes]
+    assert f"named coder → {NEW} on local" in told
+    here.edit(pin("coding", BETA))
+    (outcome,) = (await reconcile(here.world, OPTIONS)).outcomes
+    assert outcome_line(outcome) == "removed the name coder on local"
 
 
 async def test_what_works_later_is_tried_again() -> None:

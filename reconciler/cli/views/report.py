@@ -49,8 +49,8 @@ def _name_line(outcome: StepOutcome, wanted: AliasMove) -> str:
     """A step about a stable name: ``named coder → org/repo/file.gguf on local``."""
     row, change = outcome.row, change_words(outcome.row)
     if outcome.status == "done":
-        forgot = row.action is Action.FORGET
-        return f"forgot the name {wanted.name} on {row.target}" if forgot else f"{change} on {row.target}"
+        past = f"named {wanted.name} → {wanted.after}" if wanted.after else f"removed the name {wanted.name}"
+        return f"{f'forgot the name {wanted.name}' if row.action is Action.FORGET else past} on {row.target}"
     line = f"{outcome.status}: {change} on {row.target}: {outcome.message}"
     return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
 
