@@ -406,6 +406,33 @@ async def test_a_record_that_cannot_be_saved_stops_the_run_and_loses_nothing() -
     assert len(here.runtime().mutations) == 1
 
 
+@pytest.mark.parametrize("where", ["install", "evict", "name"])
+@pytest.mark.parametrize(
+    "surprise", [ValueError("ours"), RecordError("disk full"), OSError(5, "io"), asyncio.CancelledError(), Crash()]
+)
+async def test_whatever_a_step_raises_nobody_waits_for_it_for_ever(where: str, surprise: BaseException) -> None:
+    two = (target(), target("other", path="/other"))
+    here = fakes(pin("a", ALPHA, target="local"), pin("g", GAMMA, target="other"), targets=two)
+    await applied(here)
+    slots = (
+        pin("b", BETA, target="local", alias="b"),
+        pin("g", DELTA, target="other", alias="g"),
+        pin("d", ALPHA, target="other"),
+    )
+    here.edit(*slots, targets=two)
+    first, second = here.runtimes.values()
+    first.fail_installs = {name_of(BETA): [surprise]} if where == "install" else {}
+    first.fail_removes = {name_of(ALPHA): [surprise]} if where == "evict" else {}
+    first.fail_names = {"b": [surprise]} if where == "name" else {}
+    async with asyncio.timeout(10):
+        with pytest.raises(type(surprise)):
+            await applied(here)
+    first.fail_installs = first.fail_removes = first.fail_names = {}
+    assert (await applied(here)).verified, "what is half done is finished, and nothing holds the lock"
+    assert set(first.installed) == {name_of(BETA)}
+    assert set(second.installed) == {name_of(ALPHA), name_of(DELTA)}
+
+
 async def test_what_is_not_ours_is_never_touched() -> None:
     here = fakes(pin("a", ALPHA), pool=pool(prune="always"))
     here.runtime().put(foreign(DELTA))
