@@ -284,6 +284,23 @@ async def test_where_the_old_cannot_come_back_it_goes_first(double):
     assert double.asked.index(f"DELETE /models {NAME}") < double.asked.index(f"POST /models {NAME}")
 
 
+async def test_a_file_that_rotted_under_its_own_digest_is_fetched_again(double):
+    double.arrive(content=OTHER, named=sha(CONTENT))
+    assert (await runtime_on(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
+    assert kept(double) == {CONTENT}
+    assert double.asked.count(f"POST /models {NAME}") == 1
+
+
+async def test_a_rotten_file_that_cannot_be_fetched_now_is_fetched_by_the_next_run(double):
+    double.arrive(content=OTHER, named=sha(CONTENT))
+    fetch, double.brings = double.brings, lambda name: None
+    with pytest.raises(OutsideError):
+        await runtime_on(double).install(row(Action.UPDATE), Heard())
+    double.brings = fetch
+    assert (await runtime_on(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
+    assert kept(double) == {CONTENT}
+
+
 def kept(double) -> set[bytes]:
     return {path.read_bytes() for path in double.cache.glob("models--*/blobs/*")}
 

@@ -13,6 +13,7 @@ from tests.doubles.ollama_rig import Heard
 from tests.integrations.runtimes.router_double import CONTENT, NAME, RouterDouble, put, row, runtime_on, sha
 
 WANTED = Serving(context=4096, parallel=2)
+ROTTEN = b"GGUF" + b"r" * 2000
 THEIRS = "version = 1\n\n[*]\nthreads = 2\n"
 
 
@@ -110,6 +111,30 @@ async def test_after_a_restart_a_section_hides_where_the_model_comes_from(double
     assert await runtime(double).remove(NAME) == len(CONTENT)
     assert (double.models, double.preset.read_text()) == ({}, THEIRS)
     assert [path.read_bytes() for path in double.cache.glob("models--*/blobs/*")] == [b"another quant"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_rotten_file_goes_with_its_section_given_up_once(double, restarted):
+    """The router remembers the section that it was started with: asked twice, the model would seem a person's."""
+    double.arrive(content=ROTTEN, named=sha(CONTENT))
+    await runtime(double).serve(NAME, WANTED)
+    double.models[NAME]["source"] = "preset" if restarted else "cache"
+    assert (await runtime(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
+    assert [path.read_bytes() for path in double.cache.glob("models--*/blobs/*")] == [CONTENT]
+
+
+@pytest.mark.parametrize("step", ["remove", "update"])
+async def test_what_died_right_after_giving_up_the_section_is_done_by_the_next_run(double, step):
+    await runtime(double).serve(NAME, WANTED)
+    double.models[NAME]["source"] = "preset"
+    double.preset.write_text(THEIRS)
+    double.arrive(content=ROTTEN, named=sha(CONTENT))
+    double.models[NAME].update(source="preset", settings={"hf-repo": NAME, "ctx-size": "4096"})
+    if step == "remove":
+        assert await runtime(double).remove(NAME) == len(ROTTEN)
+        assert double.models == {}
+    else:
+        assert (await runtime(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
 
 
 async def test_a_section_of_somebody_else_stays(double):
