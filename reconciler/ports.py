@@ -507,7 +507,11 @@ class Clock(Protocol):
     """Time, as a value that tests can hold still."""
 
     def now(self) -> datetime:
-        """UTC, timezone-aware."""
+        """UTC, timezone-aware. What dates are made of, and no durations: anybody may set it back or forward."""
+        ...
+
+    def elapsed(self) -> float:
+        """Seconds since a moment that stays the same; never goes back, and nobody can set it."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...

@@ -40,20 +40,34 @@ class Crash(BaseException):
     """The process is gone: nothing after this line ever ran."""
 
 
+MOST_SLEEPS = 20_000
+"""In a test. Sleeping takes no time here: what waits for what never comes would spin, and the test hang."""
+
+
 class FixedClock:
     """Time that moves only when somebody sleeps."""
 
     def __init__(self, now: datetime = FAKE_NOW) -> None:
         self._now = now
+        self._elapsed = 0.0
         self.slept: list[float] = []
 
     def now(self) -> datetime:
         return self._now
 
+    def elapsed(self) -> float:
+        return self._elapsed
+
     def forward(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        self._elapsed += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the clock; no time passes."""
         self._now += timedelta(seconds=seconds)
 
     async def sleep(self, seconds: float) -> None:
+        assert len(self.slept) < MOST_SLEEPS, f"it waits for ever, {seconds:g} s at a time"
         self.slept.append(seconds)
         self.forward(seconds)
         await asyncio.sleep(0)

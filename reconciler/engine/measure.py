@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from fnmatch import fnmatchcase
 from statistics import median
 from typing import Literal
@@ -345,10 +344,10 @@ def _job(
 async def _all(
     world: World, meters: Mapping[str, Meter | None], jobs: list[_Job], question: MeasureQuestion, hardware: Hardware
 ) -> list[MeasureRow]:
-    until = world.clock.now() + timedelta(seconds=question.total_seconds)
+    until = world.clock.elapsed() + question.total_seconds
     rows: list[MeasureRow] = []
     for number, job in enumerate(jobs, 1):
-        left = (until - world.clock.now()).total_seconds()
+        left = until - world.clock.elapsed()
         if job.obstacle is None and left < _LEAST_SECONDS and not question.dry_run:
             rows.append(job.row("skipped", "the time for all was over", hint="give it longer with --total-time"))
             continue

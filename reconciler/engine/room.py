@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
 from reconciler.domain.plan import Action, Budget, Plan, Row
 from reconciler.domain.units import Bytes, show_bytes
@@ -22,10 +21,10 @@ class Hold:
 
     arrived: int
     """Bytes of it on the disk, as far as was heard."""
-    moved_at: datetime | None = None
-    """When the last new byte was heard of."""
+    moved_at: float | None = None
+    """When the last new byte was heard of, by ``Clock.elapsed``."""
 
-    def heard(self, done: int, at: datetime) -> None:
+    def heard(self, done: int, at: float) -> None:
         if done > self.arrived:
             self.arrived, self.moved_at = done, at
 

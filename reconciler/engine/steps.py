@@ -67,7 +67,7 @@ async def take(row: Row, runtime: Runtime | None, bench: Bench) -> StepOutcome:
         RecordError: what was done could not be written down; the next run finds out by looking.
         asyncio.CancelledError: never; an interrupted step says so in its outcome, and the caller stops.
     """
-    begun = bench.clock.now()
+    begun = bench.clock.elapsed()
     bench.reporter.step_started(row)
     try:
         did = await _do(row, runtime, bench)
@@ -87,8 +87,7 @@ async def take(row: Row, runtime: Runtime | None, bench: Bench) -> StepOutcome:
         outcome = failed(row, error)
         if error.code == "in-use":
             outcome = skipped(row, error.code, error.message, error.hint)
-    seconds = (bench.clock.now() - begun).total_seconds()
-    outcome = outcome.model_copy(update={"seconds": max(0.0, seconds)})
+    outcome = outcome.model_copy(update={"seconds": max(0.0, bench.clock.elapsed() - begun)})
     bench.reporter.step_finished(outcome)
     return outcome
 
@@ -143,7 +142,7 @@ async def _fetch(row: Row, runtime: Runtime, bench: Bench) -> OutsideError | Non
         intent = await bench.books.begin(row, action, existed=_is_foreign(row, bench))
 
         def progress(done: Bytes, total: Bytes, note: str = "") -> None:
-            hold.heard(done, bench.clock.now())
+            hold.heard(done, bench.clock.elapsed())
             bench.reporter.step_progress(row, done, total, note)
 
         found = await _attempts(lambda: _install(row, runtime, progress, hold, bench), intent, row, bench, hold)
@@ -266,14 +265,14 @@ async def _attempts(
     hold: Hold | None = None,
 ) -> Value:
     """Try what may work later a bounded number of times; every way out but success is journalled."""
-    begun = bench.clock.now()
+    begun = bench.clock.elapsed()
     try:
         for attempt in range(1, ATTEMPTS):
             try:
                 return await step()
             except Unreachable as error:
                 moved_at = hold.moved_at if hold is not None and hold.moved_at is not None else begun
-                quiet = (bench.clock.now() - moved_at).total_seconds()
+                quiet = bench.clock.elapsed() - moved_at
                 if quiet >= PATIENCE_SECONDS and error.retry_after_seconds is None:
                     raise
                 if (error.retry_after_seconds or 0.0) > MAX_PAUSE_SECONDS:

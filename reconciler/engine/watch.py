@@ -27,7 +27,7 @@ LONGEST_PAUSE_SECONDS = 3600.0
 SHORTEST_REFRESH_SECONDS = 3600.0
 """The Hub is not asked for everything more often than this, jitter included."""
 TOLERANCE_SECONDS = 1.0
-"""A tick this much before its time counts as on time."""
+"""A tick this much before its time counts as on time, and a clock that went back by less was not set back."""
 
 Wakeup = Literal["changed", "tick", "stop"]
 
@@ -111,23 +111,46 @@ async def _next(events: AsyncIterator[Wakeup]) -> Wakeup:
 Why = Literal["start", "changed", "interval", "refresh", "retry"]
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A time that is waited for, which a clock that is set back cannot make last for ever."""
+
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def begun(cls, since: datetime, seconds: float) -> Wait:
+        """``seconds`` from ``since`` on.
+
+        >>> noon = datetime(2026, 11, 22, 12)
+        >>> wait = Wait.begun(noon, 60)
+        >>> [wait.is_over(noon + timedelta(seconds=seconds)) for seconds in (0, 58, 59, -3600)]
+        [False, False, True, True]
+        """
+        return cls(since, since + timedelta(seconds=seconds))
+
+    def is_over(self, now: datetime) -> bool:
+        """It is time; or it is earlier than when the wait began, and nobody can tell how much of it has passed."""
+        tolerance = timedelta(seconds=TOLERANCE_SECONDS)
+        return not self.since - tolerance <= now < self.until - tolerance
+
+
 @dataclass
 class _Postponed:
     """Steps that failed lately: how often in a row, and when they may be tried again."""
 
-    _failed: dict[tuple[str, str], tuple[int, datetime]] = field(default_factory=dict)
+    _failed: dict[tuple[str, str], tuple[int, Wait]] = field(default_factory=dict)
 
     def now(self, at: datetime) -> frozenset[tuple[str, str]]:
-        soon = at + timedelta(seconds=TOLERANCE_SECONDS)
-        return frozenset(key for key, (_, until) in self._failed.items() if until > soon)
+        return frozenset(key for key, (_, wait) in self._failed.items() if not wait.is_over(at))
 
     def learn(self, report: Report, at: datetime) -> None:
         failed = {one.row.subject for one in failures(report) if one.status == "failed"}
         for outcome in report.outcomes:
             key = outcome.row.subject
             if key in failed:
-                times = self._failed.get(key, (0, at))[0] + 1
-                self._failed[key] = (times, at + timedelta(seconds=pause_after(times)))
+                times = self._failed[key][0] + 1 if key in self._failed else 1
+                self._failed[key] = (times, Wait.begun(at, pause_after(times)))
             elif outcome.status == "done":
                 self._failed.pop(key, None)
 
@@ -147,9 +170,9 @@ class _Watcher:
     jitter: Jitter
     _good: DesiredState | None = None
     _changed: bool = False
-    _look_at: datetime | None = None
-    _refresh_at: datetime | None = None
-    _retry_at: datetime | None = None
+    _look_at: Wait | None = None
+    _refresh_at: Wait | None = None
+    _retry_at: Wait | None = None
     _failures: int = 0
     _steps: _Postponed = field(default_factory=_Postponed)
     _last: object = None
@@ -173,12 +196,12 @@ class _Watcher:
         return "changed"
 
     def _due(self) -> Why | None:
-        now = self.world.clock.now() + timedelta(seconds=TOLERANCE_SECONDS)
+        now = self.world.clock.now()
         if self._retry_at is not None:
-            return "retry" if now >= self._retry_at else None
-        if self._refresh_at is not None and now >= self._refresh_at:
+            return "retry" if self._retry_at.is_over(now) else None
+        if self._refresh_at is not None and self._refresh_at.is_over(now):
             return "refresh"
-        return "interval" if self._look_at is None or now >= self._look_at else None
+        return "interval" if self._look_at is None or self._look_at.is_over(now) else None
 
     async def look(self, why: Why) -> None:
         """One pass over everything. Failing is an outcome; programming mistakes come out."""
@@ -209,7 +232,7 @@ class _Watcher:
         world = replace(self.world, source=_Held(desired))
         options = replace(self.options, freshness=self._freshness(why), postponed=self._steps.now(now))
         if why in ("start", "refresh"):
-            self._refresh_at = now + timedelta(seconds=self._refresh_seconds(desired))
+            self._refresh_at = Wait.begun(now, self._refresh_seconds(desired))
         if not self.apply:
             plan = await plan_once(world, options)
             self._tell(Pass(why, now, False, last_good, planned=plan), ("plan", last_good, _essence(plan)))
@@ -232,13 +255,13 @@ class _Watcher:
         return max(SHORTEST_REFRESH_SECONDS, desired.refresh.interval_seconds + spread)
 
     def _later(self, desired: DesiredState) -> None:
-        self._look_at = self.world.clock.now() + timedelta(seconds=desired.interval_seconds)
+        self._look_at = Wait.begun(self.world.clock.now(), desired.interval_seconds)
 
     def _failed(self, desired: DesiredState) -> None:
         """Nothing could be done at all: again soon, then later and later, as often as the interval at least."""
         self._failures += 1
         pause = min(desired.interval_seconds, pause_after(self._failures))
-        self._retry_at = self.world.clock.now() + timedelta(seconds=pause)
+        self._retry_at = Wait.begun(self.world.clock.now(), pause)
 
     def _tell_if_broken(self, why: Why, error: DesiredStateError | None) -> None:
         """Say once that the file is not valid; again only when it is broken in another way."""

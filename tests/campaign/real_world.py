@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 from reconciler.domain.desired import DesiredState, Hub, Limits, Slot, Target
@@ -52,13 +51,6 @@ def pin(slot: str, model: str, target: str | None = None) -> Slot:
     return Slot(name=slot, model=f"acme/{model}-GGUF", quant="Q8_0", target=target)
 
 
-class JumpyClock(QuickClock):
-    """Somebody, or a time server, sets it."""
-
-    def jump(self, seconds: float) -> None:
-        self._ahead += timedelta(seconds=seconds)
-
-
 @dataclass
 class Machine:
     """What outlives a run of the program; ``run`` is one such run."""
@@ -66,7 +58,7 @@ class Machine:
     root: Path
     targets: tuple[Target, ...] = ()
     hub: HubDouble = field(default_factory=HubDouble)
-    clock: JumpyClock = field(default_factory=JumpyClock)
+    clock: QuickClock = field(default_factory=QuickClock)
     reporter: RecordingReporter = field(default_factory=RecordingReporter)
     power: Power | None = None
     endpoint: str = HUB

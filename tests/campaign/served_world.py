@@ -20,13 +20,14 @@ from reconciler.ports import Runtime
 from tests.builders import catalogue
 from tests.campaign.bad_answers import BadAnswers
 from tests.campaign.bad_line import Fault
-from tests.campaign.real_world import JumpyClock, Machine
+from tests.campaign.real_world import Machine
 from tests.campaign.sites import Site, slot_of
+from tests.doubles.ollama_rig import QuickClock
 
 LONGEST_PAUSE_SECONDS = 0.02
 
 
-class HastyClock(JumpyClock):
+class HastyClock(QuickClock):
     """A sleep moves time on by all of it, and really takes a moment: a real server needs one to do what it was asked."""
 
     async def sleep(self, seconds: float) -> None:

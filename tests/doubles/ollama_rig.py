@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,21 @@ class QuickClock:
     def __init__(self) -> None:
         self.slept: list[float] = []
         self._ahead = timedelta()
+        self._slept_seconds = 0.0
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self._ahead
 
+    def elapsed(self) -> float:
+        return time.monotonic() + self._slept_seconds
+
+    def jump(self, seconds: float) -> None:
+        """Somebody, or a time server, sets it; no time passes."""
+        self._ahead += timedelta(seconds=seconds)
+
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        self._slept_seconds += seconds
         self._ahead += timedelta(seconds=seconds)
         await asyncio.sleep(0)
 

@@ -10,7 +10,7 @@ from reconciler.engine.room import Room
 from reconciler.errors import Corrupt, OutsideError, PlanningError, Unreachable
 from reconciler.planning.make_plan import make_plan
 from reconciler.planning.room import Unfinished
-from tests.builders import NOW, catalogue, desired, observation, record
+from tests.builders import catalogue, desired, observation, record
 
 BUDGET = Budget(
     scope="host", limit_bytes=Bytes(100), used_bytes=Bytes(40), peak_bytes=Bytes(100), after_bytes=Bytes(100)
@@ -47,7 +47,7 @@ def _fits(held: Room, one: Row) -> bool:
 
 def broken_off(held: Room, one: Row, heard: int, error: OutsideError) -> None:
     with held.reserved(one) as hold:
-        hold.heard(heard, NOW)
+        hold.heard(heard, 0.0)
         raise error
 
 

@@ -11,6 +11,8 @@ from reconciler.errors import DesiredStateError, Refused
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, Fakes, desired, fakes, name_of, pin
 from tests.fakes import ScriptedWakeups
 
+YEAR = 365 * 86_400.0
+
 
 class Watched:
     def __init__(self, here: Fakes, *, apply: bool) -> None:
@@ -206,6 +208,47 @@ async def test_a_step_that_fails_is_tried_later_and_later_while_the_rest_goes_on
         at.wakeups.send("changed")
         await at.next_pass()
         assert tries() == 5
+
+
+@pytest.mark.parametrize("jump", [-YEAR, -7200.0, YEAR])
+async def test_a_clock_that_is_set_makes_nothing_wait_for_ever(jump: float) -> None:
+    here = fakes(pin("a", ALPHA), pin("b", BETA))
+    runtime = here.runtime()
+    runtime.fail_installs[name_of(ALPHA)] = [Refused("gated") for _ in range(3)]
+    async with watching(here) as at:
+        await at.next_pass()
+        here.clock.jump(jump)
+        runtime.installed.clear()
+        at.wakeups.send("tick")
+        assert (await at.next_pass()).why == "refresh", "nobody can tell how long ago the last one was"
+        assert set(runtime.installed) == {name_of(BETA)}
+        assert runtime.calls.count(f"install {name_of(ALPHA)}") == 2, "and so with the pause after a failure"
+        await at.tick(100)
+        await at.quiet()
+        await at.tick(200)
+        assert (await at.next_pass()).why == "interval"
+        assert runtime.calls.count(f"install {name_of(ALPHA)}") == 3
+
+
+@pytest.mark.parametrize("jump", [-YEAR, YEAR])
+async def test_a_pass_that_cannot_be_made_is_tried_again_when_the_clock_is_set(jump: float) -> None:
+    here = fakes(pin("a", ALPHA))
+    here.store.locked_by = "4711"
+    async with watching(here) as at:
+        await at.next_pass()
+        here.store.locked_by = None
+        here.clock.jump(jump)
+        at.wakeups.send("tick")
+        assert (await at.next_pass()).report is not None
+
+
+async def test_a_clock_that_is_corrected_by_a_moment_costs_no_pass() -> None:
+    here = fakes(pin("a", ALPHA))
+    async with watching(here) as at:
+        await at.next_pass()
+        here.clock.jump(-0.5)
+        at.wakeups.send("tick")
+        await at.quiet()
 
 
 async def test_a_pass_that_cannot_be_made_is_tried_again_soon_and_then_less_often() -> None:

@@ -46,6 +46,18 @@ async def test_another_owner_is_named_with_its_age(tmp_path: Path) -> None:
     assert "--lock-timeout" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("jump", [-365 * 86_400.0, 365 * 86_400.0])
+async def test_a_clock_that_was_set_neither_frees_it_nor_makes_it_older_than_that(tmp_path: Path, jump: float) -> None:
+    clock = FixedClock()
+    async with hold_lock(tmp_path / "lock", clock, timeout_seconds=0):
+        clock.jump(jump)
+        with pytest.raises(RecordLocked) as caught:
+            async with hold_lock(tmp_path / "lock", clock, timeout_seconds=1):
+                pass
+    assert sum(clock.slept) == pytest.approx(1)
+    assert caught.value.details["ageSeconds"] == pytest.approx(max(0.0, jump), abs=2)
+
+
 async def test_it_waits_as_long_as_it_was_told(tmp_path: Path) -> None:
     clock = FixedClock()
     async with hold_lock(tmp_path / "lock", clock, timeout_seconds=0):

@@ -15,6 +15,8 @@ from reconciler.ports import Clock
 
 VERSION = 1
 DAY_SECONDS = 86_400.0
+_TOLERANCE_SECONDS = 60.0
+"""By which two clocks, or one that is corrected, may differ."""
 _MOST_ENTRIES = 4096
 _LARGEST_FILE_BYTES = 64 * 2**20
 
@@ -29,6 +31,8 @@ class Entry:
     age_seconds: float
     is_fresh: bool
     """Younger than the time to live; exactly as old is stale. An entry from the future is stale too."""
+    is_ahead: bool = False
+    """Dated later than now: the clock was set back since, and its age is not known."""
 
 
 class HubCache:
@@ -73,7 +77,13 @@ class HubCache:
             return None
         stored = datetime.fromtimestamp(row["storedAt"] / 1000, UTC)
         age = (self._clock.now() - stored).total_seconds()
-        return Entry(row["value"], stored, max(0.0, age), is_fresh=-60 <= age < self._ttl_seconds)
+        return Entry(
+            row["value"],
+            stored,
+            max(0.0, age),
+            is_fresh=-_TOLERANCE_SECONDS <= age < self._ttl_seconds,
+            is_ahead=age < -_TOLERANCE_SECONDS,
+        )
 
     def set(self, key: str, value: Any) -> None:
         """Remember a JSON value now, in memory; ``persist`` writes it."""

@@ -110,7 +110,10 @@ class LiveCatalog:
         return self._hub
 
     def _due(self, orgs: Iterable[str], interval_seconds: float, freshness: Freshness) -> tuple[str, ...]:
-        """Who is to be asked now: everybody, nobody, or those not heard of for the interval."""
+        """Who is to be asked now: everybody, nobody, or those not heard of for the interval.
+
+        What was heard, or failed, at a time that has not come yet says nothing: the clock was set back since.
+        """
         if freshness == "offline":
             return ()
         if freshness == "refresh":
@@ -121,12 +124,14 @@ class LiveCatalog:
         return tuple(
             org
             for org in orgs
-            if (heard := self._memory.listed(org)) is None or heard.entry.age_seconds >= interval_seconds
+            if (heard := self._memory.listed(org)) is None
+            or heard.entry.is_ahead
+            or heard.entry.age_seconds >= interval_seconds
         )
 
     def _silent_until(self) -> datetime | None:
         failed = self._memory.failed()
-        if failed is None or not isinstance(failed.value, int | float):
+        if failed is None or failed.is_ahead or not isinstance(failed.value, int | float):
             return None
         latest = failed.stored_at + timedelta(hours=1)
         return min(latest, failed.stored_at + timedelta(seconds=failed.value))

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -67,18 +66,18 @@ class RateLimit:
     def __init__(self, bytes_per_second: int | None, clock: Clock, *, burst_seconds: float = 0.25) -> None:
         self._rate = bytes_per_second
         self._clock = clock
-        self._burst = timedelta(seconds=burst_seconds)
-        self._paid_until: datetime | None = None
+        self._burst_seconds = burst_seconds
+        self._paid_until: float | None = None
 
     async def take(self, count: int) -> None:
         """Wait until ``count`` more bytes may pass."""
         if not self._rate:
             return
-        now = self._clock.now()
-        floor = now - self._burst
+        now = self._clock.elapsed()
+        floor = now - self._burst_seconds
         begin = floor if self._paid_until is None else max(self._paid_until, floor)
-        self._paid_until = begin + timedelta(seconds=count / self._rate)
-        wait = (self._paid_until - now).total_seconds()
+        self._paid_until = begin + count / self._rate
+        wait = self._paid_until - now
         if wait > 0:
             await self._clock.sleep(wait)
 
@@ -134,7 +133,7 @@ class Download:
         moved: Callable[[int], None] = lambda _: None,
         idle_timeout_seconds: float = STALL_SECONDS,
     ) -> None:
-        self._heard_at = clock.now()
+        self._heard_at = clock.elapsed()
         self._partial = partial
         self._wanted = partial.wanted
         self._http = http
@@ -245,8 +244,8 @@ class Download:
                 if failures >= TRIES_WITHOUT_PROGRESS or wait > LONGEST_WAIT_SECONDS:
                     raise
                 if error.retry_after_seconds is not None:
-                    self._heard_at += timedelta(seconds=wait)
-                elif (self._clock.now() - self._heard_at).total_seconds() + wait > PATIENCE_SECONDS:
+                    self._heard_at += wait
+                elif self._clock.elapsed() - self._heard_at + wait > PATIENCE_SECONDS:
                     raise
                 await self._clock.sleep(wait)
 
@@ -380,7 +379,7 @@ class Download:
     def _placed(self, segment: _Segment, count: int) -> None:
         self._partial.written.add(segment.at, segment.at + count)
         segment.at += count
-        self._heard_at = self._clock.now()
+        self._heard_at = self._clock.elapsed()
         self._grown.set()
         self._moved(self._partial.written.total)
 

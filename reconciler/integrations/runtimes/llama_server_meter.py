@@ -18,7 +18,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -57,7 +56,8 @@ class _Server:
     process: subprocess.Popen[bytes]
     url: str
     log: IO[bytes]
-    until: datetime
+    until: float
+    """By ``Clock.elapsed``."""
 
 
 def model_file(target: Target, environ: Mapping[str, str]) -> Callable[[str], Path | None]:
@@ -126,10 +126,10 @@ class LlamaServerMeter:
         if path is None:
             raise Refused(f"{model.name} is not there any more", code="not-measurable")
         load = await other_load()
-        begun = self._clock.now()
+        begun = self._clock.elapsed()
         async with self._running(path, trial) as server:
             await self._ready(server, model, trial)
-            loaded = (self._clock.now() - begun).total_seconds()
+            loaded = self._clock.elapsed() - begun
             properties = await self._properties(server)
             runs = await self._runs(server, model, trial)
             taken, accelerated = _buffers(server.log) or (_resident(server.process.pid), None)
@@ -167,7 +167,7 @@ class LlamaServerMeter:
             finally:
                 os.close(reading)
             try:
-                until = self._clock.now() + timedelta(seconds=trial.max_seconds)
+                until = self._clock.elapsed() + trial.max_seconds
                 yield _Server(process, f"http://127.0.0.1:{port}", log, until)
             finally:
                 try:
@@ -176,7 +176,7 @@ class LlamaServerMeter:
                     os.close(writing)
 
     def _seconds_left(self, server: _Server) -> float:
-        return (server.until - self._clock.now()).total_seconds()
+        return server.until - self._clock.elapsed()
 
     async def _ready(self, server: _Server, model: Installed, trial: Trial) -> None:
         """Until it has loaded the model.

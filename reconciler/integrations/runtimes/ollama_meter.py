@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from reconciler.domain.desired import Target
@@ -42,7 +41,8 @@ class _Job:
     before: Loaded | None
     """How it was loaded; None: it was not."""
     keep_seconds: float
-    until: datetime
+    until: float
+    """By ``Clock.elapsed``."""
 
     @property
     def context(self) -> int:
@@ -82,7 +82,7 @@ class OllamaMeter:
 
     async def measure(self, model: Installed, trial: Trial) -> Timing:
         before = await self._state(model.name)
-        until = self._clock.now() + timedelta(seconds=trial.max_seconds)
+        until = self._clock.elapsed() + trial.max_seconds
         try:
             return await self._measured(_Job(model.name, trial, before, self._keep_seconds(before, trial), until))
         except Unreachable as error:
@@ -137,7 +137,7 @@ class OllamaMeter:
         )
 
     def _seconds_left(self, job: _Job) -> float:
-        return (job.until - self._clock.now()).total_seconds()
+        return job.until - self._clock.elapsed()
 
     def _keep_seconds(self, before: Loaded | None, trial: Trial) -> float:
         """How long it stays loaded: as it would have; else until we are done. -1 is for ever."""

@@ -138,7 +138,7 @@ class Pull:
 
     async def _once(self, *, insecure: bool) -> None:
         """One attempt, to its ``success``. Every other end is an error."""
-        limit, status, advanced_at = self._patience.idle_seconds, "", self._clock.now()
+        limit, status, advanced_at = self._patience.idle_seconds, "", self._clock.elapsed()
         pull = self._api.pull(self._name, insecure=insecure, idle_timeout_seconds=self._verifying_seconds)
         async with aclosing(pull) as lines:
             while (line := await self._next(lines, limit)) is not None:
@@ -146,8 +146,8 @@ class Pull:
                     self._complain(line)
                     continue
                 if self._enter(line) or line.status != status:
-                    advanced_at = self._clock.now()
-                elif (self._clock.now() - advanced_at).total_seconds() > limit:
+                    advanced_at = self._clock.elapsed()
+                elif self._clock.elapsed() - advanced_at > limit:
                     raise self._stalled()
                 status = line.status
                 if status == "success":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from reconciler.domain.advice import quoted
 from reconciler.domain.names import OllamaName
@@ -74,9 +73,9 @@ class Removal:
     async def _unload(self, item: Listed) -> None:
         """Unload, and see it go. A request that runs is finished first by the server, so it is cut off nowhere."""
         await self._api().unload(item.name, timeout_seconds=_UNLOADED_WITHIN_SECONDS)
-        until = self._clock.now() + timedelta(seconds=_UNLOADED_WITHIN_SECONDS)
+        until = self._clock.elapsed() + _UNLOADED_WITHIN_SECONDS
         while any(key(one.name) == key(item.name) for one in await self._api().loaded()):
-            if self._clock.now() >= until:
+            if self._clock.elapsed() >= until:
                 raise self._in_use(item, f"does not go from the memory of {self._where}: it is serving a request")
             await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
 

@@ -17,6 +17,9 @@ class StillClock:
     def now(self):
         return datetime(2026, 6, 1, tzinfo=UTC)
 
+    def elapsed(self):
+        return 0.0
+
     async def sleep(self, seconds):
         return None
 

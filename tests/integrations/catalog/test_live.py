@@ -238,6 +238,21 @@ async def test_after_a_silence_cached_leaves_the_hub_alone_for_a_while(stage: St
     assert (await stage.catalog().candidates(desired(), freshness="cached")).origin == "live"
 
 
+async def test_after_the_clock_was_set_back_the_hub_is_asked_again(stage: Stage) -> None:
+    await stage.catalog().candidates(desired(), freshness="cached")
+    stage.clock.pass_hours(-24 * 365)
+    assert (await stage.catalog().candidates(desired(), freshness="cached")).origin == "live"
+    assert (await stage.catalog().candidates(desired(), freshness="cached")).origin == "cached"
+
+
+async def test_a_silence_that_has_not_come_yet_says_nothing(stage: Stage) -> None:
+    stage.double.fail("/", OSError("no route"))
+    await stage.catalog().candidates(desired(), freshness="cached")
+    stage.double.heal()
+    stage.clock.pass_hours(-24 * 365)
+    assert (await stage.catalog().candidates(desired(), freshness="cached")).origin == "live"
+
+
 async def test_a_hub_that_is_gone_is_not_asked_by_every_organisation(stage: Stage) -> None:
     stage.double.fail("/", OSError("no route"))
     orgs = tuple(f"org{number}" for number in range(20))

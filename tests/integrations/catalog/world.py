@@ -30,6 +30,9 @@ class StillClock:
     def now(self) -> datetime:
         return self.time
 
+    def elapsed(self) -> float:
+        return sum(self.slept)
+
     def pass_hours(self, hours: float) -> None:
         self.time += timedelta(hours=hours)
 

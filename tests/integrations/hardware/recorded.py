@@ -25,6 +25,9 @@ class StillClock:
     def now(self) -> datetime:
         return self.instant
 
+    def elapsed(self) -> float:
+        return (self.instant - NOW).total_seconds()
+
     def advance(self, **span: float) -> None:
         self.instant += timedelta(**span)
 

@@ -385,6 +385,16 @@ async def test_a_rate_limit_is_shared_and_does_not_save_up() -> None:
     assert clock.now() - start >= timedelta(seconds=1.7)
 
 
+@pytest.mark.parametrize("jump", [-365 * 86_400.0, 365 * 86_400.0])
+async def test_a_rate_limit_does_not_wait_for_a_clock_that_was_set(jump: float) -> None:
+    clock = FixedClock()
+    rate = RateLimit(1000, clock)
+    await rate.take(1000)
+    clock.jump(jump)
+    await rate.take(1000)
+    assert sum(clock.slept) == pytest.approx(1.75)
+
+
 def test_state_holds_no_secret(tmp_path: Path) -> None:
     wanted = Wanted(f"{HUB}/x?sig=secret", "c", sha(SMALL), Bytes(10), NAME)
     with Partial(tmp_path, wanted) as partial:

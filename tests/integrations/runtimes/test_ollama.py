@@ -513,6 +513,21 @@ async def test_a_pull_that_brings_nothing_new_is_stalled(double, silent):
     await runtime.close()
 
 
+async def test_a_stall_is_noticed_though_the_clock_is_set_back(double):
+    clock = QuickClock()
+    double.faults = Faults(stall_after=50_000)
+    runtime = runtime_on(double, clock=clock, idle_timeout_seconds=0.3, max_pull_retries=0)
+    pulling = asyncio.create_task(runtime.install(library_row("tiny:1b", TINY), Heard()))
+    while not double.pulled:
+        await asyncio.sleep(0.01)
+    clock.jump(-365 * 86_400)
+    async with asyncio.timeout(30):
+        with pytest.raises(Unreachable) as raised:
+            await pulling
+    assert raised.value.code == "timed-out"
+    await runtime.close()
+
+
 async def test_a_stalled_pull_is_begun_again(double):
     double.faults = Faults(stall_after=50_000, times=1)
     runtime = runtime_on(double, idle_timeout_seconds=1.0)

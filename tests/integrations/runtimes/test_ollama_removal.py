@@ -104,6 +104,22 @@ async def test_one_that_is_answering_again_before_its_old_time_is_not_cut_off(ru
     assert await runtime.remove("tiny:1b") == TINY.size
 
 
+async def test_waiting_for_it_to_unload_is_bounded_also_when_the_clock_is_set_back(runtime, double):
+    class SetBack(QuickClock):
+        async def sleep(self, seconds):
+            await super().sleep(seconds)
+            self.jump(-86_400)
+
+    clock = SetBack()
+    with double.in_flight("tiny:1b") as runner:
+        runner.first_use = False
+        runner.expires_at = datetime.now(UTC) + timedelta(seconds=250)
+        with pytest.raises(Refused) as raised:
+            await runtime_on(double, clock=clock).remove("tiny:1b")
+    assert raised.value.code == "in-use"
+    assert 30 <= sum(clock.slept) < 40
+
+
 async def test_a_request_that_begins_between_the_looks_keeps_it(runtime, double, clock):
     class Busy(QuickClock):
         async def sleep(self, seconds):
