@@ -39,6 +39,15 @@ async def test_an_update_of_what_is_not_ours_is_refused_even_when_a_plan_asks_fo
     assert here.runtime().mutations == []
 
 
+async def test_what_stood_there_before_us_stays_foreign_however_the_step_ends() -> None:
+    here = fakes(pin("a", ALPHA))
+    here.runtime().put(foreign(DELTA))
+    here.runtime().fail_installs[name_of(DELTA)] = [Refused("no")]
+    await applied(here, name=name_of(DELTA), artifact=art(DELTA))
+    assert here.owned() == set()
+    assert name_of(DELTA) in here.runtime().installed
+
+
 @dataclass
 class Telling(FakeRuntime):
     told: list[str] = field(default_factory=list)
