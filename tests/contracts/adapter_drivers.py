@@ -91,7 +91,7 @@ def held(
     digest = hashlib.sha256(repr(sorted(named.items())).encode()).hexdigest()
     place = store / digest / source.name
     if not place.exists():
-        place.parent.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, place) if source.is_dir() else shutil.copyfile(source, place)
     return HeldAdapter(
         name=name, base=base, path=str(place), digest=digest, format=kind, rank=rank, scale=scale

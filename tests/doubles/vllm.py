@@ -85,7 +85,8 @@ class VllmDouble:
         self.modules, self.key, self.in_place = dict(modules or {}), key, in_place
         self.rank_at_load, self.version = rank_at_load, version
         self.faults = Faults()
-        self.running = 0
+        self.running: list[str] = []
+        """Models that answer somebody now."""
         self.healthy = True
         self.asked: list[str] = []
         """Models that answered a request, in order."""
@@ -126,12 +127,12 @@ class VllmDouble:
             self._load(name, path)
 
     @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        self.running += 1
+    def in_flight(self, name: str = "") -> Iterator[None]:
+        self.running.append(name or self.names[0])
         try:
             yield
         finally:
-            self.running -= 1
+            self.running.remove(name or self.names[0])
 
     # routes
 
@@ -180,9 +181,16 @@ class VllmDouble:
         lines = [
             "# HELP vllm:num_requests_running Number of requests in model execution batches.",
             "# TYPE vllm:num_requests_running gauge",
-            f'vllm:num_requests_running{{engine="0",model_name="{self.names[0]}"}} {float(self.running)}',
+            f'vllm:num_requests_running{{engine="0",model_name="{self.names[0]}"}} {float(len(self.running))}',
             f'vllm:num_requests_waiting{{engine="0",model_name="{self.names[0]}"}} 0.0',
         ]
+        if self.lora:
+            at_work = ",".join(sorted({name for name in self.running if name in self.loras}))
+            labels = f'max_lora="1",running_lora_adapters="{at_work}",waiting_lora_adapters=""'
+            lines += [
+                'vllm:lora_requests_info{max_lora="1",running_lora_adapters="old",waiting_lora_adapters=""} 1.7800e+09',
+                f"vllm:lora_requests_info{{{labels}}} 1.7801e+09",
+            ]
         exchange.answer(200, "\n".join(lines).encode() + b"\n", "text/plain; version=0.0.4; charset=utf-8")
 
     def _complete(self, exchange: Exchange) -> None:

@@ -19,7 +19,7 @@ from reconciler.errors import OutsideError
 from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.advisory import Advisory
 from reconciler.integrations.runtimes.vllm_adapters import VllmAdapters, adapter_cards
-from reconciler.integrations.runtimes.vllm_api import Card, VllmApi
+from reconciler.integrations.runtimes.vllm_api import Card, Use, VllmApi
 from reconciler.integrations.runtimes.vllm_base import Base, base_of
 from reconciler.ports import Progress
 
@@ -81,7 +81,7 @@ class Vllm:
             version = await self._api.version()
             cards = await self._api.models()
             takes = await self._api.takes_adapters()
-            in_use = await self._api.in_use()
+            use = await self._api.use()
         except OutsideError as error:
             return UnknownTarget(
                 name=self._target.name,
@@ -90,29 +90,20 @@ class Vllm:
                 code=error.code,
                 hint=error.hint or f"is vLLM running? See `endpoint` of target {self._target.name}",
             )
-        return self._observed(version, cards, takes=takes, in_use=in_use is not False)
+        return self._observed(version, cards, takes=takes, use=use)
 
-    def _observed(self, version: str, cards: Sequence[Card], *, takes: bool, in_use: bool) -> ObservedTarget:
+    def _observed(self, version: str, cards: Sequence[Card], *, takes: bool, use: Use) -> ObservedTarget:
         base, here = base_of(cards), self._target.is_local
         notes = ((_ELSEWHERE,) if not here else ()) if takes else (_AT_START,)
         return ObservedTarget(
             name=self._target.name,
             key=self._target.key,
-            installed=(_installed(base, in_use=in_use),),
-            aliases=tuple(Alias(name=name, model=base.name, loaded=in_use) for name in base.other_names),
-            adapters=tuple(self._served(card, base, in_use=in_use) for card in adapter_cards(cards)),
+            installed=(_installed(base, in_use=use.busy),),
+            aliases=tuple(Alias(name=name, model=base.name, loaded=use.busy) for name in base.other_names),
+            adapters=tuple(_served(card, base, use) for card in adapter_cards(cards)),
             takes_adapters="peft" if takes and here else None,
             version=version,
             notes=notes,
-        )
-
-    def _served(self, card: Card, base: Base, *, in_use: bool) -> ServedAdapter:
-        return ServedAdapter(
-            name=card.name,
-            base=base.name if base.is_called(card.parent or "") else None,
-            path=card.root,
-            digest=digest_of_place(card.root),
-            loaded=in_use,
         )
 
     # models: by hand
@@ -141,11 +132,21 @@ class Vllm:
     async def attach(self, adapter: HeldAdapter) -> ServedAdapter:
         """As the port says; what was loaded is lost when the server stops."""
         base, card = await self._adapters.attach(adapter)
-        return self._served(card, base, in_use=await self._api.in_use() is not False)
+        return _served(card, base, await self._api.use())
 
     async def detach(self, name: str, base: str) -> None:  # noqa: ARG002 - the port's; a server has one base
         """As the port says. One that the server is started with is there again after its next start."""
         await self._adapters.detach(name)
+
+
+def _served(card: Card, base: Base, use: Use) -> ServedAdapter:
+    return ServedAdapter(
+        name=card.name,
+        base=base.name if base.is_called(card.parent or "") else None,
+        path=card.root,
+        digest=digest_of_place(card.root),
+        loaded=use.is_of(card.name),
+    )
 
 
 def _installed(base: Base, *, in_use: bool) -> Installed:

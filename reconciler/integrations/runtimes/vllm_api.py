@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _LOAD_SECONDS = 300.0
 """Longest wait for an adapter: the server may fetch it, and waits for a pause between two batches."""
 _PROBE_SECONDS = 120.0
+_NEWEST_SECONDS = 10.0
+"""Samples about adapters carry the time they were written; those of one server are no further apart."""
+_ADAPTERS = re.compile(r"^vllm[:_]lora_requests_info\{([^}]*)\}\s+(\S+)", re.MULTILINE)
+_AT_WORK = re.compile(r'(?:running|waiting)_lora_adapters="([^"]*)"')
 _GAUGE = re.compile(r"^vllm[:_]num_requests_(?:running|waiting)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
 
 
@@ -53,6 +57,19 @@ class Said:
     def is_unknown(self) -> bool:
         """There is no adapter of this name, or none at this path."""
         return not self.ok and not self.no_route and self.status == 404
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Who is being answered, as far as ``/metrics`` tells; what it does not tell counts as in use."""
+
+    busy: bool = True
+    """Somebody is answered, or waits."""
+    adapters: frozenset[str] | None = None
+    """Adapters among them; None: it does not tell."""
+
+    def is_of(self, adapter: str) -> bool:
+        return self.busy and (self.adapters is None or adapter in self.adapters)
 
 
 class VllmApi:
@@ -118,17 +135,13 @@ class VllmApi:
             raise _bad_answer(reply, "no base in it")
         return cards
 
-    async def in_use(self) -> bool | None:
-        """Whether it answers somebody, or somebody waits; None where it does not tell."""
+    async def use(self) -> Use:
+        """Who is being answered now. Raises nothing outside."""
         try:
             reply = await self._ask("GET", "/metrics", retries=0)
         except OutsideError:
-            return None
-        found = _GAUGE.findall(reply.body.decode("utf-8", "replace")) if reply.ok else []
-        try:
-            return any(float(number) > 0 for number in found) if found else None
-        except ValueError:
-            return None
+            return Use()
+        return _use(reply.body.decode("utf-8", "replace")) if reply.ok else Use()
 
     async def takes_adapters(self) -> bool:
         """Whether adapters can be loaded at run time: the step has a route of its own, which takes no ``GET``.
@@ -196,6 +209,20 @@ class VllmApi:
         if reply.status >= 500 or reply.status in (408, 429):
             return Unreachable(message, details=details)
         return Refused(message, details=details)
+
+
+def _use(text: str) -> Use:
+    """From the text of ``/metrics``. Source: vLLM 0.18, ``v1/metrics/loggers.py``."""
+    try:
+        gauges = [float(number) for number in _GAUGE.findall(text)]
+        samples = [(float(moment), labels) for labels, moment in _ADAPTERS.findall(text)]
+    except ValueError:
+        return Use()
+    newest = max((moment for moment, _ in samples), default=0.0)
+    recent = [labels for moment, labels in samples if moment >= newest - _NEWEST_SECONDS]
+    names = {name for labels in recent for listed in _AT_WORK.findall(labels) for name in listed.split(",") if name}
+    busy = any(number > 0 for number in gauges) if gauges else True
+    return Use(busy=busy, adapters=frozenset(names) if samples else None)
 
 
 def _card(reply: Reply, item: Mapping[str, Any]) -> Card:

@@ -98,6 +98,15 @@ class TestLooking:
             assert (await looked(runtime)).installed[0].loaded
         assert not (await looked(runtime)).installed[0].loaded
 
+    async def test_which_adapter_is_in_use(self, lab, adapter):
+        double, runtime = lab(modules={name: adapter(name).path for name in ("old", "sql")})
+        with double.in_flight("sql"):
+            assert [one.loaded for one in (await looked(runtime)).adapters] == [False, True]
+        with double.in_flight():
+            assert [one.loaded for one in (await looked(runtime)).adapters] == [False, False]
+        double.faults.answers["GET", "/metrics"] = [(200, b"vllm:num_requests_running 1.0\n")]
+        assert [one.loaded for one in (await looked(runtime)).adapters] == [True, True]
+
     async def test_in_use_where_it_does_not_tell(self, lab):
         double, runtime = lab()
         double.faults.answers["GET", "/metrics"] = [(404, b"")]
@@ -285,9 +294,7 @@ class TestFailing:
 
     @pytest.mark.parametrize("in_place", [True, False])
     @pytest.mark.parametrize("line", [MODELS, LOAD, UNLOAD, COMPLETE])
-    @pytest.mark.parametrize(
-        "answer", [(0, b""), (500, b'{"error": {"message": "no"}}'), (400, b"nonsense")]
-    )
+    @pytest.mark.parametrize("answer", [(0, b""), (500, b'{"error": {"message": "no"}}'), (400, b"nonsense")])
     @pytest.mark.parametrize("after", [0, 1])
     async def test_whatever_fails_once_is_made_good(self, lab, adapter, in_place, line, answer, after):
         double, runtime = lab(in_place=in_place)
