@@ -15,8 +15,8 @@ from reconciler.errors import Refused
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.http import Http
 from reconciler.integrations.runtimes.llama_server import LlamaServer
-from reconciler.servers.mirror import Mirror, serve
-from tests.e2e.rig import CHAT, SMOL_NAME, SMOL_REPO, Machine, fetch, wait_for
+from reconciler.servers.mirror import serve
+from tests.e2e.rig import SMOL_NAME, SMOL_REPO, fetch, wait_for
 from tests.e2e.router import Router, copied
 from tests.lora_files import adapter_for
 
@@ -31,16 +31,10 @@ def preset(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, model: Path) -> Iterator[Mirror]:
-    copied(model, tmp_path / "hub" / SMOL_NAME)
-    with serve(tmp_path / "hub") as hub:
-        yield hub
-
-
-@pytest.fixture
-def router(tmp_path: Path, hub: Mirror, llama_server: str, preset: Path) -> Iterator[Router]:
+def router(tmp_path: Path, model: Path, llama_server: str, preset: Path) -> Iterator[Router]:
     """A router that has the real model."""
-    with Router(tmp_path / "router", hub.url, "--models-preset", str(preset)) as router:
+    copied(model, tmp_path / "hub" / SMOL_NAME)
+    with serve(tmp_path / "hub") as hub, Router(tmp_path / "router", hub.url, "--models-preset", str(preset)) as router:
         fetch(f"{router.url}/models", {"model": BASE})
         wait_for(lambda: router.models().get(BASE) == "unloaded", router.log)
         yield router
@@ -106,48 +100,3 @@ async def test_an_adapter_on_a_real_base(tmp_path: Path, model: Path, router: Ro
     await runtime.detach("sql-tools", BASE)
     assert set(router.models()) == {BASE}
     assert says(router, BASE) == plain
-
-
-def test_an_adapter_of_the_file_is_kept_served(
-    tmp_path: Path, model: Path, hub: Mirror, router: Router, preset: Path
-) -> None:
-    lab, source = Machine(tmp_path / "here", hub.url), tmp_path / "sql.gguf"
-    target = {
-        "name": "router", "runtime": "llama-server", "endpoint": router.url, "cache": str(router.cache),
-        "preset": str(preset),
-    }  # fmt: skip
-
-    def write(*, scale: float = 1.0, **more: object) -> None:
-        serving = {"target": "router", "as": "sql-tools", "scale": scale}
-        adapter = {"name": "sql", "base": "chat", "source": {"path": str(source)}, "serve": [serving], **more}
-        lab.write(CHAT, targets=[target], adapters=[adapter])
-
-    adapter_for(model, source, scale=0.5)
-    plain = says(router, BASE)
-    write()
-    assert lab.plan("--detailed-exitcode", expect=2).rows() == [("attach", "missing", BASE)]
-    lab.apply()
-    lab.in_sync()
-    assert says(router, "sql-tools") != plain
-
-    write(scale=0.0)
-    assert lab.plan().rows() == [("update", "serving", BASE)]
-    lab.apply()
-    assert says(router, "sql-tools") == plain
-
-    router.kill()
-    router.start()
-    lab.in_sync()
-    assert says(router, "sql-tools") == plain
-
-    adapter_for(model, source, scale=0.5, architecture="qwen2")
-    assert lab.plan().rows("blocked") == [("keep", "adapter-rejected", BASE)]
-    lab.apply(expect=None)
-    assert (says(router, "sql-tools"), says(router, BASE)) == (plain, plain), "what was served is served on"
-
-    write(absent=True)
-    assert lab.plan().rows() == [("detach", "not-desired", BASE)]
-    lab.apply()
-    assert set(router.models()) == {BASE}
-    assert says(router, BASE) == plain
-    assert not list((lab.root / "data" / "adapters").glob("*/files/*")), "nothing needs its files"
