@@ -150,18 +150,26 @@ class _Name:
     path: Path
     whose: str
 
+    def clashes_with(self, other: _Name) -> bool:
+        return self.name.casefold() == other.name.casefold() and may_meet(self.target, other.target)
+
+    def is_twin_of(self, other: _Name) -> bool:
+        """Two entries have one name: another rule says so."""
+        alike = self.whose.casefold() == other.whose.casefold()
+        return alike and self.path[-1] == other.path[-1] == "name"
+
 
 def _names_are_apart(settings: Settings) -> Iterator[Finding]:
     """On one target a name stands for one thing: an adapter, or the slot whose alias it is."""
     seen = [
-        _Name(slot.alias.casefold(), slot.target, ("slots", index, "alias"), f"the alias of slot {slot.name!r}")
+        _Name(slot.alias, slot.target, ("slots", index, "alias"), f"the alias of slot {slot.name!r}")
         for index, slot in enumerate(settings.slots or ())
         if slot.alias is not None
     ]
     for name in _adapter_names(settings):
-        first = next((one for one in seen if one.name == name.name and may_meet(one.target, name.target)), None)
+        first = next((one for one in seen if one.clashes_with(name)), None)
         seen.append(name)
-        if first is None or first.path == name.path:
+        if first is None or first.path == name.path or first.is_twin_of(name):
             continue
         message = f"found {name.name!r}, {first.whose}; allowed: each once per target"
         yield Finding(
@@ -173,7 +181,7 @@ def _names_are_apart(settings: Settings) -> Iterator[Finding]:
 def _adapter_names(settings: Settings) -> Iterator[_Name]:
     for index, adapter in enumerate(settings.adapters):
         for at, serving in enumerate(adapter.serve):
-            name = (serving.as_name or adapter.name).casefold()
+            name = serving.as_name or adapter.name
             path: Path = ("adapters", index, "serve", at, "as") if serving.as_name else ("adapters", index, "name")
             if path[-1] == "name" and at:
                 path = ("adapters", index, "serve", at, "target")

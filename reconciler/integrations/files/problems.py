@@ -18,7 +18,7 @@ from reconciler.integrations.files.yaml_positions import KeyPath, Loaded, show_p
 
 _SECRET_PATHS = ("tokenFrom", "apiKeyFrom", "env", "file", "token")
 _SECRET_LOOK = re.compile(r"hf_[A-Za-z0-9]{6,}|sk-[A-Za-z0-9]{6,}|//[^/\s]*@")
-_FORM_TAGS = {"wrapped", "plain"}
+_FORM_TAGS = {"hardware": ("wrapped", "plain"), "rank": ("exact", "most")}
 
 
 class Words:
@@ -172,6 +172,9 @@ def allowed_words(part: Mapping[str, Any], keys: Iterable[str] = ()) -> str:
     kind = part.get("type")
     if "anyOf" in part and not keys:
         return ", or ".join(allowed_words(choice) for choice in part["anyOf"])
+    values = [choice for choice in part.get("oneOf", ()) if "type" in choice]
+    if values:  # a value, or a mapping that says more
+        return ", or ".join([*(allowed_words(choice) for choice in values), f"a mapping with {', '.join(keys)}"])
     if "enum" in part or "const" in part:
         words = [str(value) for value in part.get("enum", [part.get("const")])]
         return ", ".join(word.lower() if kind == "boolean" else word for word in words)
@@ -221,7 +224,7 @@ def without_tags(location: Iterable[str | int]) -> KeyPath:
     """A validator's location as a path of the file: the names of alternatives left out."""
     path: list[str | int] = []
     for part in location:
-        if not (part in _FORM_TAGS and path and path[-1] == "hardware"):
+        if not (path and part in _FORM_TAGS.get(str(path[-1]), ())):
             path.append(part)
     return tuple(path)
 

@@ -86,9 +86,15 @@ def definition_at(schema: dict[str, Any], form: str, path: tuple[str | int, ...]
                     for choice in _choices(schema, here)
                     if step in choice.get("properties", {})
                 ),
-                {},
+                _of_any_key(here),
             )
     return _resolved(schema, here)
+
+
+def _of_any_key(part: dict[str, Any]) -> dict[str, Any]:
+    """What the values of a mapping are held against whose keys are free."""
+    found = part.get("additionalProperties")
+    return found if isinstance(found, dict) else {}
 
 
 def keys_at(schema: dict[str, Any], form: str, path: tuple[str | int, ...]) -> tuple[str, ...]:
