@@ -210,7 +210,14 @@ class Wiring:
         if target.runtime == "ollama":
             from reconciler.integrations.runtimes.ollama import Ollama
 
-            return Ollama(target, http=self.http, clock=self.clock, environ=self.environment)
+            return Ollama(
+                target,
+                http=self.http,
+                clock=self.clock,
+                environ=self.environment,
+                adapter_store=self.places.data / "adapters",
+                cache_directory=self.places.cache,
+            )
         if target.is_asked and target.program == "vllm":
             from reconciler.integrations.runtimes.vllm import Vllm
 

@@ -232,7 +232,7 @@ async def _ollama_double(folder: Path, *, readable: bool) -> AsyncIterator[Adapt
             begun(int(double.url.rpartition(":")[2]))
 
         double = begun()
-        runtime = runtime_on(double, directories=[folder / "models"] if readable else [])
+        runtime = runtime_on(double, directories=[folder / "models"] if readable else [], adapter_store=store)
         dead = Ollama(
             Target(name="dead", runtime="ollama", endpoint=NOWHERE),
             http=lambda: Http(clock=clock, retries=0), clock=clock, environ={}, directories=[],
@@ -256,7 +256,6 @@ async def _ollama_double(folder: Path, *, readable: bool) -> AsyncIterator[Adapt
             beside=adapter("chat", seed=2),
             taken="other:1b",
             dead=dead,
-            tells_content=False,
             format="gguf",
         )
         for open_one in (http, runtime, dead):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
+from pathlib import Path
+
+from reconciler.integrations.runtimes.digest_cache import DigestCache, stamp_of
 
 _IN_A_STORE = re.compile(r"/adapters/([0-9a-f]{64})(?:/|$)")
 
@@ -17,3 +22,41 @@ def digest_of_place(path: str) -> str | None:
     """
     found = _IN_A_STORE.search(path)
     return found[1] if found is not None else None
+
+
+class HeldGguf:
+    """The GGUF files of an adapter store, by their hash: for a runtime that tells the hash of what it took.
+
+    Args:
+        store: our adapter store; None: there is none.
+        cache_directory: where digests are remembered, so that a file is read whole once; None: nowhere.
+    """
+
+    def __init__(self, store: Path | None, cache_directory: Path | None) -> None:
+        self._store = store
+        self._cache = DigestCache(cache_directory)
+
+    async def digests(self) -> dict[str, str]:
+        """Hex SHA-256 of each file → digest of the adapter that it is or was made of. What cannot be read is left out."""
+        return await asyncio.to_thread(self._digests) if self._store is not None else {}
+
+    def _digests(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for path in sorted((self._store or Path()).rglob("*.gguf")):
+            digest = digest_of_place(str(path))
+            sha256 = self._sha256(path) if digest is not None else None
+            if digest is not None and sha256 is not None:
+                found.setdefault(sha256, digest)
+        return found
+
+    def _sha256(self, path: Path) -> str | None:
+        try:
+            with path.open("rb") as file:
+                stamp = stamp_of(path.stat())
+                known = self._cache.get(path, stamp)
+                if known is None:
+                    known = hashlib.file_digest(file, "sha256").hexdigest()
+                    self._cache.put(path, stamp, known)
+        except OSError:
+            return None
+        return known

@@ -23,8 +23,9 @@ from reconciler.domain.observation import Alias, Installed, ObservedTarget, Targ
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.integrations.runtimes.adapter_place import HeldGguf
 from reconciler.integrations.runtimes.free_space import free_bytes_of
-from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters, adapters_of, can_make, is_passing
+from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters, can_make, is_passing
 from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
 from reconciler.integrations.runtimes.ollama_keep import Keep, is_kept, kept_of
 from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, find, key, parsed
@@ -56,6 +57,8 @@ class Ollama:
         max_pull_retries: attempts in a row that may fail without progress before a pull is given up; 0: no retry.
         directories: where the server's models may lie, to be read only; None: where Ollama keeps them on this host.
         environ: read for ``OLLAMA_MODELS``, ``OLLAMA_CONTEXT_LENGTH`` and ``OLLAMA_KEEP_ALIVE``.
+        adapter_store: of our own, to tell which adapter a model of the server has.
+        cache_directory: of our own, to remember which digest a file of that store had.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class Ollama:
         max_pull_retries: int = 5,
         directories: Sequence[Path] | None = None,
         environ: Mapping[str, str] | None = None,
+        adapter_store: Path | None = None,
+        cache_directory: Path | None = None,
     ) -> None:
         self._target = target
         self._make_http = http
@@ -79,7 +84,13 @@ class Ollama:
         self._looking = Looking(target, api=lambda: self._api, clock=clock, directories=directories)
         self._removal = Removal(self._looking, api=lambda: self._api, clock=clock, where=target.name)
         self._names = OllamaNames(self._looking, self._removal, api=lambda: self._api, where=target.name)
-        self._adapters = OllamaAdapters(self._looking, self._removal, api=lambda: self._api, where=target.name)
+        self._adapters = OllamaAdapters(
+            self._looking,
+            self._removal,
+            api=lambda: self._api,
+            where=target.name,
+            held=HeldGguf(adapter_store, cache_directory),
+        )
         self._keep = Keep(lambda: self._api)
 
     @property
@@ -108,6 +119,7 @@ class Ollama:
         try:
             version = await self._api.version()
             look = await self._looking.look()
+            adapters = await self._adapters.seen(look)
         except OutsideError as error:
             return UnknownTarget(
                 name=self._target.name,
@@ -116,9 +128,9 @@ class Ollama:
                 code=error.code,
                 hint=error.hint or f"is Ollama running? See `endpoint` of target {self._target.name}",
             )
-        return self._observed(version, look)
+        return self._observed(version, look, adapters)
 
-    def _observed(self, version: str, look: Look) -> ObservedTarget:
+    def _observed(self, version: str, look: Look, adapters: tuple[ServedAdapter, ...]) -> ObservedTarget:
         passing = [item for item in look.listed if is_kept(item.name) or is_passing(item.name)]
         installed = [self._installed(item, look) for item in look.listed if item not in passing]
         return ObservedTarget(
@@ -126,7 +138,7 @@ class Ollama:
             key=self._target.key,
             installed=tuple(sorted(installed, key=lambda model: model.name)),
             aliases=aliases_of(look),
-            adapters=adapters_of(look),
+            adapters=adapters,
             takes_adapters="gguf" if can_make(version) else None,
             disk=look.view.disk if look.view else None,
             partial_bytes=look.view.partial_bytes if look.view else Bytes(0),

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.errors import Corrupt, OutOfSpace, OutsideError, Refused, Unreachable
+from reconciler.integrations.runtimes.adapter_place import HeldGguf
 from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
 from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, key, parsed
 from reconciler.integrations.runtimes.ollama_names import plain
@@ -48,34 +49,45 @@ def can_make(version: str) -> bool:
     return found is not None and tuple(int(part) for part in found.groups()) < _REMOVED
 
 
-def adapters_of(look: Look) -> tuple[ServedAdapter, ...]:
-    """Every listed model that has an adapter, by name."""
-    found = (_served(item, look) for item in look.listed if _is_adapted(item, look) and not is_passing(item.name))
-    return tuple(sorted(found, key=lambda one: one.name))
-
-
 def _is_adapted(item: Listed, look: Look) -> bool:
     shown = look.shown.get(item.name)
     return shown is not None and shown.is_adapted and not item.remote
 
 
-def _served(item: Listed, look: Look) -> ServedAdapter:
+def _served(item: Listed, look: Look, held: Mapping[str, str]) -> ServedAdapter:
+    """As it is listed. An adapter file that is none of ours is named by its hash, which is all there is of a place."""
     shown = look.shown[item.name]
     base = look.find(shown.parent) if shown.parent else None
     stands = look.shown.get(base.name) if base is not None else None
     same = stands is not None and set(stands.blobs) < set(shown.blobs)
-    name = canonical(base.name) if base is not None and same else None
-    return ServedAdapter(name=plain(item.name), base=name, loaded=look.is_busy(item))
+    own = shown.blobs[-1:] if stands is None or not same else tuple(set(shown.blobs) - set(stands.blobs))
+    digest = next((held[blob.removeprefix("sha256:")] for blob in own if blob.removeprefix("sha256:") in held), None)
+    return ServedAdapter(
+        name=plain(item.name),
+        base=canonical(base.name) if base is not None and same else None,
+        path=None if digest is not None else next(iter(own), None),
+        digest=digest,
+        loaded=look.is_busy(item),
+    )
 
 
 class OllamaAdapters:
     """The ``ServesAdapters`` port of one Ollama server."""
 
-    def __init__(self, looking: Looking, removal: Removal, *, api: Callable[[], OllamaApi], where: str) -> None:
+    def __init__(
+        self, looking: Looking, removal: Removal, *, api: Callable[[], OllamaApi], where: str, held: HeldGguf
+    ) -> None:
         self._looking = looking
         self._removal = removal
         self._api = api
         self._where = where
+        self._held = held
+
+    async def seen(self, look: Look) -> tuple[ServedAdapter, ...]:
+        """Every listed model that has an adapter, by name."""
+        found = [item for item in look.listed if _is_adapted(item, look) and not is_passing(item.name)]
+        held = await self._held.digests() if found else {}
+        return tuple(sorted((_served(item, look, held) for item in found), key=lambda one: one.name))
 
     async def attach(self, adapter: HeldAdapter) -> ServedAdapter:
         """Make a model of the base and the adapter, or make it again over the one that has the name.
@@ -89,7 +101,7 @@ class OllamaAdapters:
         base, before = self._base(adapter, look), self._standing(adapter.name, look)
         blob = await asyncio.to_thread(_sha256, Path(adapter.path))
         if before is not None and _is(before, look, base, blob):
-            return _served(before, look)
+            return _served(before, look, {blob.removeprefix("sha256:"): adapter.digest})
         await self._check_can(adapter)
         await self._upload(Path(adapter.path), blob)
         await self._sweep(adapter.name, look)
@@ -204,7 +216,7 @@ class OllamaAdapters:
         look = await self._looking.look()
         item = look.find(parsed(adapter.name).canonical)
         if item is not None and _is(item, look, base, blob):
-            return _served(item, look)
+            return _served(item, look, {blob.removeprefix("sha256:"): adapter.digest})
         raise failure or Unreachable(f"{adapter.name} was created, and {self._where} does not list it so")
 
     async def _create(self, name: str, base: str, blob: str) -> None:

@@ -32,8 +32,8 @@ def double(tmp_path):
 
 
 @pytest.fixture
-async def runtime(double):
-    opened = runtime_on(double)
+async def runtime(double, tmp_path):
+    opened = runtime_on(double, adapter_store=tmp_path / "adapters", cache_directory=tmp_path / "cache")
     yield opened
     await opened.close()
 
@@ -66,11 +66,22 @@ async def looked(runtime: Ollama) -> ObservedTarget:
 
 class TestLooking:
     async def test_what_a_person_made_is_seen(self, double, runtime, tmp_path):
-        by_hand(double, "theirs", BASE, adapter(tmp_path))
+        mine = adapter(tmp_path)
+        by_hand(double, "theirs", BASE, mine)
         seen = await looked(runtime)
-        assert [(one.name, one.base, one.path, one.digest) for one in seen.adapters] == [("theirs", BASE, None, None)]
+        assert [(one.name, one.base, one.path, one.digest) for one in seen.adapters] == [
+            ("theirs", BASE, None, mine.digest)
+        ]
         assert {model.name for model in seen.installed} == {BASE, "other:1b", "theirs:latest"}
         assert seen.aliases == ()
+
+    async def test_a_file_that_we_do_not_hold_is_named_by_its_hash(self, double, runtime, tmp_path):
+        mine = adapter(tmp_path)
+        by_hand(double, "theirs", BASE, mine)
+        sha256 = hashlib.sha256(Path(mine.path).read_bytes()).hexdigest()
+        Path(mine.path).unlink()
+        (one,) = (await looked(runtime)).adapters
+        assert (one.path, one.digest) == (f"sha256:{sha256}", None)
 
     async def test_an_adapter_whose_base_moved_on_stands_on_nothing(self, double, runtime, tmp_path):
         by_hand(double, "theirs", BASE, adapter(tmp_path))
