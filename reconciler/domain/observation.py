@@ -85,6 +85,8 @@ class Alias(Frozen):
     """Tokens that a request under this name gets, where the name itself carries that."""
     loaded: bool = False
     """In use under this name."""
+    foreign: bool = False
+    """The target shows that somebody else made it, whatever the record says."""
 
 
 class DiskSpace(Frozen):

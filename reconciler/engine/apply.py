@@ -177,8 +177,8 @@ class _Run:
 
     def _why_skipped(self, replaced_by: frozenset[int]) -> str:
         """What only waits makes nothing fail: neither does what waits for it."""
-        codes = {outcome.code for index in replaced_by if (outcome := self._ended[index]).status != "done"}
-        return min(codes & WAITING) if codes <= WAITING else "replacement-failed"
+        codes = {outcome.code or "" for index in replaced_by if (outcome := self._ended[index]).status != "done"}
+        return min(codes) if codes <= WAITING else "replacement-failed"
 
     def _is_gone(self, row: Row) -> bool:
         """A target that answered whole does not list it: the only word on which an entry is forgotten."""
@@ -186,7 +186,8 @@ class _Run:
         if not isinstance(target, ObservedTarget):
             return False
         if row.alias is not None:
-            return find_alias(target, row.alias.name) is None
+            here = find_alias(target, row.alias.name)
+            return here is None or here.foreign
         if row.adapter is not None:
             return find_adapter(target, row.adapter.name) is None
         return find(target, row.name) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.domain.advice import quoted
 from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarget
-from reconciler.domain.record import RecordEntry
+from reconciler.domain.record import RecordAlias, RecordEntry
 from reconciler.engine.look import find, find_alias, recorded_alias, same_model
 from reconciler.engine.reconcile import Session, planned, session
 from reconciler.engine.world import Options, Planned, Runtimes, World, unheard
@@ -13,6 +13,8 @@ from reconciler.errors import RecordConflict, Refused, Unreachable, UsageError
 
 async def adopt(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:
     """Take over a model that is installed and not ours; from then on it is updated and evicted like any other.
+
+    A stable name that the file asks for and that stands for it comes with it. ``reporter.note`` tells each.
 
     Args:
         world: the ports.
@@ -36,7 +38,31 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
         await _refuse_another_owner(world, here, target, found.name)
         entry = await _entry(plan, here.runtimes, target, found)
         await here.books.enter(entry, event="adopted")
+        await _adopt_names(world, here, target, found)
         return entry
+
+
+async def _adopt_names(world: World, here: Session, target: ObservedTarget, found: Installed) -> None:
+    """Names of the file that stand for a model we take over come with it, unless the target shows another's hand."""
+    asked = [slot.alias for slot in here.desired.slots if slot.alias and slot.target in (None, target.name)]
+    records = (here.books.record, *await world.records(here.desired).others())
+    for name in dict.fromkeys(asked):
+        alias = find_alias(target, name)
+        if alias is None or alias.foreign or not same_model(target.key, alias.model, found.name):
+            continue
+        if alias.model is None or any(recorded_alias(record, target.key, name) for record in records):
+            continue
+        made = RecordAlias(
+            target_key=target.key,
+            target_name=target.name,
+            name=alias.name,
+            model=alias.model,
+            digest=alias.digest,
+            context=alias.context,
+            made_at=world.clock.now(),
+        )
+        await here.books.enter_alias(made, event="adopted-name")
+        world.reporter.note("info", f"the name {alias.name} on {target.name} is ours with it")
 
 
 async def _refuse_another_owner(world: World, here: Session, target: ObservedTarget, name: str) -> None:

@@ -116,8 +116,8 @@ def _move(scene: Scene, wanted: _Wanted, changes: Sequence[Row], named: Named) -
         why = "someone removed it" if ours is not None else ""
         return _row(wanted, Action.UPDATE, Reason.ALIAS, _sentence(wanted, None, why), None)
     stands = _stands(scene, wanted, here)
-    if ours is None:
-        _somebody_elses(wanted, here, named, stands=stands)
+    if ours is None or here.foreign:
+        _somebody_elses(wanted, here, named, ours, stands=stands)
         return None
     why = _why_moved(scene, wanted, here, ours, changes)
     if stands and not why:
@@ -155,15 +155,15 @@ def _same(scene: Scene, target: Target, one: str | None, other: str | None) -> b
     return scene.same_model(target.name, one, other)
 
 
-def _somebody_elses(wanted: _Wanted, here: Alias, named: Named, *, stands: bool) -> None:
+def _somebody_elses(wanted: _Wanted, here: Alias, named: Named, ours: RecordAlias | None, *, stands: bool) -> None:
     if stands:
         named.warnings.append(
             f"{wanted.address}: {wanted.name} on {wanted.target.name} stands for {wanted.model} already, and somebody "
-            "else made it: it is left as it is, and will not move"
+            "else made it: it is left as it is, and will not move; remove it there to have it made anew"
         )
         return
     there = f"stands for {here.model}" if here.model else "stands for nothing that is there"
-    named.blocked.append(_conflict(wanted, f"the name {wanted.name} {there}, and somebody else made it", None))
+    named.blocked.append(_conflict(wanted, f"the name {wanted.name} {there}, and somebody else made it", ours))
 
 
 def _conflict(wanted: _Wanted, found: str, ours: RecordAlias | None) -> Row:
@@ -245,6 +245,9 @@ def _removal(scene: Scene, target: Target, alias: RecordAlias, named: Named) -> 
     if here is None:
         message = "it is gone, and no slot asks for it"
         return row.model_copy(update={"action": Action.FORGET, "reason": Reason.GONE, "message": message})
+    if here.foreign:
+        message = "what stands there now is not ours, and no slot asks for it"
+        return row.model_copy(update={"action": Action.FORGET, "reason": Reason.GONE, "message": message})
     if here.loaded:
         message = f"{row.message}; in use under this name now, so it waits"
         named.deferred.append(
@@ -321,7 +324,7 @@ class _Sequence:
         }
         for ours in self.scene.record.aliases:
             here = self.scene.alias(target, ours.name) if ours.target_key == target.key else None
-            if here is None or here.model is None or stable_name_key(target.key, ours.name) in told:
+            if here is None or here.foreign or here.model is None or stable_name_key(target.key, ours.name) in told:
                 continue
             if self.scene.same_model(target.name, here.model, row.name):
                 self.done.append(

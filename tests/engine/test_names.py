@@ -10,6 +10,7 @@ from reconciler.cli.views.report import outcome_line, report_text
 from reconciler.cli.views.status import status_text
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.observation import Alias
+from reconciler.domain.plan import Reason
 from reconciler.engine.destroy import destroy
 from reconciler.engine.ownership import adopt, disown
 from reconciler.engine.reconcile import plan_once, reconcile
@@ -208,6 +209,35 @@ async def test_disown_lets_the_names_of_a_model_go_with_it() -> None:
     assert (here.record.entries, here.record.aliases) == ((), ())
     assert here.runtime().aliases["coder"].model == OLD
     assert any("coder" in said for _, said in here.reporter.notes)
+
+
+async def test_adopt_takes_a_name_that_the_file_asks_for_with_its_model() -> None:
+    """After a record was lost for good, nothing else would make the name ours again."""
+    here = await applied(coder(ALPHA))
+    await disown(here.world, OLD, None, OPTIONS)
+    here.runtime().aliases["theirs"] = Alias(name="theirs", model=OLD)
+    await adopt(here.world, OLD, None, OPTIONS)
+    assert [alias.name for alias in here.record.aliases] == ["coder"], "not what the file does not ask for"
+    here.edit(coder(BETA))
+    assert (await reconcile(here.world, OPTIONS)).verified
+    assert here.runtime().aliases["coder"].model == NEW
+
+
+async def test_a_name_that_shows_another_hand_is_nobody_of_ours() -> None:
+    here = await applied(coder(ALPHA))
+    runtime = here.runtime()
+    runtime.aliases["coder"] = runtime.aliases["coder"].model_copy(update={"foreign": True})
+    here.edit(coder(BETA))
+    plan = (await plan_once(here.world, OPTIONS)).plan
+    (blocked,) = plan.blocked
+    assert blocked.reason is Reason.UNMANAGED_CONFLICT
+    assert "it was ours" in blocked.message
+    await reconcile(here.world, OPTIONS)
+    assert "coder" in runtime.aliases, "nobody took it out"
+    here.edit(pin("coding", BETA))
+    assert (await reconcile(here.world, OPTIONS)).verified, "it is forgotten, and stays"
+    assert "coder" in runtime.aliases
+    assert here.record.aliases == ()
 
 
 async def test_a_name_of_ours_is_not_adopted_as_a_model() -> None:

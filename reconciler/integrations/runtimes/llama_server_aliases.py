@@ -117,10 +117,11 @@ def seen_aliases(
                 model=model if agreed and model in models else None,
                 context=context_of(section.settings if section else item.settings),
                 loaded=item.name in busy,
+                foreign=section is not None and not section.is_ours,
             )
         for alias in item.aliases:
             context = context_of(item.settings)
-            found[alias] = Alias(name=alias, model=item.name, context=context, loaded=item.name in busy)
+            found[alias] = Alias(name=alias, model=item.name, context=context, loaded=item.name in busy, foreign=True)
     for name, section in (sections or {}).items():
         if section.model is not None and section.is_ours and name not in found:
             found[name] = Alias(name=name)

@@ -96,6 +96,14 @@ async def test_a_name_is_made_moved_and_taken_away(double):
     assert (await seen(double), double.preset.read_text()) == ((), THEIRS)
 
 
+async def test_a_name_that_lost_our_mark_is_seen_as_somebody_elses(double):
+    made = await runtime(double).name("coder", NAME, context=None)
+    assert not made.foreign
+    double.preset.write_text(double.preset.read_text().replace(f"{OURS}\n[coder]", "[coder]"))
+    (there,) = await seen(double)
+    assert (there.name, there.model, there.foreign) == ("coder", NAME, True)
+
+
 async def test_it_is_served_as_its_model_is(double):
     await runtime(double).serve(NAME, WANTED)
     await runtime(double).name("coder", NAME, context=512)
