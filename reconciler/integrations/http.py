@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -43,6 +43,8 @@ _DIRECT: Mapping[str, httpx.AsyncBaseTransport | None] = {
     "all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None,
 }  # fmt: skip
 _MOST_REDIRECTS = 20
+_SHORTEST_SECRET = 8
+"""A shorter key may be a word of any answer."""
 _RATE_LIMIT = re.compile(r"(?:^|;)\s*([rt])=(\d+(?:\.\d+)?)")
 
 
@@ -225,7 +227,7 @@ class Http:
                     raise Corrupt(f"{place} answered with more than {max_bytes} bytes", code="bad-answer")
         finally:
             await response.aclose()
-        return Reply(response.status_code, response.headers, bytes(body), str(response.url))
+        return _without_echo(Reply(response.status_code, response.headers, bytes(body), str(response.url)), request)
 
     async def _sent(self, request: httpx.Request, follow_redirects: bool | Literal["within-host"]) -> httpx.Response:
         """The head of the answer, after the redirects that may be followed."""
@@ -391,6 +393,15 @@ def _in_our_words(error: Exception, place: str) -> OutsideError:
     return Unreachable(
         f"the connection to {place} broke: {type(error).__name__}", code="connection-lost", details={"url": place}
     )
+
+
+def _without_echo(reply: Reply, request: httpx.Request) -> Reply:
+    """The answer without the secret it was asked with: servers quote what they were sent, and we quote servers."""
+    secret = request.headers.get("Authorization", "").partition(" ")[2]
+    if len(secret) < _SHORTEST_SECRET:
+        return reply
+    pairs = [(name, value.replace(secret, "***")) for name, value in reply.headers.items()]
+    return replace(reply, headers=httpx.Headers(pairs), body=reply.body.replace(secret.encode(), b"***"))
 
 
 def _is_same_host(asked: httpx.URL, leads: httpx.URL) -> bool:

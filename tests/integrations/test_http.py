@@ -263,6 +263,16 @@ async def test_redirects_are_not_followed_unasked() -> None:
     assert (await http.request("GET", URL)).status == 307
 
 
+@pytest.mark.parametrize("status", [200, 401, 500])
+async def test_an_answer_that_repeats_the_secret_it_was_asked_with_is_heard_without_it(status: int) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        said = f"not with {request.headers['authorization']}"
+        return httpx.Response(status, headers={"X-Error-Message": said}, json={"error": said})
+
+    reply = await client(answer, retries=0).request("GET", URL, headers={"Authorization": "Bearer sesame-4711"})
+    assert (reply.headers["x-error-message"], reply.json()) == ("not with Bearer ***", {"error": "not with Bearer ***"})
+
+
 @pytest.mark.parametrize(
     ("asked", "leads"),
     [
