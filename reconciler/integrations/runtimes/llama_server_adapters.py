@@ -155,13 +155,18 @@ class RouterAdapters:
             Refused: ``in-use``: more changes than the scale, or its process cannot be told from here.
         """
         process = self._router.process(item) if only_scale and item.status == "loaded" else None
-        if process is None:
-            raise Refused(
-                f"{item.name} is serving a request on {self._router.name}",
-                code="in-use",
-                hint="wait until it has answered",
-            )
-        await rescale(process, adapter)
+        try:
+            if process is not None:
+                await rescale(process, adapter)
+                return
+        except OutsideError as error:
+            if error.code == "adapter-refused":
+                raise
+        raise Refused(
+            f"{item.name} is serving a request on {self._router.name}",
+            code="in-use",
+            hint="wait until it has answered",
+        )
 
     async def _prove(self, adapter: HeldAdapter, settings: Mapping[str, str]) -> None:
         """Load it beside everything else, under a name that nobody asks for, and have it answer."""

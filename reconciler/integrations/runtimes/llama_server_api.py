@@ -28,6 +28,8 @@ _RELOAD_SECONDS = 60.0
 """A running model whose settings changed is stopped first: for a request in flight the router waits 10 s."""
 _ANSWER_SECONDS = 300.0
 """For one token, of a large model on a slow machine."""
+_LARGEST_SCALE = 1e30
+"""No server keeps a larger one, nor one that is no number."""
 _SETTING = re.compile(r"^\s*([a-z0-9-]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _RESOLVE = re.compile(r"^https?://[^/]+/(?:.*/)?([^/]+/[^/]+)/resolve/([^/?#]+)/([^?#]+)")
 
@@ -339,7 +341,7 @@ def _loaded_adapter(reply: Reply, item: object) -> LoadedAdapter:
     number, path, scale = (item.get(key) if isinstance(item, dict) else None for key in ("id", "path", "scale"))
     if _count(number) is None or not isinstance(path, str) or isinstance(scale, bool):
         raise _bad_answer(reply, f"an adapter without id or path: {json.dumps(item)[:120]}")
-    if not isinstance(scale, int | float):
+    if not isinstance(scale, int | float) or not abs(scale) < _LARGEST_SCALE:
         raise _bad_answer(reply, f"the scale of {path} is {json.dumps(scale)[:60]}")
     return LoadedAdapter(cast("int", number), path, float(scale))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -83,7 +84,7 @@ def files_of(settings: Mapping[str, str]) -> list[tuple[str, float]]:
         path, _, scale = item.rpartition(":")
         with suppress(ValueError):
             found.append((path, float(scale)))
-    return found
+    return [(path, scale) for path, scale in found if math.isfinite(scale)]
 
 
 def is_same_scale(one: float, other: float) -> bool:
@@ -151,7 +152,7 @@ def _foreign(
     is_name = base is not None and section is not None and len(files) == 1
     return [
         ServedAdapter(
-            name=item.name if is_name else Path(path).stem,
+            name=item.name if is_name else Path(path).stem or item.name,
             base=base or item.name,
             path=path,
             scale=scale,
@@ -163,4 +164,7 @@ def _foreign(
 
 
 def _split(value: str) -> list[str]:
-    return [item for row in csv.reader([value]) for item in row if item]
+    try:
+        return [item for row in csv.reader([value]) for item in row if item]
+    except csv.Error:  # somebody else's line, such as no server reads either
+        return []

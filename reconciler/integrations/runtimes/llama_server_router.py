@@ -44,10 +44,13 @@ class Router:
         return LlamaServerApi(self._endpoint, self._http, self._key)
 
     def process(self, item: Listed) -> LlamaServerApi | None:
-        """A running model's own process; None where it cannot be asked from here. It listens on its own host only."""
+        """A running model's own process; None where it cannot be asked from here. It listens on its own host only.
+
+        A key is the router's alone: a process that asks for one is not asked.
+        """
         if self._http is None or item.port is None or not item.is_running or not is_loopback(self._endpoint):
             return None
-        return LlamaServerApi(f"http://127.0.0.1:{item.port}", self._http, self._key)
+        return LlamaServerApi(f"http://127.0.0.1:{item.port}", self._http)
 
     async def close(self) -> None:
         if self._http is not None:

@@ -110,6 +110,7 @@ class RouterDouble:
 
     def __call__(self, request: Request) -> Response:
         if request.url.host == "127.0.0.1" and request.url.port in self.ports.values():
+            assert "Authorization" not in request.headers, "the key is the router's"
             return self._of_a_process(request)
         open_paths = ("/models", "/health")
         wrong = self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}"
@@ -255,6 +256,8 @@ class RouterDouble:
     def _of_a_process(self, request: Request) -> Response:
         """Ids that are left out go to 0; one that does not exist is accepted."""
         name = next(one for one, port in self.ports.items() if port == request.url.port)
+        if name in self.silent:
+            return _error(401, "Invalid API Key")
         if request.method == "POST":
             asked = {each["id"]: each["scale"] for each in json.loads(request.content)}
             self.scales |= {each["path"]: asked.get(each["id"], 0.0) for each in self._adapters(name)}

@@ -86,6 +86,13 @@ def test_what_is_written_of_adapters_is_what_is_read(scaled, plain) -> None:
     assert files_of(said) == [*((path, 1.0) for path in plain), *scaled]
 
 
+@given(st.text(st.characters(codec="utf-8")), st.text(alphabet='/a:,"\r\n 1.5einf-', max_size=30))
+def test_any_line_of_anybody_is_read(plain: str, scaled: str) -> None:
+    for path, scale in files_of({"lora": plain, "lora-scaled": scaled}):
+        assert path is not None
+        assert abs(scale) < float("inf")
+
+
 @given(st.floats(-8, 8, allow_nan=False, width=32))
 def test_a_scale_of_32_bits_is_the_same_scale(scale: float) -> None:
     assert is_same_scale(float(f"{scale:.7g}"), scale)
@@ -283,6 +290,20 @@ async def test_while_it_answers_the_new_scale_is_told_to_its_process(double, sql
     assert settings(double, "sql")["lora-scaled"] == f"{sql.path}:0.3"
 
 
+async def test_a_process_that_cannot_be_told_is_left_until_it_has_answered(double, sql):
+    double.key = "secret"
+    await runtime_on(double, target={"preset": str(double.preset)}, api_key="secret").attach(sql)
+    double.models["sql"]["status"] = "loaded"
+    double.busy.add("sql")
+    double.ports["sql"] = 40_001
+    there = runtime_on(double, target={"preset": str(double.preset), **BESIDE}, api_key="secret")
+    assert (await there.attach(sql.model_copy(update={"scale": 0.5}))).scale == 0.5
+    double.silent.add("sql")
+    with pytest.raises(Refused) as raised:
+        await there.attach(sql.model_copy(update={"scale": 0.25}))
+    assert raised.value.code == "in-use"
+
+
 # what is there
 
 
@@ -476,7 +497,18 @@ async def test_one_model_takes_no_other_while_it_runs(sql):
     assert raised.value.code == "no-api"
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[1]", b'[{"id": 0}]', b'[{"id": 0, "path": "/a", "scale": "x"}]', b"no"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[1]",
+        b'[{"id": 0}]',
+        b'[{"id": 0, "path": "/a", "scale": "x"}]',
+        b"no",
+        b'[{"id": 0, "path": "/a", "scale": NaN}]',
+        b'[{"id": 0, "path": "/a", "scale": 1' + b"0" * 400 + b"}]",
+    ],
+)
 async def test_nonsense_about_adapters_never_breaks_a_look(double, sql, body):
     await runtime(double).attach(sql)
     double.models["sql"]["status"] = "loaded"
