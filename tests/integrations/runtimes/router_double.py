@@ -298,6 +298,6 @@ def told(*events: dict[str, Any]) -> bytes:
     return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
 
 
-def progress(done: int, total: int, path: str = FILE) -> dict[str, Any]:
-    url = f"http://hub/{REPO}/resolve/{COMMIT}/{path}"
+def progress(done: int, total: int, path: str = FILE, repo: str = REPO) -> dict[str, Any]:
+    url = f"http://hub/{repo}/resolve/{COMMIT}/{path}"
     return {"model": NAME, "event": "download_progress", "data": {"progress": {url: {"done": done, "total": total}}}}

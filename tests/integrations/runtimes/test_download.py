@@ -354,6 +354,25 @@ def test_room_counts_what_must_stay_free(tmp_path: Path) -> None:
         ensure_room(tmp_path, 1, 2**60)
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot fill a disk without writing to it")
+async def test_a_disk_that_another_program_fills_stops_it_before_it_is_full(tmp_path: Path) -> None:
+    """Looked at while the bytes come, or do not come; what has arrived is kept and goes on later."""
+    there = os.statvfs(tmp_path)
+    free, step = there.f_bavail * there.f_frsize, 2**29
+    w = world(tmp_path, {FILE: SMALL}, reserve_bytes=free - step)
+
+    def filling(request: httpx.Request, source: Source) -> httpx.Response:
+        with (tmp_path / "another-program").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 2 * step)
+        return source.honest(request, cut=100_000, stall=True)
+
+    w.source.faults = [filling]
+    await fails(w, SMALL, OutOfSpace)
+    (tmp_path / "another-program").unlink()
+    await installs(w, SMALL)
+    assert w.source.asked[-1].headers["range"] == "bytes=100000-299999"
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_out_of_space(tmp_path: Path, number: int) -> None:
     with pytest.raises(OutOfSpace) as caught, disk_errors(tmp_path):

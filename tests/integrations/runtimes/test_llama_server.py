@@ -176,7 +176,14 @@ async def test_a_download_that_had_begun_is_tried_again(double):
     assert raised.value.code == "connection-lost"
 
 
-@pytest.mark.parametrize("wrong", [progress(0, 7), progress(0, len(CONTENT), "alpha-UD-Q8_0.gguf")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        progress(0, 7),
+        progress(0, len(CONTENT), "alpha-UD-Q8_0.gguf"),
+        progress(0, len(CONTENT), repo="evil/alpha-GGUF"),
+    ],
+)
 async def test_another_file_is_stopped_before_it_has_cost_its_bytes(double, wrong):
     double.events = told(wrong)
     double.looks_while_downloading = 10_000
@@ -289,6 +296,15 @@ async def test_a_file_that_rotted_under_its_own_digest_is_fetched_again(double):
     assert (await runtime_on(double).install(row(Action.UPDATE), Heard())).digest == sha(CONTENT)
     assert kept(double) == {CONTENT}
     assert double.asked.count(f"POST /models {NAME}") == 1
+
+
+async def test_the_rotten_file_is_out_of_the_way_before_a_router_is_asked_that_fetches_no_blob_it_has(double):
+    double.arrive(content=OTHER, named=sha(CONTENT))
+    blob = double.cache / f"models--{REPO.replace('/', '--')}/blobs/{sha(CONTENT)}"
+    in_the_way = []
+    double.brings = lambda name: in_the_way.append(blob.exists()) or double.arrive(name)
+    await runtime_on(double).install(row(Action.UPDATE), Heard())
+    assert in_the_way == [False]
 
 
 async def test_a_rotten_file_that_cannot_be_fetched_now_is_fetched_by_the_next_run(double):
