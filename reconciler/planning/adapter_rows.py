@@ -13,6 +13,8 @@ from reconciler.planning.adapter_base import Base
 from reconciler.planning.adapter_standing import served_on
 from reconciler.planning.scene import Scene
 
+_MOST_TOLD = 3
+"""Errors of one adapter that its row has in words; ``lora inspect`` has all of them."""
 _PRESET = "start it with --models-preset FILE, and write `preset: FILE` at the target"
 
 
@@ -113,6 +115,8 @@ def by_hand(row: Row, case: Case, base: Base, verdict: AdapterVerdict | None) ->
         "ollama": f"{target.name} makes no models with adapters: make one by hand, where its version can",
     }
     message = messages.get(runtime, f"{target.name} has no adapters")
+    if target.preset is not None:
+        message = f"{target.name} takes no adapters as it runs now: is it a router, with the preset file of the target?"
     if runtime == "llama-server" and (verdict is None or verdict.format != "gguf"):
         message += "; it takes GGUF, which convert_lora_to_gguf.py of llama.cpp makes of a PEFT folder"
     return row.model_copy(update={"message": message, "command": command})
@@ -121,3 +125,12 @@ def by_hand(row: Row, case: Case, base: Base, verdict: AdapterVerdict | None) ->
 def promotion_words(verdict: AdapterVerdict) -> str:
     """What the gate misses, in one sentence."""
     return "; ".join(finding.message for finding in verdict.unpromoted)
+
+
+def rejection_words(verdict: AdapterVerdict) -> str:
+    """What speaks against an adapter, the first things first; the hint where there is one thing only."""
+    told = [finding.message for finding in verdict.errors[:_MOST_TOLD]]
+    more = len(verdict.errors) - len(told)
+    told += [f"{more} more, as `localmodels lora inspect` says"] if more else []
+    only = verdict.errors[0].hint if len(verdict.errors) == 1 else None
+    return "; ".join([*told, only] if only else told)

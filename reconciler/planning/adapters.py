@@ -23,7 +23,7 @@ from reconciler.domain.observation import AdapterNeed, Need, Resolved, UnknownTa
 from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.planning.adapter_base import Base, base_of
 from reconciler.planning.adapter_order import among
-from reconciler.planning.adapter_rows import adapter_row, by_hand, detaching, promotion_words
+from reconciler.planning.adapter_rows import adapter_row, by_hand, detaching, promotion_words, rejection_words
 from reconciler.planning.adapter_standing import how_it_drifted, is_somebody_elses, our_adapters, served_on
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
@@ -225,8 +225,7 @@ class _Table:
         self.out.blocked.append(case.row(Action.KEEP, Reason.UNAVAILABLE, why, base=base.name))
 
     def _rejected(self, case: _Case, base: Base, verdict: AdapterVerdict) -> None:
-        first, more = verdict.errors[0], len(verdict.errors) - 1
-        message = first.message + (f"; {more} more" if more else "") + (f"; {first.hint}" if first.hint else "")
+        message = rejection_words(verdict)
         ours, stays = case.ours, self._stays_on(case, base)
         row = case.row(Action.KEEP, Reason.ADAPTER_REJECTED, message, base=base.name, verdict=verdict)
         if ours is not None and stays and case.adapter.on_base_change != "drop":

@@ -124,7 +124,7 @@ def test_a_broken_adapter_is_told_and_its_base_comes_all_the_same() -> None:
     whole, broken = planned(), planned(lora(), says={"sql": verdict("sql 1", error(), error("rank 8"))})
     assert broken.plan.changes == whole.plan.changes
     (row,) = broken.plan.blocked
-    assert (row.reason, row.message) == (Reason.ADAPTER_REJECTED, "it has 4 layers, its base has 32; 1 more")
+    assert (row.reason, row.message) == (Reason.ADAPTER_REJECTED, "it has 4 layers, its base has 32; rank 8")
     assert broken.plan.applicable
 
 
@@ -195,7 +195,7 @@ def test_a_target_that_cannot_be_told_gets_the_command() -> None:
         Reason.NO_API,
         "llama-server -hf acme/alpha-1b-GGUF:Q4_K_M --lora /adapters/sql --alias sql",
     )
-    assert "preset" in row.message
+    assert "preset file" in row.message
     held = planned(**STANDS, look_changes={"takes_adapters": None}).plan
     assert (held.changes, why(held.blocked)) == ((), [("sql", "no-api")])
 
