@@ -88,6 +88,18 @@ class Alias(Frozen):
     foreign: bool = False
     """The target shows that somebody else made it, whatever the record says."""
 
+    def is_foreign_to(self, made: str | None) -> bool:
+        """It is somebody else's, whatever name we recorded: by its own showing, or as far as its content tells.
+
+        Where it stands for nothing that is there, nothing else tells a name of ours from a model of somebody's that
+        was derived from one that is gone.
+
+        Args:
+            made: the digest of what we made under the name, as recorded.
+        """
+        unlike = self.model is None and None not in (self.digest, made) and self.digest != made
+        return self.foreign or unlike
+
 
 class DiskSpace(Frozen):
     """The file system a target writes to."""

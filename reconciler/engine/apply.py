@@ -14,7 +14,7 @@ from reconciler.domain.observation import ObservedTarget, TargetObservation
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.engine.bookkeeping import Books
-from reconciler.engine.look import find, find_adapter, find_alias
+from reconciler.engine.look import find, find_adapter, find_alias, recorded_alias
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.order import budget_scopes, replacements, waits
@@ -187,7 +187,8 @@ class _Run:
             return False
         if row.alias is not None:
             here = find_alias(target, row.alias.name)
-            return here is None or here.foreign
+            ours = recorded_alias(self.planned.record, target.key, row.alias.name)
+            return here is None or (ours is not None and here.is_foreign_to(ours.digest))
         if row.adapter is not None:
             return find_adapter(target, row.adapter.name) is None
         return find(target, row.name) is None

@@ -170,6 +170,8 @@ def _removal_of_name(alias: RecordAlias, target: ObservedTarget | UnknownTarget 
         return _turned(row, Action.KEEP, Reason.TARGET_UNKNOWN, f"{alias.target_name} cannot be looked at: {reason}")
     if here is None:
         return _turned(row, Action.FORGET, Reason.GONE, "it is gone already")
+    if here.is_foreign_to(alias.digest):
+        return _turned(row, Action.FORGET, Reason.GONE, "what stands there now is not ours: it stays")
     if here.loaded:
         return _turned(row, Action.KEEP, Reason.IN_USE, "in use under this name now: it stays, and stays ours")
     return row

@@ -221,7 +221,11 @@ def _aliases(target: ObservedTarget, record: Record, slots: tuple[Slot, ...]) ->
         found.append(
             StatusAlias(
                 name=alias.name if ours is None else ours.name,
-                standing="foreign" if ours is None else "drifted" if moved else "ours",
+                standing="foreign"
+                if ours is None or alias.is_foreign_to(ours.digest)
+                else "drifted"
+                if moved
+                else "ours",
                 model=alias.model,
                 context=alias.context,
                 loaded=alias.loaded,

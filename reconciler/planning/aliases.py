@@ -116,7 +116,7 @@ def _move(scene: Scene, wanted: _Wanted, changes: Sequence[Row], named: Named) -
         why = "someone removed it" if ours is not None else ""
         return _row(wanted, Action.UPDATE, Reason.ALIAS, _sentence(wanted, None, why), None)
     stands = _stands(scene, wanted, here)
-    if ours is None or here.foreign:
+    if ours is None or here.is_foreign_to(ours.digest):
         _somebody_elses(wanted, here, named, ours, stands=stands)
         return None
     why = _why_moved(scene, wanted, here, ours, changes)
@@ -245,7 +245,7 @@ def _removal(scene: Scene, target: Target, alias: RecordAlias, named: Named) -> 
     if here is None:
         message = "it is gone, and no slot asks for it"
         return row.model_copy(update={"action": Action.FORGET, "reason": Reason.GONE, "message": message})
-    if here.foreign:
+    if here.is_foreign_to(alias.digest):
         message = "what stands there now is not ours, and no slot asks for it"
         return row.model_copy(update={"action": Action.FORGET, "reason": Reason.GONE, "message": message})
     if here.loaded:

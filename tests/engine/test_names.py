@@ -240,6 +240,33 @@ async def test_a_name_that_shows_another_hand_is_nobody_of_ours() -> None:
     assert here.record.aliases == ()
 
 
+async def test_a_model_of_somebodys_under_our_name_is_not_taken_for_the_name_once_its_origin_is_gone() -> None:
+    """On an Ollama nothing but its content tells it from a name of ours then."""
+    here = fakes(coder(ALPHA))
+    runtime = here.runtime()
+    runtime.lists_aliases = True
+    await reconcile(here.world, OPTIONS)
+    runtime.aliases["coder"] = Alias(name="coder", model=None, digest="theirs")
+    plan = (await plan_once(here.world, OPTIONS)).plan
+    assert [row.reason for row in plan.blocked] == [Reason.UNMANAGED_CONFLICT]
+    (name,) = (await status(here.world, OPTIONS)).targets[0].aliases
+    assert name.standing == "foreign"
+    for slots in ((coder(ALPHA),), (pin("coding", ALPHA),)):
+        here.edit(*slots)
+        await reconcile(here.world, OPTIONS)
+        assert runtime.aliases["coder"].digest == "theirs"
+    assert here.record.aliases == (), "no slot asks for it any more"
+
+
+async def test_destroy_leaves_a_name_that_is_somebody_elses_by_now() -> None:
+    here = await applied(coder(ALPHA))
+    runtime = here.runtime()
+    runtime.aliases["coder"] = runtime.aliases["coder"].model_copy(update={"foreign": True})
+    await destroy(here.world, OPTIONS)
+    assert "coder" in runtime.aliases
+    assert here.record.aliases == ()
+
+
 async def test_a_name_of_ours_is_not_adopted_as_a_model() -> None:
     ollama = Target(name="local", runtime="ollama", endpoint="http://127.0.0.1:11434")
     here = fakes(coder(ALPHA), targets=[ollama])
