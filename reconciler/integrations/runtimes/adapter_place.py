@@ -37,7 +37,7 @@ class HeldGguf:
         self._cache = DigestCache(cache_directory)
 
     async def digests(self) -> dict[str, str]:
-        """Hex SHA-256 of each file → digest of the adapter that it is or was made of. What cannot be read is left out."""
+        """Hex SHA-256 of a file → digest of the adapter that it is, or was made of. What cannot be read is left out."""
         return await asyncio.to_thread(self._digests) if self._store is not None else {}
 
     def _digests(self) -> dict[str, str]:

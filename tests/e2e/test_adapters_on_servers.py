@@ -1,0 +1,117 @@
+"""Declared adapters on a vLLM and an Ollama, both doubles: file, plan, apply, in sync, restart, change, detach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import lora_files
+from tests.doubles.hub import HubDouble
+from tests.doubles.ollama import OllamaDouble
+from tests.doubles.ollama_rig import small
+from tests.doubles.ollama_store import Name
+from tests.doubles.vllm import VllmDouble
+from tests.e2e.rig import Machine
+
+BASE = "acme/tiny-llama"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Machine]:
+    with HubDouble().serve() as endpoint:
+        yield Machine(tmp_path / "here", endpoint)
+
+
+@pytest.fixture
+def server() -> Iterator[VllmDouble]:
+    with VllmDouble(BASE, names=("tiny",), key="s3cret") as double:
+        yield double
+
+
+def on_vllm(lab: Machine, server: VllmDouble, *adapters: str, **more: object) -> None:
+    target = {"name": "gpu", "runtime": "vllm", "endpoint": server.url, "apiKeyFrom": {"file": "key"}}
+    (lab.repository / "key").write_text("s3cret\n")
+    declared = [
+        {"name": name, "base": BASE, "source": {"path": f"adapters/{name}"}, "serve": [{"target": "gpu"}]} | more
+        for name in adapters
+    ]
+    lab.write(targets=[target], adapters=declared)
+
+
+def made(lab: Machine, name: str, rank: int = 4) -> None:
+    pairs = lora_files.pairs("q_proj", "v_proj", rank=rank)
+    lora_files.folder(lab.repository / "adapters" / name, pairs, lora_files.config(r=rank))
+
+
+def test_the_journey_on_vllm(lab: Machine, server: VllmDouble) -> None:
+    made(lab, "sql")
+    on_vllm(lab, server, "sql")
+    assert lab.plan("--detailed-exitcode", expect=2).rows() == [("attach", "missing", BASE)]
+    lab.apply()
+    lab.in_sync()
+    first = server.loras["sql"].path
+    server.restart()  # what was loaded while it ran is lost
+    assert not server.loras
+    assert lab.plan("--detailed-exitcode", expect=2).rows() == [("attach", "drifted", BASE)]
+    lab.apply()
+    lab.in_sync()
+    assert server.loras["sql"].path == first
+    made(lab, "sql", rank=2)
+    assert lab.plan("--detailed-exitcode", expect=2).rows() == [("update", "upstream-moved", BASE)]
+    lab.apply()
+    lab.in_sync()
+    assert (server.loras["sql"].rank, server.loras["sql"].path == first) == (2, False)
+    on_vllm(lab, server)
+    assert lab.plan("--detailed-exitcode", expect=2).rows() == [("detach", "not-desired", BASE)]
+    lab.apply()
+    assert not server.loras
+
+
+def test_a_vllm_that_takes_none_while_it_runs_has_a_command(lab: Machine, server: VllmDouble) -> None:
+    server.updating = False
+    made(lab, "sql")
+    on_vllm(lab, server, "sql")
+    said = lab.run("plan", "--detailed-exitcode", expect=4).out
+    assert "no-api" in said
+    assert "--enable-lora" in said
+    assert "--lora-modules" in said
+    assert not server.loras
+
+
+def test_what_vllm_was_started_with_is_left_alone(lab: Machine, server: VllmDouble, tmp_path: Path) -> None:
+    server.modules = {"sql": str(lora_files.folder(tmp_path / "theirs"))}
+    server.restart()
+    made(lab, "sql", rank=2)
+    on_vllm(lab, server, "sql")
+    assert "unmanaged-conflict" in lab.run("plan", "--detailed-exitcode", expect=4).out
+    lab.run("apply", "--yes", expect=4)
+    assert server.loras["sql"].path == str(tmp_path / "theirs")
+
+
+def test_the_journey_on_ollama(lab: Machine, tmp_path: Path) -> None:
+    model, base = small(0), "acme/base:1b"
+    file = lab.repository / "adapters" / "sql.gguf"
+    file.parent.mkdir()
+    lora_files.gguf_adapter(file, "llama", {"blk.0.attn_q": (64, 64)}, scale=0.1)
+    with OllamaDouble(tmp_path / "models") as server:
+        for blob in model.blobs:
+            server.store.blob(blob.digest).write_bytes(blob.content)
+        server.store.write(Name.parse(base), model.manifest)
+        target = {"name": "local", "runtime": "ollama", "endpoint": server.url}
+        one = {"name": "sql", "base": base, "source": {"path": "adapters/sql.gguf"}, "serve": [{"target": "local"}]}
+        lab.write(targets=[target], adapters=[one])
+        assert lab.plan("--detailed-exitcode", expect=2).rows() == [("attach", "missing", base)]
+        lab.apply()
+        lab.in_sync()
+        lora_files.gguf_adapter(file, "llama", {"blk.0.attn_q": (64, 64)}, scale=0.1, seed=9)
+        assert lab.plan("--detailed-exitcode", expect=2).rows() == [("update", "upstream-moved", base)]
+        lab.apply()
+        lab.in_sync()
+        server.version = "0.34.1"  # it makes no more of them, and serves what it has
+        lab.in_sync()
+        server.version = "0.33.0"
+        lab.write(targets=[target], adapters=[])
+        lab.apply()
+        assert [stored.name.short for stored in server.store.listed()] == [base]
