@@ -27,6 +27,28 @@ def read_json(raw: bytes | str, *, unique_keys: bool = False) -> Any:
     return document
 
 
+def read_object(raw: bytes, *, limit_bytes: int, unique_keys: bool = False) -> dict[str, Any]:
+    """The object that a small foreign file holds.
+
+    Args:
+        raw: the whole file; of one that is too large, any beginning of more than ``limit_bytes``.
+        limit_bytes: the largest file that is read.
+        unique_keys: as of ``read_json``.
+
+    Raises:
+        ValueError: too large, not JSON, nested too deep, or not an object. Nothing else, for any bytes.
+    """
+    if len(raw) > limit_bytes:
+        raise ValueError(f"larger than {limit_bytes} bytes")
+    try:
+        document = read_json(raw, unique_keys=unique_keys)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not isinstance(document, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one error for any bytes
+    return document
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:

@@ -109,7 +109,8 @@ def _document(raw: bytes) -> dict[str, Any]:
 
 
 def _header(document: dict[str, Any], begin: int, size: int) -> SafetensorsHeader:
-    metadata = document.pop(_METADATA, None) or {}
+    metadata = document.pop(_METADATA, None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"safetensors {_METADATA} is not an object of texts")
     entries = sorted((_entry(name, row) for name, row in document.items()), key=lambda each: (each.begin, each.end))

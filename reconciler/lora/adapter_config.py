@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reconciler.formats.foreign_json import read_json
+from reconciler.formats.foreign_json import read_object
 
 CONFIG_LIMIT_BYTES = 1 << 20
 CONTRACT_KEYS = ("harn_lora_contract_id", "lora_contract_id", "harn_contract_id")
@@ -66,15 +66,7 @@ def read_adapter_config(raw: bytes) -> AdapterConfig:
     Raises:
         ValueError: not JSON, or not an object. Nothing else, for any bytes.
     """
-    if len(raw) > CONFIG_LIMIT_BYTES:
-        raise ValueError(f"larger than {CONFIG_LIMIT_BYTES} bytes")
-    try:
-        document = read_json(raw)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-    if not isinstance(document, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one error for any bytes
-    return adapter_config(document)
+    return adapter_config(read_object(raw, limit_bytes=CONFIG_LIMIT_BYTES))
 
 
 def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from reconciler.domain.document import Frozen
 from reconciler.formats.flaws import Flawed, problems_of
-from reconciler.formats.foreign_json import read_json
+from reconciler.formats.foreign_json import read_object
 from reconciler.lora.findings import Finding, error
 
 LOCK_LIMIT_BYTES = 4 * 2**20
@@ -60,12 +60,8 @@ def read_lock(raw: bytes) -> AdapterLock:
     Raises:
         ValueError: it is none. Nothing else, for any bytes.
     """
-    if len(raw) > LOCK_LIMIT_BYTES:
-        raise ValueError(f"larger than {LOCK_LIMIT_BYTES} bytes")
     try:
-        return AdapterLock.model_validate(read_json(raw, unique_keys=True))
-    except RecursionError as flaw:
-        raise ValueError("nested too deep") from flaw
+        return AdapterLock.model_validate(read_object(raw, limit_bytes=LOCK_LIMIT_BYTES, unique_keys=True))
     except ValidationError as flaw:
         raise ValueError(Flawed.of(tuple(problems_of(flaw))).summary) from flaw
 

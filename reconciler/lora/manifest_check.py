@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from reconciler.domain.document import Frozen
-from reconciler.formats.foreign_json import read_json
+from reconciler.formats.foreign_json import read_object
 from reconciler.lora import contract as contracts
 from reconciler.lora.adapter_config import ALL_LINEAR, AdapterConfig
 from reconciler.lora.base_names import Match, match_names, plain_match
@@ -79,13 +79,8 @@ def read_manifest(raw: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: not JSON, or without an object ``contract``. Nothing else, for any bytes.
     """
-    if len(raw) > MANIFEST_LIMIT_BYTES:
-        raise ValueError(f"larger than {MANIFEST_LIMIT_BYTES} bytes")
-    try:
-        document = read_json(raw)
-    except RecursionError as flaw:
-        raise ValueError("nested too deep") from flaw
-    if not isinstance(document, dict) or not isinstance(document.get("contract"), dict):
+    document = read_object(raw, limit_bytes=MANIFEST_LIMIT_BYTES)
+    if not isinstance(document.get("contract"), dict):
         raise ValueError("it has no object named contract")  # noqa: TRY004 - one error for any bytes
     return document
 
@@ -140,7 +135,9 @@ def check_manifest(
         *(
             error("artifact_differs", f"{each.name} is not the file the manifest was written for")
             if each.found
-            else error("artifact_missing", f"{each.name} stands in the manifest, and not beside the adapter")
+            else error(
+                "artifact_missing", f"{each.name} stands in the manifest, and no such file could be read beside it"
+            )
             for each in artifacts
             if not each.matches
         ),

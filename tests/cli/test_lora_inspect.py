@@ -85,6 +85,37 @@ class TestAsTheOrigin:
         assert not found["ok"]
         assert found["compatibility"]["base_model_match"] == "mismatch"
 
+    def test_warnings_stand_in_its_order(self, line: Line) -> None:
+        adapter = folder(line.folder / "a", document=config(peft_type="LOHA", base_model_name_or_path="x/y"))
+        (adapter / "adapter_model.safetensors").unlink()
+        more = ("--base", BASE, "--provider", "openai", "--manifest", manifest(line, contract={"provider": "tgi"}))
+        assert [one["code"] for one in report(line, "a", *more, ours=False)["findings"]] == [
+            "weights_missing", "peft_type_not_lora", "base_mismatch", "runtime_no_lora", "contract_provider_mismatch",
+            "contract_tool_format_mismatch", "contract_id_wrong", "adapter_contract_id_missing",
+        ]  # fmt: skip
+        (adapter / "adapter_config.json").unlink()
+        assert codes(line, "a", ours=False) == ["config_missing", "weights_missing"]
+        remote = report(line, "x/remote", "--base", BASE, "--provider", "openai", ours=False)["findings"]
+        assert [one["code"] for one in remote] == ["remote_adapter", "runtime_no_lora"]
+
+    def test_the_same_last_name_is_no_warning(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(base_model_name_or_path="other/tiny-llama"))
+        assert "base_suffix" not in codes(line, "a", severity="warning", ours=False)
+        assert "base_suffix" in codes(line, "a", severity="warning")
+
+    def test_a_contract_for_the_same_last_name_is_met(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(lora_contract_id="sha256:x"))
+        path = manifest(
+            line, dialect="json", contract={"base_model": "other/tiny-llama", "id": "sha256:x", "schema_version": 1}
+        )
+        contract = report(line, "a", "--manifest", path, ours=False)["contract"]
+        assert (contract["base_model_match"], contract["status"]) == ("suffix", "pass")
+
+    def test_names_are_compared_as_they_are_written(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(base_model_name_or_path=f"{BASE}-GGUF"))
+        assert codes(line, "a", ours=False) == ["base_mismatch"]
+        assert codes(line, "a") == []
+
     def test_the_fields_of_the_report_stand_in_its_order(self, line: Line) -> None:
         found = report(line, folder(line.folder / "a"), "--manifest", manifest(line), ours=False)
         assert list(found)[:8] == [
@@ -202,6 +233,37 @@ class TestErrors:
     def test_a_config_that_is_no_object(self, line: Line) -> None:
         (folder(line.folder / "a") / "adapter_config.json").write_text("[]")
         assert inspect(line, "a", "--json").error["code"] == "adapter-invalid"
+
+
+class TestHostile:
+    """What an adapter says of itself may be meant for the terminal of whoever looks at it."""
+
+    def test_nothing_of_it_is_obeyed_and_no_line_is_forged(self, line: Line) -> None:
+        words = "x\x1b]0;title\x07\n  launch:\u202e"
+        document = config(
+            base_model_name_or_path=words, peft_type=words, target_modules=[words], lora_contract_id=words
+        )
+        folder(line.folder / "a", document=document)
+        text = inspect(line, "a").out
+        assert all(letter.isprintable() for letter in text.replace("\n", ""))
+        assert text.count("\n  launch:") == 1
+        assert "x�]0;title��  launch:�" in text
+
+    def test_a_base_configuration_that_is_too_large(self, line: Line) -> None:
+        folder(line.folder / "a")
+        line.write(json.dumps(TINY) + " " * 2**20, "config.json")
+        answer = inspect(line, "a", "--base-config", "config.json", "--json")
+        assert (answer.error["code"], "larger than" in answer.error["message"]) == ("base-invalid", True)
+
+    @pytest.mark.parametrize("flag", ["--base-config", "--manifest", "--lockfile"])
+    def test_files_that_are_nested_too_deep(self, flag: str, line: Line) -> None:
+        folder(line.folder / "a")
+        line.write('{"a":' * 50_000, "deep.json")
+        assert "nested too deep" in inspect(line, "a", flag, "deep.json", "--json").error["message"]
+
+    def test_what_cannot_be_read_has_a_hint(self, line: Line) -> None:
+        folder(line.folder / "a")
+        assert "path is right" in inspect(line, "a", "--manifest", "nowhere.json").err
 
 
 class TestLockfile:

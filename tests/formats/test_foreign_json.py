@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.formats.foreign_json import read_json
+from reconciler.formats.foreign_json import read_json, read_object
 
 TEXT = st.text(max_size=20)
 
@@ -29,3 +29,21 @@ def test_half_a_pair_and_what_is_no_json_are_refused(raw):
 
 def test_a_whole_pair_and_a_byte_order_mark_are_fine():
     assert read_json(b'\xef\xbb\xbf"\\ud83d\\ude00"') == "😀"
+
+
+def test_an_object_is_read_up_to_its_limit():
+    assert read_object(b'{"a": 1}', limit_bytes=8) == {"a": 1}
+    with pytest.raises(ValueError, match="larger than 7 bytes"):
+        read_object(b'{"a": 1}', limit_bytes=7)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"[]", "not an object"), (b"null", "not an object"), (b"", "Expecting value"), (b'{"a":' * 50_000, "too deep"),
+        (b'{"a": 1, "a": 2}', "stands twice"), (b"\xff", "utf-8"),
+    ],
+)  # fmt: skip
+def test_what_is_no_object_is_refused(raw, message):
+    with pytest.raises(ValueError, match=message):
+        read_object(raw, limit_bytes=2**20, unique_keys=True)

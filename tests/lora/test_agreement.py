@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reconciler.formats.gguf_adapter import AdapterTensor
@@ -36,6 +37,7 @@ BOTH = pairs("q_proj", "v_proj")
 HEAD = {"base_model.model.lm_head.weight": BOTH["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"]}
 BIAS = {"base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias": next(iter(HEAD.values()))[0]}
 VECTOR = {"base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector": next(iter(HEAD.values()))[0]}
+TORN = {"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": np.zeros((16, 2), np.float32)}
 EVIL = "(.*a)+x"
 
 
@@ -71,6 +73,7 @@ EVIL = "(.*a)+x"
         (BOTH, {"trainable_token_indices": [1, 2]}, ["error tokens_differ"]),
         (BOTH | {"something": next(iter(HEAD.values()))}, {}, ["warning tensors_stray"]),
         (dict(list(BOTH.items())[1:]), {}, ["error pair_incomplete"]),
+        (BOTH | TORN, {}, ["error pair_contradictory"]),
         (HEAD, {"modules_to_save": ["lm_head"]}, ["error no_pairs", "warning modules_missing"]),
         (BOTH | pair("visual.blocks.0.q_proj", 9, 9, 4), {}, []),
     ],

@@ -25,6 +25,7 @@ from reconciler.lora.training import (
     training_contract,
     training_of,
 )
+from tests.builders import model
 from tests.lora.tables import route
 
 TEACHER = Teacher(
@@ -265,6 +266,14 @@ class TestServing:
         assert "FunctionGemma" in self.of("native", name="google/functiongemma-270m-it")[-1]
         assert "Gemma 4" in self.of("native", name="google/gemma-4-E4B-it")[-1]
         assert not [note for note in self.of("json", name="google/gemma-4-E4B-it") if "Gemma" in note]
+
+    def test_the_id_alone_counts_for_gemma(self) -> None:
+        lineage = model("acme/coyote-8b", lineage="gemma-4")
+        assert route(model=lineage).is_gemma4
+        assert not [note for note in self.of("native", model=lineage) if "Gemma" in note]
+        lineage = model("acme/coyote-8b", lineage="functiongemma")
+        assert route(model=lineage).is_function_gemma
+        assert not [note for note in self.of("native", model=lineage) if "Gemma" in note]
 
     def test_text_calls_are_read_by_the_text_parser(self) -> None:
         notes = " ".join(self.of("text"))

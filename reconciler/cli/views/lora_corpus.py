@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler.cli.views.lora_text import finding_lines, line
+from reconciler.cli.views.lora_text import finding_lines, line, printable
 from reconciler.cli.views.table import columns
 from reconciler.engine.lora.export import ExportReport
 from reconciler.engine.lora.preflight import PreflightReport
@@ -35,7 +35,7 @@ def export_text(report: ExportReport) -> str:
         *([line("sha256", report.output.sha256)] if report.output.sha256 else []),
         *([line("manifest", report.output.manifest_path)] if report.output.manifest_path else []),
     ]
-    return "\n".join([*map(_safe, lines), *_findings(report.findings)])
+    return "\n".join([*map(printable, lines), *_findings(report.findings)])
 
 
 def preflight_text(report: PreflightReport) -> str:
@@ -63,7 +63,7 @@ def preflight_text(report: PreflightReport) -> str:
         line("task types", _counts(report.breakdown.task_types)),
         line("declared formats", _counts(report.breakdown.declared_tool_formats)),
     ]
-    return "\n".join([*map(_safe, [*lines, *_longest(report), *_problems(report)]), *_findings(report.findings)])
+    return "\n".join([*map(printable, [*lines, *_longest(report), *_problems(report)]), *_findings(report.findings)])
 
 
 def _counts(found: Mapping[str, int]) -> str:
@@ -92,14 +92,8 @@ def _problems(report: PreflightReport) -> list[str]:
 
 def _findings(findings: Sequence[Finding]) -> list[str]:
     """The first errors, and everything that is none."""
-    shown = [one.model_copy(update={"message": _safe(one.message)}) for one in findings]
-    errors = [one for one in shown if one.severity == "error"]
-    others = [one for one in shown if one.severity != "error"]
+    errors = [one for one in findings if one.severity == "error"]
+    others = [one for one in findings if one.severity != "error"]
     left = len(errors) - _SHOWN
     more = [f"  and {left} more errors (--json has them)"] if left > 0 else []
     return [*finding_lines(errors[:_SHOWN]), *more, *finding_lines(others)]
-
-
-def _safe(text: str) -> str:
-    """What a corpus says, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)

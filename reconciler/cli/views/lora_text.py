@@ -11,8 +11,17 @@ from reconciler.lora.findings import Finding, Severity
 _COLOURS: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
+def printable(text: str) -> str:
+    r"""What somebody else wrote, without what a terminal would obey and without a line that looks like ours.
+
+    >>> printable("base\x1b[2J\nerror: none")
+    'base�[2J�error: none'
+    """
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
 def line(label: str, value: object) -> str:
-    return f"  {label}: {value}"
+    return printable(f"  {label}: {value}")
 
 
 def yes_or_no(value: bool | None) -> str:
@@ -21,20 +30,20 @@ def yes_or_no(value: bool | None) -> str:
 
 def listed(label: str, items: Iterable[str]) -> list[str]:
     """A label and each item below it; nothing where there is none."""
-    found = [f"    - {item}" for item in items]
+    found = [printable(f"    - {item}") for item in items]
     return [f"  {label}:", *found] if found else []
 
 
 def command(label: str, argv: Sequence[str]) -> list[str]:
     """A label and the command below it, to be pasted into a shell; nothing where there is none."""
-    return [f"  {label}:", f"    {shlex.join(argv)}"] if argv else []
+    return [f"  {label}:", printable(f"    {shlex.join(argv)}")] if argv else []
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
     """Findings in the order they were found, each with its code; a hint on a line of its own."""
     lines = []
     for one in findings:
-        lines.append(paint(f"  {one.severity}: {one.message} ({one.code})", _COLOURS[one.severity]))
+        lines.append(paint(printable(f"  {one.severity}: {one.message} ({one.code})"), _COLOURS[one.severity]))
         if one.hint:
-            lines.append(paint(f"    hint: {one.hint}", "dim"))
+            lines.append(paint(printable(f"    hint: {one.hint}"), "dim"))
     return lines

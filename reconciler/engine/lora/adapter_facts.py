@@ -27,7 +27,7 @@ class ReadAdapter:
     """What a GGUF file says it was made from."""
     findings: tuple[Finding, ...] = ()
     digests: dict[str, str] = field(default_factory=dict)
-    """Hex SHA-256 by file name; pickles are left out."""
+    """Hex SHA-256 by file name. Pickles are left out, and weights of which not even the header can be read."""
 
 
 def read_adapter(place: AdapterPlace, files: AdapterFiles) -> ReadAdapter:
@@ -45,7 +45,8 @@ def read_adapter(place: AdapterPlace, files: AdapterFiles) -> ReadAdapter:
     readable = [each for each in place.weights if not each.name.lower().endswith(_PICKLES)]
     facts, names, flaws = _weights(readable, files)
     findings += [*_missing(place), *_pickles(place, readable), *flaws]
-    digests = {each.name: files.digest(each.path) for each in (place.config, *readable) if each}
+    whole = readable if facts is not None else []
+    digests = {each.name: files.digest(each.path) for each in (place.config, *whole) if each}
     return ReadAdapter(config, facts, names, tuple(findings), digests)
 
 

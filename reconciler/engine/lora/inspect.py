@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.engine.lora.adapter_facts import ReadAdapter, read_adapter, read_gguf_table
 from reconciler.errors import ReconcilerError, UsageError
-from reconciler.formats.foreign_json import read_json
+from reconciler.formats.foreign_json import read_object
 from reconciler.lora import inspection as reports
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig
 from reconciler.lora.adapter_files import AdapterPlace
@@ -262,14 +262,11 @@ def _base_facts(request: InspectRequest, route: Route, files: AdapterFiles) -> B
 def _base_config(given: str, files: AdapterFiles) -> Mapping[str, Any]:
     path = given if given.endswith(".json") else f"{given.rstrip('/')}/config.json"
     raw = files.beginning(path, CONFIG_LIMIT_BYTES + 1)
-    hint = "give the config.json of the base, or its folder"
     try:
-        document = read_json(raw[:CONFIG_LIMIT_BYTES])
-    except (ValueError, RecursionError) as flaw:
-        raise _invalid(path, f"not JSON: {flaw}", hint, code="base-invalid") from flaw
-    if not isinstance(document, dict):
-        raise _invalid(path, "not an object", hint, code="base-invalid")
-    return document
+        return read_object(raw, limit_bytes=CONFIG_LIMIT_BYTES)
+    except ValueError as flaw:
+        hint = "give the config.json of the base, or its folder"
+        raise _invalid(path, str(flaw), hint, code="base-invalid") from flaw
 
 
 def _contract(

@@ -40,7 +40,7 @@ class LocalAdapterFiles:
         if stat.S_ISDIR(found.st_mode):
             return _folder(shown, shown)
         if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"{shown} is neither a file nor a folder", code="not-readable", hint="name an adapter")
+            raise Refused(f"{shown} is neither a file nor a folder", code="not-readable", hint="name either")
         folder = os.path.dirname(shown) or "."  # noqa: PTH120 - text in, text out: what was typed is shown again
         if os.path.basename(shown) == CONFIG:  # noqa: PTH119
             return _folder(folder, folder)
@@ -158,4 +158,9 @@ def _opened(path: str) -> BufferedReader:
 
 def _unreadable(path: str, error: OSError | ValueError) -> Refused:
     reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-    return Refused(f"{path} cannot be read: {reason}", code="not-readable", details={"path": path})
+    hint = "see that the path is right" if _is_nowhere(error) else "see who may read it"
+    return Refused(f"{path} cannot be read: {reason}", code="not-readable", hint=hint, details={"path": path})
+
+
+def _is_nowhere(error: OSError | ValueError) -> bool:
+    return isinstance(error, ValueError) or error.errno in _NOWHERE | {errno.ELOOP}

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from reconciler.domain.catalog import Architecture
+from reconciler.domain.units import Bytes
+from reconciler.engine.lora.adapter_facts import read_gguf_table
 from reconciler.engine.lora.inspect import InspectRequest, inspect
-from reconciler.errors import Refused
+from reconciler.errors import ReconcilerError, Refused
 from reconciler.integrations.files.adapter_files import LocalAdapterFiles
 from reconciler.lora.contract import Contract
 from reconciler.lora.dialect import OURS
@@ -291,6 +293,22 @@ class TestRuntimes:
         assert found["compatibility"]["base_shape"]["verdict"] == "exact-shape"
         assert found["launch"]["command"] == ["llama-server", "--model", str(base), "--lora", "sql.gguf"]
 
+    def test_a_file_that_became_shorter(self, line: Line) -> None:
+        class Shrunk(LocalAdapterFiles):
+            def size(self, path: str) -> Bytes:
+                return Bytes(2 * super().size(path))
+
+        base = gguf_adapter(line.folder / "base.gguf", "llama", {"x": (1, 1)}, kind="model")
+        base.write_bytes(base.read_bytes()[:64])
+        with pytest.raises(ValueError, match="shorter"):
+            read_gguf_table(str(base), Shrunk(os.environ))
+
+    def test_an_adapter_is_no_base(self, line: Line) -> None:
+        gguf_adapter(line.folder / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
+        with pytest.raises(ReconcilerError, match="it holds a") as caught:
+            report(line, "sql.gguf", "llamacpp", base_gguf="sql.gguf")
+        assert caught.value.code == "base-invalid"
+
     def test_a_folder_with_one_gguf_adapter_and_with_two(self, line: Line) -> None:
         (line.folder / "a").mkdir()
         gguf_adapter(line.folder / "a" / "one.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
@@ -406,6 +424,28 @@ class TestLinks:
         os.mkfifo(line.folder / "pipe")
         with pytest.raises(Refused):
             report(line, "pipe")
+
+
+class TestDamagedWeights:
+    """What cannot be read is not hashed either: it may be as large as a disk."""
+
+    def test_they_have_no_hash(self, line: Line) -> None:
+        (folder(line.folder / "a") / "adapter_model.safetensors").write_bytes(b"stub")
+        files = {one["name"]: one["sha256"] for one in report(line, "a")["adapter"]["files"]}
+        assert files["adapter_model.safetensors"] is None
+        assert len(files["adapter_config.json"]) == 64
+
+    def test_a_manifest_that_names_them_is_not_met(self, line: Line) -> None:
+        (folder(line.folder / "a") / "adapter_model.safetensors").write_bytes(b"stub")
+        path = manifest(line, artifacts={"adapter_model.safetensors": "0" * 64})
+        assert codes(line, "a", manifest=path) == ["weights_unreadable", "artifact_missing"]
+
+    @pytest.mark.parametrize("name", ["adapter_model.bin", "a.pt", "a.PTH"])
+    def test_a_pickle_by_any_ending_is_never_opened(self, name: str, line: Line) -> None:
+        adapter = folder(line.folder / "a")
+        (adapter / "adapter_model.safetensors").rename(adapter / name)
+        assert codes(line, f"a/{name}", severity="warning")[0] == "weights_pickle"
+        assert report(line, f"a/{name}")["weights"] is None
 
 
 @pytest.mark.parametrize(
