@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.domain.report import Report
 from reconciler.errors import ReconcilerError
 from tests.campaign.bad_answers import LIES, PARTS, any_faults
 from tests.campaign.bad_line import Fault
@@ -33,6 +34,8 @@ async def swapped_over(machine: ServedMachine, faults: list[Fault]) -> None:
     machine.answer_well()
     for _ in range(2):
         ended = await machine.run()
+        if isinstance(ended, Report) and ended.verified:
+            break
     assert not isinstance(ended, ReconcilerError), ended
     assert not (await machine.plan()).plan.changes
     expected = {(box.key, machine.name_of(model)): machine.promised(model) for model in ("beta", "gamma", THEIRS)}
@@ -55,28 +58,31 @@ def check(machine: ServedMachine, key: str) -> None:
     assert not lost, f"{lost} was ours, and is nobody's now"
 
 
-@pytest.fixture(scope="module", params=list(SITES))
+@pytest.fixture(scope="module")
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with SITES[request.param](tmp_path_factory.mktemp("site")) as site:
         site.keep()
         yield site
 
 
-TRIED = (*LIES, "refused", "broken off", "stalled", "sent twice", "a page instead", "status 500")
-"""A few kinds, most of them where the models are listed; ``make campaign`` tries every kind in every place."""
+TRIED = [
+    ("ollama", "an empty list", 0), ("ollama", "a list without its first", 2), ("ollama", "a list with a stranger", 1),
+    ("ollama", "stalled", 1), ("ollama", "status 500", 0),
+    ("llama-server", "an empty list", 0), ("llama-server", "half a list", 1), ("llama-server", "broken off", 0),
+]  # fmt: skip
+"""A kind of server, a kind of answer, and which answer it is; lies are told where models are listed, and the others
+where a model is asked for. ``make campaign`` tries every kind in every place."""
 
 
-@pytest.mark.parametrize("number", range(len(TRIED)), ids=TRIED)
-async def test_whatever_a_server_answers_nothing_is_lost(number: int, site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("site", "kind", "after"), TRIED, indirect=["site"])
+async def test_whatever_a_server_answers_nothing_is_lost(site: Site, kind: str, after: int, tmp_path: Path) -> None:
     site.bring_back()
     machine, parts = ServedMachine(tmp_path, site=site), PARTS[site.kind]
-    lies = TRIED[number] in LIES
-    fault = Fault(TRIED[number], parts[0 if lies else number % 2], number % 3 if lies else 0, times=3)
-    await swapped_over(machine, [fault])
+    await swapped_over(machine, [Fault(kind, parts[0 if kind in LIES else 1], after, times=3)])
     assert machine.answers.met
 
 
-@pytest.mark.parametrize("seed", range(2))
-async def test_it_answers_badly_in_several_ways_at_once(seed: int, site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("site", list(SITES), indirect=True)
+async def test_it_answers_badly_in_several_ways_at_once(site: Site, tmp_path: Path) -> None:
     site.bring_back()
-    await swapped_over(ServedMachine(tmp_path, site=site), any_faults(site.kind, random.Random(seed)))
+    await swapped_over(ServedMachine(tmp_path, site=site), any_faults(site.kind, random.Random(1)))
