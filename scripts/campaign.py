@@ -85,7 +85,7 @@ def killed(seconds: float, dice: random.Random) -> Figures:
                 raise AssertionError(f"{trial.story}: {', '.join(map(str, troubles))}: {error}") from error
             for trouble, ended in zip(troubles, ends, strict=True):
                 figures[STORE, CRASHES] += ended.code in DIED
-                figures[STORE, FAULTS] += isinstance(trouble.how, int)
+                figures[STORE, FAULTS] += isinstance(trouble.how, int) or trouble.how == "filled"
     forks.close()
     return figures
 

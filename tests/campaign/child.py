@@ -4,10 +4,11 @@ Run as a program it keeps everything loaded and forks once for each line of JSON
 its first line to its last. Every change of a file is an instant: open for writing, write, flush, rename, remove, mkdir;
 and so is every connection to a server.
 
-    {"arguments", "folder", "environment", "out", "root", "at": 17, "how": "kill" | "torn" | "power" | errno}
+    {"arguments", "folder", "environment", "out", "root", "at": 17, "how": "kill" | "torn" | "power" | "filled" | errno}
 
 ``kill`` dies before the operation; ``torn`` in the middle of it, where it is a write; ``power`` also loses what was never
-flushed to the disk, as a machine does that is switched off; a number is an error that this operation meets, and every
+flushed to the disk, as a machine does that is switched off; ``filled``: from then on nothing is free on the disk, because
+another program took it, which no operation is refused for yet (without ``at``: once the file ``full`` is there); a number is an error that this operation meets, and every
 later one where ``for_good`` says so. With ``after`` it is killed from outside so many seconds after it began, whatever it
 is doing. The answer is ``{"code", "instants"}``, a code below zero being the signal's.
 """
@@ -36,15 +37,16 @@ class Disk:
         self.root = os.path.realpath(wish["root"])
         self.at, self.how, self.for_good = wish.get("at"), wish.get("how", "kill"), wish.get("for_good", False)
         self.instants = 0
+        self.full: str = wish.get("full", "")
         self.unflushed: dict[str, list[tuple[int, int]] | None] = {}
         """Path → ranges written since the last flush; None: the whole file."""
-        self._fsync, self._pwrite, self._write = os.fsync, os.pwrite, os.write
+        self._fsync, self._pwrite, self._write, self._statvfs = os.fsync, os.pwrite, os.write, os.statvfs
         self._busy = False
 
     def watch(self) -> None:
         """From now on, in this process."""
         os.fsync, os.fdatasync = self.fsync, self.fsync
-        os.pwrite, os.write = self.pwrite, self.write
+        os.pwrite, os.write, os.statvfs = self.pwrite, self.write, self.statvfs
         sys.addaudithook(self.heard)
 
     # what the interpreter tells of
@@ -101,6 +103,14 @@ class Disk:
             self.instant(lambda: self._write(descriptor, bytes(content)[: len(content) // 2]))
         return self._write(descriptor, content)
 
+    def statvfs(self, path: Any) -> os.statvfs_result:
+        found = self._statvfs(path)
+        begun = self.instants >= self.at if self.at is not None else os.path.lexists(self.full)
+        if self.how != "filled" or not begun:
+            return found
+        size, fragment, blocks, _free, _available, *rest = found
+        return os.statvfs_result((size, fragment, blocks, 0, 0, *rest))
+
     # what goes wrong
 
     def line(self) -> None:
@@ -111,7 +121,7 @@ class Disk:
 
     def instant(self, half: Any = lambda: None) -> None:
         self.instants += 1
-        if self.at is None or self.instants < self.at or self._busy:
+        if self.at is None or self.instants < self.at or self._busy or self.how == "filled":
             return
         if isinstance(self.how, int):
             if self.instants == self.at or self.for_good:

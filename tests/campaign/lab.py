@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ class Lab:
         self._variables = variables or {}
         self._kept = root / "kept"
         self._out = root / "output"
+        self._full = root / "full"
 
     def run(self, *words: str, trouble: Trouble | None = None) -> Ended:
         wish: dict[str, Any] = {
@@ -113,6 +115,7 @@ class Lab:
         if trouble is not None:
             at = trouble.at or None
             wish |= {"at": at, "how": trouble.how, "for_good": trouble.for_good, "after": trouble.after_seconds}
+            wish["full"] = str(self._full)
         answer = self.forks.run(wish)
         out, err = (self._out.with_name(self._out.name + end).read_text() for end in (".out", ".err"))
         ended = Ended(answer["code"], answer["instants"], out, err)
@@ -122,6 +125,24 @@ class Lab:
 
     def apply(self, trouble: Trouble | None = None) -> Ended:
         return self.run("apply", "--yes", "--allow-evictions", "9", trouble=trouble)
+
+    def apply_until_the_disk_is_full(self, since: Callable[[], object]) -> Ended:
+        """Another program takes all that is free on the disk once ``since`` is true, and gives it back afterwards."""
+        over = threading.Event()
+
+        def other() -> None:
+            while not since() and not over.is_set():
+                over.wait(0.01)
+            self._full.touch()
+
+        running = threading.Thread(target=other)
+        running.start()
+        try:
+            return self.apply(Trouble(how="filled"))
+        finally:
+            over.set()
+            running.join()
+            self._full.unlink()
 
     def keep(self) -> None:
         """Remember the machine as it is now."""
@@ -222,6 +243,11 @@ def _install(lab: Lab) -> None:
     _file(lab, "alpha", "beta")
 
 
+def _slow(lab: Lab) -> None:
+    """A download that takes a while, so that the world can change under it."""
+    lab.machine.write(tiny_slot("alpha"), limits={"downloadRate": f"{SIZE // 2}B"})
+
+
 def _evict(lab: Lab) -> None:
     _applied(lab, "alpha", "beta")
     _file(lab, "beta")
@@ -270,6 +296,7 @@ STORIES = {
     "shards and a projector": Story(_many_files, budget="2MB"),
     "swap under a name": Story(_named, frozenset({"alpha", "beta"}), "900KB"),
     "install": Story(_install),
+    "slow": Story(_slow),
     "evict": Story(_evict, frozenset({"beta"})),
     "swap": Story(_swap, frozenset({"alpha", "beta"}), "900KB"),
     "gap": Story(_gap, budget="500KB"),
@@ -330,7 +357,14 @@ class Trial:
             self.check_meanwhile(trouble)
         if lose_record:
             self.rebuild()
-        stands = lab.models()
+        self.go_on(troubles)
+        assert self.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
+        lab.check_second_apply()
+        return ends
+
+    def go_on(self, troubles: tuple[Trouble, ...] = ()) -> None:
+        """Run undisturbed from however it was left: all is as it should be, and what is whole is not fetched again."""
+        lab, stands = self.lab, self.lab.models()
         missing = sum(self.end.sizes[name] for name, found in self.end.models.items() if stands.get(name) != found)
         at = self.tap.bytes
         last = lab.apply()
@@ -341,9 +375,6 @@ class Trial:
         assert not (lab.record() or Record(name="")).intents, troubles
         assert lab.leftovers() == [], (troubles, lab.leftovers(), last.text)
         assert self.tap.bytes - at <= missing + self.end.asking + 50_000, (troubles, "fetched again")
-        assert self.tap.bytes - before <= self.end.fetched * (len(troubles) + 1) + 50_000, (troubles, "fetched again")
-        lab.check_second_apply()
-        return ends
 
     def rebuild(self) -> None:
         """What was ours and stands is ours again, and nothing else is. The journal may know one step more."""
@@ -403,5 +434,5 @@ def kinds_of_trouble(instants: int, dice: random.Random) -> Trouble:
     """Any of them, at any operation."""
     import errno
 
-    how = dice.choice(["kill", "torn", "power", errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
+    how = dice.choice(["kill", "torn", "power", "filled", errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
     return Trouble(dice.randint(1, instants), how, for_good=dice.random() < 0.5)

@@ -168,6 +168,14 @@ class ServedTrial:
         for trouble in troubles:
             ends.append(self.meet(trouble))
             self.check_meanwhile(trouble)
+        self.go_on(troubles)
+        assert site.sent - before <= self.end.sent * 1.2 + self.lost(troubles), (troubles, "fetched again")
+        lab.check_second_apply()
+        return ends
+
+    def go_on(self, troubles: tuple[Trouble, ...] = ()) -> None:
+        """Run undisturbed from however it was left: all is as it should be."""
+        lab, site = self.lab, self.site
         last = lab.apply()
         assert last.code == 0, (troubles, last.text)
         assert site.installed() == self.end.installed, (troubles, site.installed(), last.text)
@@ -175,9 +183,6 @@ class ServedTrial:
         assert self.scene.names() == self.end.names, troubles
         assert not (lab.record() or Record(name="")).intents, troubles
         assert site.leftovers() == [], (troubles, last.text)
-        assert site.sent - before <= self.end.sent * 1.2 + self.lost(troubles), (troubles, "fetched again")
-        lab.check_second_apply()
-        return ends
 
     def meet(self, trouble: Trouble) -> Ended:
         if trouble.restart_after_seconds is None:

@@ -78,6 +78,10 @@ class Site(Protocol):
         """Its source offers other content under the same name from now on."""
         ...
 
+    def dawdle(self, seconds: float | None) -> None:
+        """One model takes so long to arrive from now on; None: as long as it takes."""
+        ...
+
     def start(self) -> None: ...
     def kill(self) -> None: ...
 
@@ -218,6 +222,9 @@ class OllamaSite:
     def move(self, model: str) -> None:
         self._offer(model, seed=MODELS.index(model) + 50)
 
+    def dawdle(self, seconds: float | None) -> None:
+        self.server.pace.bytes_per_second = seconds and self.size / seconds
+
     def start(self) -> None:
         self._server = OllamaDouble(self._folder.path, port=self._port, tick_seconds=0.005).__enter__()
 
@@ -332,6 +339,9 @@ class RouterSite:
 
     def move(self, model: str) -> None:
         self._offer(MODELS.index(model), 1024 + 64 * MODELS.index(model))
+
+    def dawdle(self, seconds: float | None) -> None:
+        self.line.rate = seconds and self.size / seconds
 
     def start(self) -> None:
         self.router.start()

@@ -60,6 +60,23 @@ def test_what_the_disk_refuses_is_an_outcome_and_the_next_run_makes_it_good(
     trial.survive(kinds_of_trouble(trial.end.instants, dice), kinds_of_trouble(trial.end.instants, dice))
 
 
+def test_a_disk_that_another_program_fills_stops_a_download_that_goes_on_when_there_is_room(
+    forks: Forks, tap: Tap, tmp_path: Path
+) -> None:
+    trial = Trial(Lab(tmp_path, forks, tap.url), "slow", tap)
+    lab = trial.lab
+    lab.bring_back()
+    ended = lab.apply_until_the_disk_is_full(lambda: any(path.endswith(".partial") for path in lab.leftovers()))
+    assert ended.code == 1, ended.text
+    assert "still to fetch, 0 B free" in ended.out + ended.err, ended.text
+    trial.check_meanwhile(Trouble(how="filled"))
+    record = lab.record()
+    assert record is not None
+    assert [intent.action for intent in record.intents] == ["install"], "what has arrived is ours"
+    assert lab.leftovers(), "and kept"
+    trial.go_on()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_output_that_cannot_be_written_ends_the_run_in_words_and_loses_nothing(tap: Tap, tmp_path: Path) -> None:
     machine = Machine(tmp_path / "here", tap.url)
