@@ -229,7 +229,8 @@ class AdapterConverter(Protocol):
         Args:
             folder: with ``adapter_config.json`` and ``adapter_model.safetensors``; a pickle is never given to it.
             base: a folder with the base's Hugging Face ``config.json``, which is all that is read of it; or its Hub id,
-                which the converter asks the Hub for, without any token; None: as the adapter's configuration names it.
+                which the converter asks the Hub for, without any token; None: as the adapter's configuration names it,
+                which may be either.
             outtype: element type.
             out: absolute; its folder exists.
 
@@ -262,6 +263,10 @@ class AdapterStore(Protocol):
 
     async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
         """Absolute path of the GGUF made from a held adapter; ``make`` writes it, once for every ``key``."""
+        ...
+
+    async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
+        """What is held, whole, of a repository at one commit, and where; None: it would have to be fetched."""
         ...
 
     async def held(self) -> tuple[HeldFiles, ...]:

@@ -95,6 +95,17 @@ def test_the_journey_of_a_hub_adapter(lab: Machine, vllm: VllmDouble, hub: HubDo
     assert (vllm.loras, held(lab)) == ({}, [])
 
 
+def test_a_pinned_commit_that_we_hold_needs_no_hub(lab: Machine, vllm: VllmDouble, hub: HubDouble) -> None:
+    write(lab, vllm, sql(hub.repos["acme/sql"].head))
+    lab.apply()
+    hub.requests.clear()
+    lab.in_sync()
+    vllm.restart()
+    lab.apply()
+    assert "sql" in vllm.loras
+    assert not any("acme/sql" in one.path for one in hub.requests)
+
+
 def test_a_saved_plan_attaches_exactly_that_or_nothing(lab: Machine, vllm: VllmDouble, tmp_path: Path) -> None:
     write(lab, vllm, sql())
     saved = tmp_path / "plan.json"

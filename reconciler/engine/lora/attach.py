@@ -138,17 +138,22 @@ def _allowed(row: Row, move: AdapterMove, tools: Adapting) -> tuple[Adapter, Ada
         raise PlanningError(
             f"the file does not ask for adapter {move.adapter} so", code="not-allowed", hint="plan again"
         )
-    if verdict.errors:
-        first = verdict.errors[0]
-        raise PlanningError(f"{move.adapter}: {first.message}", code="adapter-rejected", hint=first.hint)
-    if adapter.gate is not None and adapter.gate.on_missing == "block" and verdict.unpromoted:
-        raise PlanningError(f"{move.adapter}: {verdict.unpromoted[0].message}", code="not-promoted")
+    _refuse_a_no(adapter, verdict)
     artifact = verdict.artifact
     if (artifact is None) != (adapter.source.repo is None):
         raise PlanningError(f"the source of {move.adapter} is another now", code="not-allowed", hint="plan again")
     if artifact is not None:
         _refuse_strangers(artifact.repo, artifact.endpoint, adapter, tools.desired)
     return adapter, verdict
+
+
+def _refuse_a_no(adapter: Adapter, verdict: AdapterVerdict) -> None:
+    if verdict.errors:
+        first = verdict.errors[0]
+        raise PlanningError(f"{adapter.name}: {first.message}", code="adapter-rejected", hint=first.hint)
+    if adapter.gate is not None and adapter.gate.on_missing == "block" and verdict.unpromoted:
+        text = f"{adapter.name}: {verdict.unpromoted[0].message}"
+        raise PlanningError(text, code="not-promoted", hint="promote these weights, or plan again")
 
 
 def _refuse_strangers(repo: str, endpoint: str, adapter: Adapter, desired: DesiredState) -> None:
@@ -229,7 +234,4 @@ async def _refuse_what_does_not_fit(
     )
     if need is None:
         return
-    verdict = await shop.verdict(adapter, need, Place(path, shop.ports.files, content), shop.observation)
-    if verdict.errors:
-        first = verdict.errors[0]
-        raise PlanningError(f"{adapter.name}: {first.message}", code="adapter-rejected", hint=first.hint)
+    _refuse_a_no(adapter, await shop.verdict(adapter, need, Place(path, shop.ports.files, content), shop.observation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 FIRST_SHARD = "-00001-of-"
 """In the name of a file that holds a part of a model's tensors: what it lacks says nothing."""
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Workshop:
         try:
             if adapter.source.repo is None:
                 source = await asyncio.to_thread(local_source, adapter, self.ports.files)
+            elif (kept := await self._kept(adapter)) is not None:
+                source = kept
             elif observation.offline:
                 text = f"{adapter.source.repo} cannot be asked for: offline"
                 return Unavailable(need=need, code="offline", message=text)
@@ -75,6 +81,16 @@ class Workshop:
             return _unavailable(need, error)
         return Resolved(need=need, adapter=verdict)
 
+    async def _kept(self, adapter: Adapter) -> Place | None:
+        """The files of a pinned commit that we hold already: nobody has to be asked what they are."""
+        from reconciler.engine.lora.verdict import Place
+
+        repo, revision = adapter.source.repo, adapter.source.revision or ""
+        if repo is None or not _COMMIT.fullmatch(revision):
+            return None
+        found = await self.store.find(repo, revision)
+        return Place(found[1], self.ports.files, found[0]) if found is not None else None
+
     async def verdict(
         self, adapter: Adapter, need: AdapterNeed, source: Place, observation: Observation
     ) -> AdapterVerdict:
@@ -83,10 +99,6 @@ class Workshop:
 
         target = observation.target(need.target)
         told = target.takes_adapters if isinstance(target, ObservedTarget) else None
-        runtime = self.runtimes.get(need.target)
-        base_file = await runtime.file_of(need.base_name) if isinstance(runtime, HasFiles) else None
-        if base_file is not None and FIRST_SHARD in base_file:
-            base_file = None
         where = next((one for one in self.desired.targets if one.name == need.target), None)
         seen = Circumstances(
             now=observation.now,
@@ -94,7 +106,7 @@ class Workshop:
             routes=self.ports.routes(),
             target=where,
             takes=told,
-            base_file=base_file,
+            base_file=await _whole_file(self.runtimes.get(need.target), need.base_name),
             no_converter=await self._no_converter(),
         )
         return await asyncio.to_thread(judged, adapter, need, source, seen, self.ports.files)
@@ -109,6 +121,14 @@ class Workshop:
         except OutsideError as error:
             return f"{error.message}; {error.hint}" if error.hint else error.message
         return None
+
+
+async def _whole_file(runtime: object, name: str) -> str | None:
+    """An installed model's one file, where the target's files can be read here."""
+    if not isinstance(runtime, HasFiles):
+        return None
+    found = await runtime.file_of(name)
+    return None if found is None or FIRST_SHARD in found else found
 
 
 def _unavailable(need: AdapterNeed, error: Exception) -> Unavailable:

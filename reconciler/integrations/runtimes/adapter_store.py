@@ -36,6 +36,8 @@ _KEY = re.compile(r"[0-9a-z][0-9a-z_-]{0,120}")
 _NAMES = frozenset({"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"})
 _GGUF = "adapter.gguf"
 """What every GGUF is called here: flags of llama.cpp give ``:`` and ``,`` in a path a meaning."""
+_ORIGIN = "origin.json"
+"""Where fetched files came from, beside them."""
 _BLOCK = 2**20
 
 
@@ -88,7 +90,9 @@ class LocalAdapterStore:
                     await self._fetched(content, names, draft, progress)
                 await asyncio.to_thread(self._put, draft, place)
         progress(content.bytes, content.bytes, "")
-        return str(place / _GGUF) if list(names.values()) == [_GGUF] else str(place)
+        if content.artifact is not None:
+            await asyncio.to_thread(self._note_origin, content)
+        return _shown(place, names)
 
     async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
         """The GGUF that ``make`` writes out of a held adapter, made once by ``key``."""
@@ -101,6 +105,10 @@ class LocalAdapterStore:
                 await asyncio.to_thread(_seal, draft)
                 await asyncio.to_thread(self._put, draft, place)
         return str(place / _GGUF)
+
+    async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
+        """By the note that says where files were fetched from; they are read whole, so damage is nobody's answer."""
+        return await asyncio.to_thread(self._find, repo, commit)
 
     async def held(self) -> tuple[HeldFiles, ...]:
         """What is there, by digest."""
@@ -232,6 +240,27 @@ class LocalAdapterStore:
                 for each in sorted(found)
             )
 
+    def _note_origin(self, content: AdapterContent) -> None:
+        note = self._place(content.digest) / _ORIGIN
+        with disk_errors(note):
+            fresh = note.with_suffix(".new")
+            fresh.write_text(content.model_dump_json(), encoding="utf-8")
+            fresh.replace(note)
+
+    def _find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
+        if not self._root.is_dir():
+            return None
+        for note in sorted(self._root.glob(f"*/{_ORIGIN}")):
+            with suppress(OSError, ValueError, Refused):
+                content = AdapterContent.model_validate_json(note.read_bytes())
+                artifact = content.artifact
+                if artifact is None or (artifact.repo, artifact.commit) != (repo, commit):
+                    continue
+                names, place = _stored_names(content), self._place(content.digest) / "files"
+                if note.parent == place.parent and _is_whole(place, content, names):
+                    return content, _shown(place, names)
+        return None
+
     def _drop(self, digest: str, holder: str) -> Bytes:
         place = self._place(digest)
         with disk_errors(place):
@@ -259,6 +288,11 @@ class LocalAdapterStore:
                     draft.unlink(missing_ok=True)
                 elif _is_abandoned(draft):
                     shutil.rmtree(draft, ignore_errors=True)
+
+
+def _shown(place: Path, names: dict[str, str]) -> str:
+    """The folder, or the one GGUF file in it."""
+    return str(place / _GGUF) if list(names.values()) == [_GGUF] else str(place)
 
 
 def _stored_names(content: AdapterContent) -> dict[str, str]:

@@ -341,6 +341,15 @@ async def test_what_is_not_promoted_is_not(here: Room, changes: dict[str, object
     assert here.runtime.adapters == {}
 
 
+async def test_a_receipt_that_is_gone_by_now_stops_a_saved_plan(here: Room) -> None:
+    here.edit(adapters=(here.lora(gate=receipt(here)),))
+    document = saved(await plan_once(here.world, OPTIONS))
+    (here.folder / "receipt.json").unlink()
+    report = await apply_saved(here.world, document, OPTIONS)
+    assert codes(report) == [("done", None), ("failed", "not-promoted")]
+    assert here.runtime.adapters == {}
+
+
 async def test_expectations_forbid_or_warn(here: Room) -> None:
     wrong = here.lora(expect=Expected(rank=16))
     here.edit(adapters=(wrong,))

@@ -245,6 +245,12 @@ async def test_a_hub_adapter_is_fetched_and_verified(tmp_path: Path) -> None:
     )
     path = Path(await here.hold(wanted, ME, quiet))
     assert sha((path / WEIGHTS).read_bytes()) == wanted.files[1].sha256
+    assert await store(tmp_path).find("acme/sql", COMMIT) == (wanted, str(path))
+    assert await here.find("acme/sql", "d" * 40) is None
+    (path / CONFIG).write_bytes(b"[]")
+    assert await here.find("acme/sql", COMMIT) is None, "damage is nobody's answer"
+    (path.parent / "origin.json").write_bytes(b"{")
+    assert await here.find("acme/sql", COMMIT) is None
     assert list((tmp_path / "adapters" / ".partial").glob("*.partial")) == []
 
 
