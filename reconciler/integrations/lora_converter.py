@@ -68,9 +68,10 @@ class LlamaCppConverter:
     async def convert(self, folder: str, base: str | None, outtype: Outtype, out: str) -> None:
         """Run it into a file beside ``out``, look at what it wrote, and only then have it under that name."""
         script, place = self._script(), Path(out)
-        await asyncio.to_thread(_refuse_what_it_would_lose, Path(folder))
+        config = await asyncio.to_thread(_checked, Path(folder))
         with _draft(place) as draft:
-            words = [*_command(script, self._environ), *_base(base), "--outtype", outtype, "--outfile", draft.name]
+            named = _base(base or config.base_model or "")
+            words = [*_command(script, self._environ), *named, "--outtype", outtype, "--outfile", draft.name]
             await self._run([*words, folder], draft.parent, offline="--base" in words)
             await asyncio.to_thread(_verify, draft)
             await asyncio.to_thread(_keep, draft, place)
@@ -141,21 +142,24 @@ def _command(script: Path, environ: Mapping[str, str]) -> list[str]:
     return [shutil.which("python3", path=environ.get("PATH")) or "python3", str(script)]
 
 
-def _base(base: str | None) -> list[str]:
-    if base is None:
-        return []
-    if Path(base).is_dir():
-        return ["--base", str(Path(base).absolute())]
+def _base(base: str) -> list[str]:
+    """A folder is named as one: the converter takes every name in an adapter's configuration for one of the Hub."""
+    if (Path(base) / "config.json").is_file() and Path(base).is_absolute():
+        return ["--base", base]
     if _MODEL_ID.fullmatch(base):
         return ["--base-model-id", base]
-    raise Refused(f"{base} is neither a folder with the base's config.json nor a Hub id", code="conversion-failed")
+    raise Refused(
+        f"the base {base!r} is neither a folder of this host with a config.json nor a Hub id",
+        code="conversion-failed",
+        hint="`base_model_name_or_path` in adapter_config.json says which; of a folder, its config.json is enough",
+    )
 
 
-def _refuse_what_it_would_lose(folder: Path) -> None:
-    """The converter copies ``lora_alpha`` and drops what else scales the pairs, without a word.
+def _checked(folder: Path) -> AdapterConfig:
+    """The adapter's configuration. The converter copies ``lora_alpha`` and drops what else scales, without a word.
 
     Raises:
-        Refused: it does so here; or there is nothing that it may be given.
+        Refused: it would do so here; or there is nothing that it may be given.
     """
     if not (folder / SAFETENSORS).is_file():
         raise Refused(
@@ -173,6 +177,7 @@ def _refuse_what_it_would_lose(folder: Path) -> None:
             code="conversion-failed",
             hint="serve it with a runtime that takes peft adapters, or merge it into its base",
         )
+    return config
 
 
 def _lost(config: AdapterConfig) -> str | None:

@@ -114,8 +114,16 @@ async def test_a_base_of_the_hub_is_named_and_nothing_else_is(tmp_path):
     environ, words = json.loads(told.read_text())
     assert words[1:3] == ["--base-model-id", "acme/tiny-llama"]
     assert "HF_HUB_OFFLINE" not in environ
-    with pytest.raises(Refused, match="neither a folder"):
-        await there.convert(str(PEFT / "plain"), "--trust-remote-code", "f16", str(tmp_path / "out.gguf"))
+    for nonsense in ("--trust-remote-code", str(tmp_path / "nowhere"), "../base", "a b/c"):
+        with pytest.raises(Refused, match="neither a folder"):
+            await there.convert(str(PEFT / "plain"), nonsense, "f16", str(tmp_path / "out.gguf"))
+
+
+async def test_a_base_that_the_adapter_names_may_be_a_folder(llama_cpp, tmp_path, base):
+    """Trainers write where they read it; the converter itself takes every such name for one of the Hub."""
+    adapter = folder(tmp_path / "adapter", document=config(base_model_name_or_path=base))
+    await converter(llama_cpp).convert(str(adapter), None, "f32", str(tmp_path / "out.gguf"))
+    assert {tensor.dtype for tensor in read(tmp_path / "out.gguf").tensors} == {"F32"}
 
 
 @pytest.mark.parametrize(
