@@ -236,7 +236,7 @@ class _Table:
         if ours is not None and stays:
             message = f"`onBaseChange: drop`: its base is {base.name} now, and it does not belong to it"
             self._remove(case.target, ours, Reason.BASE_CHANGED, message)
-        elif ours is not None and self.scene.same_model(case.target.name, ours.base, base.name):
+        elif ours is not None and served_on(self.scene, case.target, ours.name) is not None:
             row = row.model_copy(update={"message": f"{row.message}; what is attached stays"})
         self.out.blocked.append(row)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.cli.views.explain_adapter import adapter_explanation_text
 from reconciler.cli.views.plan import plan_markdown, plan_text
 from reconciler.cli.views.report import change_words, outcome_line
-from reconciler.domain.adapter import AdapterServing
+from reconciler.domain.adapter import Adapter, AdapterServing, Gate
 from reconciler.domain.plan import Action, Overrides, Plan
 from reconciler.domain.report import StepOutcome
+from reconciler.engine.explain_adapter import explain_adapter
+from reconciler.engine.world import Planned
 from tests.builders import record
-from tests.planning.adapter_world import error, lora, ours, pin, planned, recorded, serves, there, verdict
+from tests.cli.line import Line
+from tests.planning.adapter_world import Told, error, lora, ours, pin, planned, recorded, serves, there, verdict
 
 STANDS = {"models": [there()], "served": [serves()], "mine": record(ours(), adapters=(recorded(),))}
 SCALED = lora(serve=(AdapterServing(target="edge", name="sql", scale=0.5),))
@@ -25,6 +29,10 @@ def two() -> Plan:
     adapters = (lora("notes"), lora("sql", on_base_change="follow"))
     says = {"notes": verdict("notes 1", error(), error("it is of rank 128, 64 at most is expected"))}
     return planned(*adapters, **{**STANDS, "served": []}, says=says).plan
+
+
+def gated() -> Adapter:
+    return lora(gate=Gate(receipt="/r.json"))
 
 
 PLANS = {
@@ -68,3 +76,48 @@ def test_what_was_done() -> None:
     )
     gone = detach.model_copy(update={"action": Action.FORGET})
     assert outcome_line(outcome(gone)) == "forgot adapter sql on edge"
+
+
+WARNED = verdict().model_copy(
+    update={
+        "findings": (error("no base is named").model_copy(update={"severity": "warning", "hint": "train it anew"}),)
+    }
+)
+MISSED = verdict("sql 2", unpromoted=(error("no receipt at /r.json"),), contract_id="sha256:12")
+
+
+def explained(told: Told) -> str:
+    return adapter_explanation_text(explain_adapter(Planned(told.want, told.known, told.seen, told.plan), lora()))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        planned(lora(), **STANDS, says={"sql": WARNED}),
+        planned(lora(), **{**STANDS, "served": []}, says={"sql": verdict("sql 1", error(), error("rank 128"))}),
+        planned(gated(), **STANDS, says={"sql": MISSED}),
+        planned(),
+    ],
+    ids=["in sync", "rejected", "unpromoted", "nowhere"],
+)
+def test_an_explanation(told: Told, snapshot: object) -> None:
+    assert explained(told) == snapshot
+
+
+FILE = """
+localModels:
+  pool: {allowedOrgs: [Qwen]}
+  slots: [{name: coder, model: Qwen/Qwen3-8B-GGUF, quant: Q4_K_M}]
+  targets: [{name: edge, runtime: llama-server, endpoint: "http://127.0.0.1:9", preset: models.ini}]
+  adapters:
+    - {name: sql, base: coder, source: {path: ./sql}, serve: [{target: edge}]}
+"""
+
+
+def test_explain_knows_the_adapters_of_the_file(line: Line) -> None:
+    (line.folder / "localmodels.yaml").write_text(FILE)
+    found = line("explain", "sql", "--offline", "--json").data
+    assert found["adapter"]["name"] == "sql"
+    assert [(place["target"], place["reason"]) for place in found["places"]] == [("edge", "target-unknown")]
+    assert "target edge is unknown" in line("explain", "sql", "--offline").out
+    assert "memory" in line("explain", "Qwen/Qwen3-8B-GGUF:Q4_K_M", "--offline", "--hardware", "rtx-4090").out.lower()

@@ -1,4 +1,4 @@
-"""``explain``: one candidate by parts, or why it is rejected."""
+"""``explain``: one candidate by parts, or why it is rejected; or one adapter of the file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from reconciler.cli.freshness import freshness_of
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
 from reconciler.cli.views.explain import explanation_text
+from reconciler.cli.views.explain_adapter import adapter_explanation_text
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.estimate import Profile
 from reconciler.engine.explain import Explanation, Request, explain
+from reconciler.engine.explain_adapter import AdapterExplanation, explain_adapter
+from reconciler.engine.reconcile import plan_once
 from reconciler.engine.suggest import Question, scene_for
+from reconciler.engine.world import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,24 @@ class ExplainArguments:
 
 def show_explanation(arguments: ExplainArguments) -> int:
     """Print the explanation. A rejected candidate is an answer, not a failure."""
-    found = run_to_end(_found(arguments, wiring_for(arguments.file, arguments.machine)))
+    wiring = wiring_for(arguments.file, arguments.machine)
+    if (adapter := run_to_end(_adapter(arguments, wiring))) is not None:
+        return show_with_notes(adapter, adapter_explanation_text(adapter), as_json=arguments.as_json)
+    found = run_to_end(_found(arguments, wiring))
     return show_with_notes(found, explanation_text(found), as_json=arguments.as_json)
+
+
+async def _adapter(arguments: ExplainArguments, wiring: Wiring) -> AdapterExplanation | None:
+    """What a plan made now says of an adapter; None: the file has none of that name, or a model is asked about."""
+    if (arguments.slot, arguments.profile, arguments.context, arguments.target) != (None, None, None, None):
+        return None
+    desired = await wiring.desired_if_any()
+    adapter = next((one for one in desired.adapters if one.name == arguments.name), None) if desired else None
+    if adapter is None:
+        return None
+    freshness = freshness_of(offline=arguments.offline, refresh=False)
+    options = Options(freshness=freshness, ask=not arguments.offline)
+    return explain_adapter(await plan_once(wiring.world(Silent()), options), adapter)
 
 
 async def _found(arguments: ExplainArguments, wiring: Wiring) -> Explanation:

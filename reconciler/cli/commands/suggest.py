@@ -22,6 +22,7 @@ from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.engine.explain import Explanation
+    from reconciler.engine.explain_adapter import AdapterExplanation
 
 EVERYBODY = "everybody"
 NO_FILE = (
@@ -100,7 +101,9 @@ def wiring_for(file: Path | None, machine: str | None) -> Wiring:
     return replace(wiring, machine=checked_machine(machine, wiring.clock))
 
 
-def show_with_notes(found: Suggestions | Overview | Explanation, text: str, *, as_json: bool) -> int:
+def show_with_notes(
+    found: Suggestions | Overview | Explanation | AdapterExplanation, text: str, *, as_json: bool
+) -> int:
     """An answer of the ranking: its notes go to stderr, or into the envelope's warnings."""
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True), warnings=found.notes)

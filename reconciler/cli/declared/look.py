@@ -77,7 +77,10 @@ def suggest(
 
 
 def explain(
-    model: Annotated[str, typer.Argument(help="A model id, a repository, repository:QUANT, or an Ollama name.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A model id, a repository, repository:QUANT, an Ollama name, or an adapter of the file."),
+    ],
     file: options.File = None,
     json: options.Json = False,
     slot: Annotated[
@@ -93,6 +96,7 @@ def explain(
     """Show one candidate by parts, or why it is rejected.
 
     Memory, speed and quality with sources and dates; for a rejected one also what would change the verdict.
+    Of an adapter of the file: where it stands, what its source was found to be, and what speaks against it.
     """
     from reconciler.cli.commands.explain import ExplainArguments, show_explanation
 
