@@ -20,7 +20,7 @@ build_docs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(build_docs)
 
 _CODE = re.compile(r'(?:\bcode=|\bdefault_code: ClassVar\[str\] = |\bdefault_code = |\bcode, hint = )"([a-z-]+)"')
-_OUTCOME = re.compile(r'\b(?:skipped|_not_so)\(\w+, "([a-z-]+)"')
+_OUTCOME = re.compile(r'\b(?:skipped|not_so)\(\w+, "([a-z-]+)"')
 
 
 def codes_in_the_code() -> set[str]:
