@@ -34,6 +34,17 @@ class Dialect:
     """Who serves a base of which nobody says it. None: ``routes.inferred_provider`` looks at its name and files."""
     own_adapter_support: bool
     """What every runtime can do with adapters counts; else only what the origin's launcher can do."""
+    understands_base_names: bool
+    """Caches, tags, revisions and copies of a base count as its name, and what stays unclear is told; else names are
+    compared as they are written."""
+    takes_any_servable_format: bool
+    """A manifest may be for any tool format that the route can serve; else for its default only."""
+    knows_unknown: bool
+    """A capability that nobody states is null; else it is a no, and text always travels."""
+    exporter: str
+    """Who wrote a manifest."""
+    tool_description: str
+    """Of a schema that calls show; ``{name}`` stands for the tool."""
     camel_case: bool
     """Keys of reports in camelCase, as everywhere here; else with ``_``."""
     eval_command: bool
@@ -63,6 +74,11 @@ OURS = Dialect(
     any_base=False,
     inferred_provider=None,
     own_adapter_support=True,
+    understands_base_names=True,
+    takes_any_servable_format=True,
+    knows_unknown=True,
+    exporter="localmodels_lora_export_v1",
+    tool_description="Tool `{name}`, as its calls show it.",
     camel_case=True,
     eval_command=False,
     any_bullet_names_a_tool=False,
@@ -85,6 +101,11 @@ HARN = Dialect(
     any_base=True,
     inferred_provider="local",
     own_adapter_support=False,
+    understands_base_names=False,
+    takes_any_servable_format=False,
+    knows_unknown=False,
+    exporter="harn_models_lora_export_v1",
+    tool_description="Harn agent tool `{name}`.",
     camel_case=False,
     eval_command=True,
     any_bullet_names_a_tool=True,

@@ -145,10 +145,6 @@ def promotion_of(target: ExportTarget, corpus: str) -> Evaluation:
     return found.model_copy(update={"eval_command": command})
 
 
-def exporter_of(target: ExportTarget) -> str:
-    return f"{'harn_models' if target.dialect.name == 'harn' else 'localmodels'}_lora_export_v1"
-
-
 def verified_manifest(text: str) -> Verification:
     """Whether the contract id of a written manifest is the one its own fields give."""
     document = json.loads(text)

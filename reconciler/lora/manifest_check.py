@@ -119,8 +119,11 @@ def check_manifest(
     checked = contracts.verify(contract)
     named = [each for each in (said.adapter_name, said.request_model) if each]
     artifacts = tuple(_artifacts(document, digests))
-    base = plain_match(said.base_model, route.id) if dialect.name == "harn" else None
-    match = base or match_names(said.base_model, *known_names).verdict
+    match = (
+        match_names(said.base_model, *known_names).verdict
+        if dialect.understands_base_names
+        else plain_match(said.base_model, route.id)
+    )
     judged = {
         "provider": said.provider == route.provider,
         "format": _format_fits(said.harn_tool_format, route, dialect, tool_format),
@@ -189,9 +192,9 @@ def _format_fits(found: str | None, route: Route, dialect: Dialect, declared: st
         return False
     if declared is not None:
         return found == declared
-    if dialect.name == "harn":
-        return found == route.tool_format
-    return found == route.tool_format or decide_tool_format(found, route, dialect).correction is None
+    if found == route.tool_format:
+        return True
+    return dialect.takes_any_servable_format and decide_tool_format(found, route, dialect).correction is None
 
 
 def _modules_match(

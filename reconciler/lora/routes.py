@@ -340,7 +340,7 @@ def _default_format(known: Capabilities, alias: BaseAlias | None, dialect: Diale
 
 def _as_dialect(known: Capabilities, dialect: Dialect) -> Capabilities:
     """The origin has no unknown: what nobody says is a no, and text always travels."""
-    if dialect.name != "harn":
+    if dialect.knows_unknown:
         return known
     text = known.text_tool_wire_format_supported
     return known.model_copy(

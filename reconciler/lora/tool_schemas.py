@@ -68,7 +68,7 @@ def inferred_schema(name: str, calls: Iterable[Call], dialect: Dialect) -> Schem
     parameters: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": True}
     if required:
         parameters["required"] = sorted(required)
-    described = f"Harn agent tool `{name}`." if dialect.name == "harn" else f"Tool `{name}`, as its calls show it."
+    described = dialect.tool_description.format(name=name)
     return {"type": "function", "function": {"name": name, "description": described, "parameters": parameters}}
 
 

@@ -38,6 +38,7 @@ HEAD = {"base_model.model.lm_head.weight": BOTH["base_model.model.model.layers.0
 BIAS = {"base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias": next(iter(HEAD.values()))[0]}
 VECTOR = {"base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector": next(iter(HEAD.values()))[0]}
 TORN = {"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": np.zeros((16, 2), np.float32)}
+TOKENS = {"base_model.model.model.embed_tokens.trainable_tokens_delta": np.zeros((3, 16), np.float32)}
 EVIL = "(.*a)+x"
 
 
@@ -71,6 +72,8 @@ EVIL = "(.*a)+x"
         (BOTH | BIAS, {}, ["warning bias_undeclared"]),
         (BOTH | BIAS, {"bias": "lora_only"}, []),
         (BOTH, {"trainable_token_indices": [1, 2]}, ["error tokens_differ"]),
+        (BOTH | TOKENS, {"trainable_token_indices": [1, 2]}, ["error tokens_differ"]),
+        (BOTH | TOKENS, {"trainable_token_indices": [1, 2, 3]}, []),
         (BOTH | {"something": next(iter(HEAD.values()))}, {}, ["warning tensors_stray"]),
         (dict(list(BOTH.items())[1:]), {}, ["error pair_incomplete"]),
         (BOTH | TORN, {}, ["error pair_contradictory"]),
@@ -82,6 +85,25 @@ def test_every_way_to_disagree_has_a_code(
     tensors: dict[str, Any], changes: dict[str, Any], expected: list[str]
 ) -> None:
     assert codes(facts(tensors), **changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("adapter_type", "beside", "expected"),
+    [
+        ("lora", (), []),
+        (None, (), ["error adapter_type_not_lora"]),
+        ("ia3", (), ["error adapter_type_not_lora"]),
+        ("lora", ("blk.0.attn_norm.weight",), []),
+        ("lora", ("output.weight",), ["error tensors_refused"]),
+    ],
+)
+def test_what_llama_cpp_stops_at(adapter_type: str | None, beside: tuple[str, ...], expected: list[str]) -> None:
+    names = {"blk.0.attn_q.weight.lora_a": (4, 16), "blk.0.attn_q.weight.lora_b": (16, 4)} | dict.fromkeys(
+        beside, (16,)
+    )
+    rows = [AdapterTensor(name, "F32", shape) for name, shape in names.items()]
+    found = facts_of(rows, "gguf", alpha=8.0, architecture="llama", adapter_type=adapter_type)
+    assert [f"{one.severity} {one.code}" for one in judge_weights(found)] == expected
 
 
 def test_types_that_no_runtime_adds() -> None:

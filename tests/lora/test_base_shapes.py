@@ -51,6 +51,12 @@ def test_every_dimension_counts(change: dict[str, int]) -> None:
     assert found.differences
 
 
+def test_heads_may_be_wider_than_the_model() -> None:
+    wide = TINY | {"head_dim": 6}
+    own = {"q_proj": (16, 24), "k_proj": (16, 12), "v_proj": (16, 12), "o_proj": (24, 16)}
+    assert fit_of(facts(pairs(*own, widths=own)), base_from_config(wide)) == ShapeFit("exact-shape", 8)
+
+
 def test_vocabulary_counts_for_embeddings() -> None:
     assert fit_of(of_peft("embedding"), base_from_config(TINY | {"vocab_size": 33})).verdict == "shape-mismatch"
 

@@ -24,7 +24,6 @@ from reconciler.lora.manifest import (
     Manifest,
     Provenance,
     ServingDocument,
-    exporter_of,
     promotion_of,
     verified_manifest,
 )
@@ -297,7 +296,7 @@ def _manifest(
     contract = ContractDocument.of(target)
     output = FileDocument(path=shown(request.out or ""), sha256=sha256) if sha256 is not None else None
     return Manifest(
-        exporter=exporter_of(target),
+        exporter=target.dialect.exporter,
         dataset_format=target.shape.name,
         input=FileDocument(path=shown(corpus.path), sha256=corpus.sha256),
         output=output,

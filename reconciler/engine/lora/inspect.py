@@ -161,7 +161,7 @@ def _declared(adapter: ReadAdapter) -> str | None:
 
 
 def _match(declared: str | None, route: Route, dialect: Dialect) -> NameMatch:
-    if dialect.name == "harn":
+    if not dialect.understands_base_names:
         return NameMatch(plain_match(declared, route.id), declared)
     return match_names(declared, *_known_names(route))
 
@@ -221,14 +221,14 @@ def _of_base(
             "serve it on the base it was trained on",
         )
     confirmed = fit.verdict == "exact-shape"
-    lenient = confirmed or dialect.name == "harn"
+    lenient = confirmed or not dialect.understands_base_names
     if names.verdict == "mismatch":
         also = "; its widths are the same, which siblings share" if confirmed else ""
         yield error("base_mismatch", f"the adapter was trained on {declared}, not on {route.id}{also}")
     elif names.verdict == "suffix":
         make = note if lenient else warning
         yield make("base_suffix", f"the adapter names {declared}: the same last name as {route.id}, of somebody else")
-    elif names.verdict == "unknown" and dialect.name != "harn":
+    elif names.verdict == "unknown" and dialect.understands_base_names:
         why = names.note or "the adapter does not say which base it was trained on"
         make = note if confirmed else warning
         yield make("base_unstated", f"{declared}: {why}" if names.note else why)

@@ -16,7 +16,7 @@ from reconciler.lora.contract import (
     target_modules_for,
     tool_catalog_of,
 )
-from reconciler.lora.dialect import HARN, Dialect
+from reconciler.lora.dialect import Dialect
 from reconciler.lora.evaluation import (
     REQUEST_MODEL,
     STRATEGIES,
@@ -335,7 +335,7 @@ def _teacher(
         base = resolve_base(selector, catalogue, table, dialect, "--teacher")
     except UsageError as unknown:
         base = Base(selector, selector.strip() or selector)
-        if dialect is not HARN:
+        if not dialect.any_base:
             said = (
                 note("teacher_unknown", f"{unknown.message}: the teacher is recorded as it is written", unknown.hint),
             )
