@@ -13,14 +13,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 
 from reconciler.domain.adapter import HeldAdapter
-from reconciler.domain.advice import quoted
 from reconciler.domain.desired import Target
 from reconciler.errors import OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.vllm_api import Card, Said, VllmApi
 from reconciler.integrations.runtimes.vllm_base import Base, base_of, is_repository
+from reconciler.integrations.runtimes.vllm_launch import launch_command
 
 _PASSING = re.compile(r"(?P<name>.+)@[0-9a-f]{8}")
-_RESTART = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 
 
 def passing_name(name: str, digest: str) -> str:
@@ -90,7 +89,7 @@ class VllmAdapters:
             raise Refused(
                 f"{self._target.name} serves {base.name}, not {adapter.base}",
                 code="not-found",
-                hint=self._launch(adapter, adapter.base),
+                hint=launch_command(adapter, adapter.base),
             )
         return base
 
@@ -106,7 +105,7 @@ class VllmAdapters:
             raise Refused(
                 f"{self._target.name} is on another host, and reads adapters from its own disk",
                 code="no-api",
-                hint=f"copy {adapter.path} there and start the server with it: {self._launch(adapter, base.root)}",
+                hint=f"copy {adapter.path} there and start the server with it: {await self._launch(adapter, base)}",
             )
         if adapter.scale != 1.0:
             raise Refused(
@@ -115,10 +114,10 @@ class VllmAdapters:
                 hint="leave `scale` out, or serve it with a llama-server",
             )
         if not await self._api().takes_adapters():
-            raise self._no_api(adapter, base, "takes no adapters while it runs")
+            raise await self._no_api(adapter, base, "takes no adapters while it runs")
 
-    def _no_api(self, adapter: HeldAdapter, base: Base, why: str) -> Refused:
-        command = self._launch(adapter, base.root)
+    async def _no_api(self, adapter: HeldAdapter, base: Base, why: str) -> Refused:
+        command = await self._launch(adapter, base)
         return Refused(
             f"{self._target.name} {why}",
             code="no-api",
@@ -126,19 +125,10 @@ class VllmAdapters:
             details={"target": self._target.name, "name": adapter.name, "command": command},
         )
 
-    def _launch(self, adapter: HeldAdapter, base: str) -> str:
-        """The command whose server takes this adapter, and serves it from its start."""
-        from reconciler.integrations.lora_routes import load_routes
-        from reconciler.lora.launch import adapter_value
-
-        facts = load_routes().provider("vllm")
-        if facts is None:  # the shipped table has it
-            return ""
-        limit = facts.rank_for(adapter.rank) if adapter.rank is not None else None
-        words = ["vllm", "serve", base, "--enable-lora"]
-        words += ["--max-lora-rank", str(limit)] if limit is not None else []
-        words += ["--lora-modules", adapter_value(facts, adapter.name, adapter.path, base)]
-        return f"{_RESTART} {' '.join(quoted(word) for word in words)}"
+    async def _launch(self, adapter: HeldAdapter, base: Base) -> str:
+        """The command whose server takes this adapter, and serves it from its start beside what it serves now."""
+        served = adapter_cards(await self._api().models())
+        return await asyncio.to_thread(launch_command, adapter, base.root, served)
 
     # loading
 
@@ -219,9 +209,9 @@ class VllmAdapters:
         """What a step that was refused means."""
         words = said.words.lower()
         if said.no_route or ("not enabled" in words and "lora" in words):
-            return self._no_api(adapter, base, "takes no adapters as it was started")
+            return await self._no_api(adapter, base, "takes no adapters as it was started")
         if "max_lora_rank" in words or "max-lora-rank" in words:
-            return self._no_api(adapter, base, f"has no room for the rank of {adapter.name} ({said.words})")
+            return await self._no_api(adapter, base, f"has no room for the rank of {adapter.name} ({said.words})")
         if said.is_unknown and "no adapter found" in words:
             return Refused(
                 f"{self._target.name} finds no adapter at {adapter.path}: {said.words}",

@@ -237,6 +237,15 @@ class TestAttaching:
             f' --max-lora-rank 32 --lora-modules \'{{"name":"sql","path":"{big.path}","base_model_name":"Acme/Tiny-1B"}}\''
         )
 
+    async def test_the_command_serves_what_is_served_now_too(self, lab, adapter):
+        big, small = adapter("big", r=24), adapter()
+        _, runtime = lab(updating=False, max_rank=64, modules={"big": big.path})
+        with pytest.raises(Refused) as raised:
+            await runtime.attach(small)
+        command = raised.value.details["command"]
+        assert "--max-lora-rank 32 --lora-modules" in command
+        assert [command.count(one.path) for one in (big, small)] == [1, 1]
+
     async def test_a_rank_that_fails_at_the_first_request_only(self, lab, adapter):
         double, runtime = lab(max_rank=16, rank_at_load=False)
         await runtime.attach(adapter())

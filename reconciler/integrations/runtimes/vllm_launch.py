@@ -1,0 +1,48 @@
+"""The command that a vLLM would have to be started with to serve an adapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from reconciler.domain.adapter import HeldAdapter
+from reconciler.domain.advice import quoted
+from reconciler.integrations.lora_routes import load_routes
+from reconciler.integrations.runtimes.vllm_api import Card
+from reconciler.lora.launch import adapter_value
+
+_MAY_CHANGE_LATER = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+_CONFIG_LIMIT = 1 << 20
+
+
+def launch_command(adapter: HeldAdapter, base: str, served: Sequence[Card] = ()) -> str:
+    """What serves ``adapter`` from its start, beside what is served now. Blocks shortly.
+
+    Args:
+        adapter: whose rank, and those of the others as far as they can be read here, the limit holds.
+        base: what the server loads.
+        served: adapters of that base, now.
+    """
+    facts = load_routes().provider("vllm")
+    if facts is None:  # the shipped table has it
+        return ""
+    others = [card for card in served if card.name != adapter.name]
+    largest = max((rank for rank in (adapter.rank, *(_rank_at(card.root) for card in others)) if rank), default=None)
+    limit = facts.rank_for(largest) if largest is not None else None
+    words = ["vllm", "serve", base, "--enable-lora"]
+    words += ["--max-lora-rank", str(limit)] if limit is not None else []
+    words += ["--lora-modules", adapter_value(facts, adapter.name, adapter.path, base)]
+    words += [adapter_value(facts, card.name, card.root, base) for card in others]
+    return f"{_MAY_CHANGE_LATER} {' '.join(quoted(word) for word in words)}"
+
+
+def _rank_at(root: str) -> int | None:
+    """Of a PEFT directory of this host; None where there is none, or it does not tell."""
+    try:
+        with (Path(root) / "adapter_config.json").open("rb") as file:
+            document = json.loads(file.read(_CONFIG_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return None
+    rank = document.get("r") if isinstance(document, dict) else None
+    return rank if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 else None
