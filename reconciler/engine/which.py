@@ -26,6 +26,8 @@ class Filling(Frozen):
     """As the target calls it."""
     alias: str | None = None
     """The stable name that stands for it now, where the slot has one."""
+    alias_amiss: str | None = None
+    """Why the slot's alias cannot be used for it now, where it does not stand for it."""
     path: str | None = None
     """Of the file (shard 1), in a store."""
     alias_path: str | None = None
@@ -107,6 +109,7 @@ def _described(planned: Planned, address: str, target: Target, seen: ObservedTar
         runtime=target.runtime,
         model=model.name,
         alias=alias,
+        alias_amiss=_amiss(slot, seen) if slot.alias and alias is None else None,
         path=posixpath.join(folder, model.name) if folder else None,
         alias_path=posixpath.join(folder, link) if folder and link else None,
         url=target.endpoint if target.runtime != "store" else None,
@@ -122,6 +125,12 @@ def _alias(slot: Slot, seen: ObservedTarget, model: Installed) -> str | None:
     """The slot's alias, where it stands for this model now."""
     here = find_alias(seen, slot.alias) if slot.alias is not None else None
     return slot.alias if here is not None and same_model(seen.key, here.model, model.name) else None
+
+
+def _amiss(slot: Slot, seen: ObservedTarget) -> str:
+    here = find_alias(seen, slot.alias or "")
+    stands = "is not there" if here is None else f"stands for {here.model or 'nothing that is there'}"
+    return f"{slot.alias} {stands}: see localmodels plan"
 
 
 def _drift(plan: Plan, target: str, name: str) -> str | None:

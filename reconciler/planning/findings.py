@@ -82,6 +82,7 @@ def over_budget(budgets: Sequence[Budget]) -> tuple[str, ...]:
 def _unknown_targets(scene: Scene) -> list[str]:
     return [
         f"target {target.name} is unknown, so nothing changes there: {target.reason}"
+        f"{f' ({target.hint})' if target.hint else ''}"
         for target in scene.observation.targets
         if isinstance(target, UnknownTarget) and target.name in scene.targets
     ]

@@ -211,6 +211,17 @@ async def test_disown_lets_the_names_of_a_model_go_with_it() -> None:
     assert any("coder" in said for _, said in here.reporter.notes)
 
 
+async def test_which_tells_a_name_that_does_not_stand_for_its_slots_model() -> None:
+    here = await applied(coder(ALPHA), pin("chat", BETA))
+    here.runtime().aliases["coder"] = Alias(name="coder", model=NEW)
+    (found,) = await fillings(here.world, "coder", OPTIONS)
+    assert (found.model, found.alias) == (OLD, None)
+    assert found.alias_amiss == f"coder stands for {NEW}: see localmodels plan"
+    here.runtime().aliases.clear()
+    (found,) = await fillings(here.world, "coder", OPTIONS)
+    assert "is not there" in (found.alias_amiss or "")
+
+
 async def test_adopt_takes_a_name_that_the_file_asks_for_with_its_model() -> None:
     """After a record was lost for good, nothing else would make the name ours again."""
     here = await applied(coder(ALPHA))

@@ -300,9 +300,10 @@ class TestOwnership:
 
     def test_an_unknown_target_is_never_pruned(self) -> None:
         mine = artifact(f"{SMALL}-GGUF")
-        down = UnknownTarget(name="local", key=target().key, reason="connection refused")
+        down = UnknownTarget(name="local", key=target().key, reason="connection refused", hint="start it")
         plan = make_plan(desired(CHAT), observation(two_models(), down), record(entry(mine, model_id=SMALL)))
         assert not plan.changes
+        assert any("connection refused (start it)" in warning for warning in plan.warnings), "what to do is said too"
         assert [row.reason for row in plan.blocked] == [Reason.TARGET_UNKNOWN]
 
     def test_orphans_of_a_target_that_left_the_file_are_reported(self) -> None:

@@ -28,6 +28,8 @@ def show_which(slot: str, file: Path | None, *, as_json: bool, only_path: bool) 
         sys.stdout.write("\n".join(told) + "\n")
     drifted = [one for one in found if one.drift]
     sys.stderr.write("".join(f"warning: {one.address}: {one.model} on {one.target} {one.drift}\n" for one in drifted))
+    amiss = [one for one in found if one.alias_amiss]
+    sys.stderr.write("".join(f"warning: {one.address}: the name {one.alias_amiss}\n" for one in amiss))
     return EXIT_REFUSED if drifted else 0
 
 

@@ -133,7 +133,7 @@ class LlamaServerApi:
                 code="unauthorised",
                 hint="the key that apiKeyFrom of the target names is not the router's"
                 if known
-                else "say where the key is: `apiKeyFrom: {env: VARIABLE}` or `{file: PATH}` at the target",
+                else "say where the key is: `apiKeyFrom: {env: VARIABLE}` (a set one) or `{file: PATH}` at the target",
             )
         if not reply.ok:
             raise _failed(reply, "cannot read /props")
