@@ -168,3 +168,29 @@ def test_a_family_that_matches_nothing_is_a_warning_with_the_nearest(here: Line)
     assert "qwenn3" in told.err
     assert "qwen" in told.err.replace("qwenn3", "")
     assert here("pool", "allow-family", " ").code == 64
+
+
+ADAPTED = (
+    FILE.replace("{name: s, runtime: store}", "{name: s, runtime: llama-server}")
+    + """\
+  adapters: # LoRA
+    - name: sql # ours
+      base: small
+      source: {path: ./sql} # trained here
+      serve: [{target: s}]
+"""
+)
+
+
+def test_an_edit_keeps_adapters_as_they_are(line: Line) -> None:
+    line.write(ADAPTED)
+    assert line("pool", "set-budget", "60GB").code == 0
+    assert (line.folder / "localmodels.yaml").read_text() == ADAPTED.replace("50GB", "60GB")
+
+
+def test_the_slot_that_an_adapter_stands_on_is_not_edited_away(line: Line) -> None:
+    line.write(ADAPTED)
+    refused = line("evict", "small", "--json")
+    assert refused.code != 0
+    assert "adapters[0].base: found 'small'" in str(refused.error)
+    assert (line.folder / "localmodels.yaml").read_text() == ADAPTED
