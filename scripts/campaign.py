@@ -114,7 +114,7 @@ def served(kind: str, seconds: float, dice: random.Random) -> Figures:
                 raise AssertionError(f"{trial.story}: {', '.join(map(str, troubles))}: {error}") from error
             for trouble, ended in zip(troubles, ends, strict=True):
                 figures[SERVERS[kind], CRASHES] += ended.code in DIED
-                figures[SERVERS[kind], FAULTS] += trouble.restart_after_seconds is not None
+                figures[SERVERS[kind], FAULTS] += trouble.restart_after_seconds is not None or trouble.how == "filled"
     forks.close()
     return figures
 

@@ -217,10 +217,10 @@ class ServedTrial:
 
 
 def trouble_of(end: End, dice: random.Random) -> Trouble:
-    """Killed at a boundary or anywhere, switched off, refused by the disk; or its server goes down and comes back."""
+    """Killed at a boundary or anywhere, switched off, its disk filled by others; or its server goes down and comes back."""
     kind = dice.choice(["boundary", "boundary", "anywhere", "anywhere", "server"])
     if kind == "anywhere":
         return Trouble(after_seconds=dice.uniform(0.02, end.seconds))
     if kind == "server":
         return Trouble(restart_after_seconds=dice.uniform(0.05, end.seconds))
-    return Trouble(dice.randint(1, end.instants), dice.choice(["kill", "torn", "power"]))
+    return Trouble(dice.randint(1, end.instants), dice.choice(["kill", "torn", "power", "filled"]))

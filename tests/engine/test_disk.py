@@ -74,6 +74,15 @@ async def test_a_disk_that_fills_up_meanwhile_stops_it() -> None:
     assert clock.slept == [LOOK_SECONDS] * 4
 
 
+async def test_a_wait_that_never_ends_fails_a_test_and_does_not_hang_it() -> None:
+    async def hangs() -> Installed:
+        await asyncio.Event().wait()
+        return DONE
+
+    with pytest.raises(AssertionError, match="waits for ever"):
+        await run(Disk([100]), hangs)
+
+
 async def test_its_own_failure_and_a_stop_from_outside_come_through() -> None:
     async def fails() -> Installed:
         raise Unreachable("down")
