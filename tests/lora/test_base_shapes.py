@@ -57,6 +57,13 @@ def test_heads_may_be_wider_than_the_model() -> None:
     assert fit_of(facts(pairs(*own, widths=own)), base_from_config(wide)) == ShapeFit("exact-shape", 8)
 
 
+def test_heads_share_the_width_where_nothing_says_theirs() -> None:
+    plain = {key: value for key, value in TINY.items() if key != "head_dim"}
+    assert fit_of(facts(pairs(*SEVEN)), base_from_config(plain)).verdict == "exact-shape"
+    other = fit_of(facts(pairs("q_proj")), base_from_config(plain | {"model_type": "qwen3"}))
+    assert other.verdict == "unknown", "a type that has a width of its own for heads"
+
+
 def test_vocabulary_counts_for_embeddings() -> None:
     assert fit_of(of_peft("embedding"), base_from_config(TINY | {"vocab_size": 33})).verdict == "shape-mismatch"
 

@@ -260,11 +260,13 @@ class LocalCorpusFiles:
         file = _expanded(named)
         with _usage(named, "file-unreadable"):
             if not file.is_file():
-                raise UsageError(f"{file} cannot be read: {_kind(file)}", code="file-unreadable")
+                raise UsageError(f"{file} cannot be read: {_kind(file)}", code="file-unreadable", hint="name a file")
             with file.open("rb") as opened:
                 content = opened.read(limit + 1)
         if len(content) > limit:
-            raise UsageError(f"{file} is larger than {limit:,} bytes", code="file-unreadable")
+            raise UsageError(
+                f"{file} is larger than {limit:,} bytes", code="file-unreadable", hint="name a smaller file"
+            )
         return content
 
     @contextmanager
@@ -273,7 +275,9 @@ class LocalCorpusFiles:
     ) -> Iterator[ExportDrafts]:
         places = [_place(named, flag, apart_from) for named, flag in ((out, "--out"), (manifest, "--manifest"))]
         if places[0] is not None and places[1] is not None and _is_same(places[0], places[1]):
-            raise UsageError(f"--out and --manifest are both {places[0]}", code="file-unwritable")
+            raise UsageError(
+                f"--out and --manifest are both {places[0]}", code="file-unwritable", hint="give each a file of its own"
+            )
         with ExitStack() as begun:
             drafts = [_begun(place, self._link, begun) if place is not None else None for place in places]
             yield LocalDrafts(*drafts)
@@ -288,7 +292,7 @@ def _begun(place: Path, link: _Link, begun: ExitStack) -> _Draft:
 def _expanded(named: str) -> Path:
     """The path; ``~/`` at its beginning is the home folder."""
     if "\0" in named or not named.strip():
-        raise UsageError(f"not a path: {named!r}", code="file-unreadable")
+        raise UsageError(f"not a path: {named!r}", code="file-unreadable", hint="name a file")
     home = os.environ.get("HOME")
     return Path(home, named[2:]) if named.startswith("~/") and home else Path(named)
 
@@ -377,4 +381,5 @@ def _outside(file: Path, what: str, error: OSError) -> OutsideError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(f"{file} cannot be {what}: {reason}", hint="make room, or write elsewhere")
     code = "file-unreadable" if what == "read" else "file-unwritable"
-    return OutsideError(f"{file} cannot be {what}: {reason}", code=code)
+    hint = "see that the folder is there, has room, and that you may use it"
+    return OutsideError(f"{file} cannot be {what}: {reason}", code=code, hint=hint)

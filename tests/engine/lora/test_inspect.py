@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,18 @@ class TestRuntimes:
         assert codes(line, PEFT / "saved-head") == ["modules_to_save_refused"]
         assert codes(line, PEFT / "rslora") == []
 
+    def test_the_weights_count_where_the_configuration_is_silent(self, line: Line) -> None:
+        silent = line.folder / "a"
+        shutil.copytree(PEFT / "saved-head", silent)
+        stated = json.loads((silent / "adapter_config.json").read_text())
+        (silent / "adapter_config.json").write_text(json.dumps(stated | {"modules_to_save": None}))
+        assert codes(line, silent) == ["modules_to_save_refused"]
+        dora = line.folder / "b"
+        shutil.copytree(PEFT / "dora", dora)
+        stated = json.loads((dora / "adapter_config.json").read_text())
+        (dora / "adapter_config.json").write_text(json.dumps(stated | {"use_dora": False}))
+        assert codes(line, dora) == ["dora_undeclared", "dora_refused"]
+
     def test_a_gguf_adapter_is_for_llama_cpp(self, line: Line) -> None:
         gguf_adapter(line.folder / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
         assert codes(line, "sql.gguf") == ["adapter_format_differs"]
@@ -357,6 +370,12 @@ class TestManifest:
         path = manifest(line, artifacts=[{"path": one["name"], "sha256": one["sha256"]} for one in files])
         found = report(line, "a", manifest=path)["contract"]["artifacts"]
         assert [one["matches"] for one in found] == [True, True]
+
+    def test_hashes_in_any_spelling(self, line: Line) -> None:
+        folder(line.folder / "a")
+        files = report(line, "a")["adapter"]["files"]
+        path = manifest(line, artifacts={one["name"]: f"sha256:{one['sha256'].upper()}" for one in files})
+        assert codes(line, "a", manifest=path) == []
 
     def test_another_id_in_the_adapter(self, line: Line) -> None:
         folder(line.folder / "a", document=config(lora_contract_id="sha256:else"))
