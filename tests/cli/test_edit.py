@@ -192,5 +192,5 @@ def test_the_slot_that_an_adapter_stands_on_is_not_edited_away(line: Line) -> No
     line.write(ADAPTED)
     refused = line("evict", "small", "--json")
     assert refused.code != 0
-    assert "adapters[0].base: found 'small'" in str(refused.error)
+    assert "found 'small'; allowed: a slot (chat), or a model" in str(refused.error)
     assert (line.folder / "localmodels.yaml").read_text() == ADAPTED
