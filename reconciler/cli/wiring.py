@@ -20,6 +20,8 @@ from reconciler.integrations.files.desired_file import DesiredFile, find_file
 from reconciler.integrations.measurements import MeasurementFile
 from reconciler.integrations.record_store import FileRecordStore
 from reconciler.ports import (
+    AdapterConverter,
+    AdapterHub,
     AdapterStore,
     Catalog,
     Clock,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from reconciler.integrations.hardware.detector import Detector
     from reconciler.integrations.http import Http
     from reconciler.integrations.runtimes.download import RateLimit
+    from reconciler.lora.routes import RouteTable
 
 
 @dataclass(frozen=True)
@@ -116,18 +119,26 @@ class Wiring:
 
     def adapters(self) -> AdapterPorts:
         """What looks into adapters, keeps and converts them; made by a run that has to do with one."""
-        from reconciler.integrations.catalog.adapters import HubAdapters
         from reconciler.integrations.files.adapter_files import LocalAdapterFiles
-        from reconciler.integrations.lora_converter import LlamaCppConverter
-        from reconciler.integrations.lora_routes import load_routes
 
         return AdapterPorts(
             files=LocalAdapterFiles(self.environment),
-            hub=lambda desired: HubAdapters(lambda: self.hub_client(desired)),
+            hub=self.adapter_hub,
             store=self.adapter_store,
-            routes=load_routes,
-            converter=lambda _: LlamaCppConverter(self.environment),
+            routes=lora_routes,
+            converter=lambda _: self.converter,
         )
+
+    def adapter_hub(self, desired: DesiredState) -> AdapterHub:
+        from reconciler.integrations.catalog.adapters import HubAdapters
+
+        return HubAdapters(lambda: self.hub_client(desired))
+
+    @property
+    def converter(self) -> AdapterConverter:
+        from reconciler.integrations.lora_converter import LlamaCppConverter
+
+        return LlamaCppConverter(self.environment)
 
     def adapter_store(self, desired: DesiredState) -> AdapterStore:
         from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
@@ -279,6 +290,13 @@ class Wiring:
             raise DesiredStateError(
                 f"the file of {key} cannot be read: {reference.file}: {reason}", code="secret-unreadable"
             ) from error
+
+
+def lora_routes() -> RouteTable:
+    """What each provider can do with adapters, as shipped."""
+    from reconciler.integrations.lora_routes import load_routes
+
+    return load_routes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,7 @@ async def verified_report(
     """
     workshop = Workshop(world, planned.desired, runtimes)
     if not outcomes:
-        if planned.desired.adapters or books.record.adapters:
-            await released(workshop, books.record, planned.observation.targets)
+        await released(workshop, books.record, planned.observation.targets)
         await books.replace(_kept_up(books.record, planned, planned.plan, done=planned.plan.in_sync), event="noted")
         return Report(plan=planned.plan, verified=True, remaining=planned.plan)
     outcomes, observation, notes = await seen_again(

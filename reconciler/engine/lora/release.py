@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from reconciler.domain.observation import ObservedTarget, TargetObservation
 from reconciler.domain.record import Record
 from reconciler.engine.lora.workshop import Workshop
-from reconciler.errors import OutsideError
+from reconciler.errors import ReconcilerError
 
 
 async def released(workshop: Workshop, record: Record, targets: Iterable[TargetObservation]) -> tuple[str, ...]:
@@ -29,6 +29,6 @@ async def released(workshop: Workshop, record: Record, targets: Iterable[TargetO
             served = any(held.digest in place for place in places)
             if workshop.holder in held.holders and held.digest not in needed and not served:
                 await workshop.store.drop(held.digest, workshop.holder)
-    except OutsideError as error:
+    except ReconcilerError as error:
         return (f"files of adapters that nothing needs were not removed: {error.message}",)
     return ()

@@ -8,7 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
+from reconciler.cli.views.plan import plan_text
+from reconciler.cli.views.report import report_text
+from reconciler.cli.views.status import status_text
 from reconciler.domain.adapter import (
     AdapterServing,
     AdapterSource,
@@ -291,6 +295,20 @@ async def test_a_lost_record_is_made_again_with_its_adapters(here: Room) -> None
     found = await rebuild(here.world, OPTIONS, agree=yes)
     assert [(one.kind, one.name) for one in found.owned] == [("model", OLD), ("adapter", "sql")]
     assert here.fakes.record.adapters == ours
+
+
+async def test_as_a_person_reads_it(here: Room, snapshot: SnapshotAssertion) -> None:
+    here.edit(adapters=(here.lora(), here.lora("chat")))
+    shown = [plan_text((await plan_once(here.world, OPTIONS)).plan)]
+    shown.append(report_text(await reconcile(here.world, OPTIONS)))
+    here.runtime.adapters["theirs"] = ServedAdapter(name="theirs", base=OLD, loaded=True)
+    here.edit(adapters=(here.lora(serve=(AdapterServing(target="edge", name="sql", scale=0.5),)),))
+    here.runtime.fail_adapters["sql"] = [
+        Refused("the weights are not taken", code="adapter-refused", hint="look at its log")
+    ]
+    shown.append(status_text(await status(here.world, OPTIONS), now=here.fakes.clock.now()))
+    shown.append(report_text(await reconcile(here.world, OPTIONS)))
+    assert "\n\n-----\n\n".join(shown).replace(str(here.folder), "/adapters") == snapshot
 
 
 async def test_status_tells_whose_adapters_are_there(here: Room) -> None:
