@@ -96,6 +96,7 @@ class VllmApi:
                 code="unauthorised",
                 hint="the variable or file of apiKeyFrom must hold the key alone",
             )
+        self._key = key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def healthy(self) -> None:
@@ -188,11 +189,15 @@ class VllmApi:
             return Said(ok=True)
         if reply.status in (401, 403, 408, 429, 502, 503, 504):
             raise self._failed(reply, f"{path} was refused")
-        words, no_route = _words(reply.body)
+        words, no_route = self._words(reply)
         return Said(ok=False, words=words, status=reply.status, no_route=no_route and reply.status in (404, 405))
 
     async def _ask(self, method: str, path: str, **how: Any) -> Reply:
         return await self._http.request(method, self._endpoint + path, headers=self._headers, **how)
+
+    def _words(self, reply: Reply) -> tuple[str, bool]:
+        """As ``_words``, without the key, which a clumsy proxy may repeat."""
+        return _words(reply.body.replace(self._key.encode(), "…".encode()) if self._key else reply.body)
 
     def _failed(self, reply: Reply, what: str) -> OutsideError:
         if reply.status in (401, 403):
@@ -204,7 +209,7 @@ class VllmApi:
                 if known
                 else "say where the key is: `apiKeyFrom: {env: VARIABLE}` or `{file: PATH}` at the target",
             )
-        message = f"{what}: {reply.url} answered {reply.status}: {_words(reply.body)[0]}".rstrip(": ")
+        message = f"{what}: {reply.url} answered {reply.status}: {self._words(reply)[0]}".rstrip(": ")
         details = {"url": reply.url, "status": reply.status}
         if reply.status >= 500 or reply.status in (408, 429):
             return Unreachable(message, details=details)

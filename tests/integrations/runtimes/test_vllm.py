@@ -11,6 +11,7 @@ from reconciler.domain.observation import ObservedTarget, UnknownTarget
 from reconciler.errors import Refused, Unreachable
 from reconciler.integrations.http import Http, MockTransport, Response
 from reconciler.integrations.runtimes.vllm import Vllm
+from reconciler.integrations.runtimes.vllm_api import VllmApi
 from tests import lora_files
 from tests.contracts.adapter_drivers import held
 from tests.doubles.ollama_rig import Heard, QuickClock, install_row
@@ -188,6 +189,23 @@ class TestKeys:
         assert isinstance(seen, UnknownTarget)
         assert (seen.code, words in seen.reason) == ("unauthorised", True)
         assert "s3cret" not in f"{seen}"
+
+    async def test_a_server_that_repeats_the_key_is_not_repeated(self, lab, adapter):
+        double, runtime = lab(key="s3cret", asked_with="s3cret")
+        echo = b'{"error": {"message": "you sent Bearer s3cret"}}'
+        double.faults.answers[MODELS] = [(500, echo)]
+        assert "s3cret" not in f"{await runtime.observe()}"
+        double.faults.answers[LOAD] = [(400, echo)]
+        with pytest.raises(Refused, match="you sent Bearer …") as raised:
+            await runtime.attach(adapter())
+        assert "s3cret" not in f"{raised.value.details}"
+
+    @given(st.text(max_size=300))
+    async def test_no_metrics_break_a_look(self, text):
+        lines = f'vllm:lora_requests_info{{running_lora_adapters="{text}"}} {text}\nvllm:num_requests_running {text}\n{text}'
+        transport = MockTransport(lambda _: Response(200, content=lines.encode()))
+        api = VllmApi("http://gpu.test", Http(clock=QuickClock(), transport=transport))
+        assert isinstance((await api.use()).busy, bool)
 
     async def test_what_cannot_be_a_key_is_not_sent(self):
         runtime = runtime_on("http://gpu.test", key="two words")
