@@ -55,6 +55,9 @@ def test_every_feature_as_peft_writes_it(name: str, field: str, value: object) -
         ({"layers_to_transform": 3}, "layers_to_transform", (3,)), ({"layer_replication": [[0, 4], [2, 5], [1]]}, "layer_replication", ((0, 4), (2, 5))),
         ({"trainable_token_indices": {"embed": [1, 2], "x": [3]}}, "trainable_tokens", 3), ({"rank_pattern": [1]}, "rank_pattern", {}),
         ({"harn_lora_contract_id": 1, "lora_contract_id": "b", "harn_contract_id": "c"}, "contract_id", "b"),
+        ({"harn_contract_id": "c", "lora_contract_id": "b", "harn_lora_contract_id": "a"}, "contract_id", "a"),
+        ({"harn_contract_id": "c", "lora_contract_id": "b"}, "contract_id", "b"),
+        ({"target_modules": "All-Linear"}, "targets", "all-linear"),
         ({"harn_contract_id": "c"}, "contract_id", "c"), ({"lora_contract_id": ""}, "contract_id", ""),
     ],
 )  # fmt: skip

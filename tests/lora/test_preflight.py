@@ -58,9 +58,15 @@ def test_a_good_corpus_has_no_findings() -> None:
     assert codes(tally(text_row("a"), text_row("b"))) == []
 
 
+def test_what_the_user_says_last_is_no_answer() -> None:
+    row = text_row("asked")
+    row["messages"].append({"role": "user", "content": "<done>"})
+    assert codes(tally(row, done_marker="<done>")) == ["done_marker_missing"]
+
+
 def test_tokens_are_a_quarter_of_the_bytes_and_8_a_message() -> None:
-    row = {"messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": None}]}
-    assert estimated_tokens(record(row), HARN) == -(-(4 + 2 + 9) // 4) + 16
+    row = {"messages": [{"role": "user", "content": "éüß"}, {"role": "assistant", "content": None}]}
+    assert estimated_tokens(record(row), HARN) == 5 + 16, "of 4, 6 and 9 bytes, a quarter and the rest"
     assert estimated_tokens(record(of_length(500)), HARN) == 500
 
 
