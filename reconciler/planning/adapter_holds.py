@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reconciler.domain.adapter import Adapter, RecordAdapter
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import AdapterNeed, Resolved
+from reconciler.domain.observation import AdapterNeed, Resolved, Unavailable
 from reconciler.planning.adapter_standing import our_adapters
 from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
@@ -65,7 +65,7 @@ def _why_it_cannot_follow(scene: Scene, target: Target, adapter: Adapter, succes
     )
     answer = scene.answer(need)
     if answer is None:
-        return "offline, nobody can tell whether it belongs to another" if scene.observation.offline else ""
+        return ""  # it is asked once the swap is in the plan
     if not isinstance(answer, Resolved) or answer.adapter is None:
-        return "its source cannot be read now"
+        return answer.message if isinstance(answer, Unavailable) else "nothing is known of it"
     return answer.adapter.errors[0].message if answer.adapter.errors else ""

@@ -19,7 +19,7 @@ from reconciler.domain.adapter import (
     ServedAdapter,
 )
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import AdapterNeed, Need, Resolved, UnknownTarget
+from reconciler.domain.observation import AdapterNeed, Need, Resolved, Unavailable, UnknownTarget
 from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.planning.adapter_base import Base, base_of
 from reconciler.planning.adapter_order import among
@@ -197,13 +197,12 @@ class _Table:
         answer = self.scene.answer(need)
         if isinstance(answer, Resolved) and answer.adapter is not None:
             return answer.adapter
-        if answer is None and not (self.scene.observation.offline and case.adapter.source.repo is not None):
+        if answer is None:
             if base.is_resolved:
                 self.out.needs.append(need)
             self._open(case, base)
             return None
-        why = "offline, and it was not looked into" if answer is None else getattr(answer, "message", "no verdict")
-        self._cannot_be_judged(case, base, why)
+        self._cannot_be_judged(case, base, answer.message if isinstance(answer, Unavailable) else "no verdict")
         return None
 
     def _open(self, case: _Case, base: Base) -> None:

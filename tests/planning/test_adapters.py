@@ -140,11 +140,13 @@ def test_a_source_that_does_not_answer_changes_nothing() -> None:
     assert (plan.in_sync, plan.kept[0].message) == (True, "as it was attached; its source could not be asked: refused")
 
 
-def test_offline_a_hub_adapter_is_not_asked_about() -> None:
+def test_offline_it_is_asked_all_the_same_for_its_files_may_be_here() -> None:
     hub = lora(source=AdapterSource(repo="acme/sql", revision="v1"))
-    assert planned(hub, **STANDS, offline=True).plan.in_sync
-    fresh = planned(hub, models=[there()], mine=record(ours()), offline=True).plan
-    assert (fresh.needs, why(fresh.blocked)) == ((), [("sql", "unavailable")])
+    assert planned(hub, **STANDS, offline=True, says={"sql": "offline"}).plan.in_sync
+    fresh = planned(hub, models=[there()], mine=record(ours()), offline=True, says={"sql": "offline"}).plan
+    assert (fresh.changes, why(fresh.blocked)) == ((), [("sql", "unavailable")])
+    held = planned(hub, models=[there()], mine=record(ours()), offline=True).plan
+    assert said(held.changes) == ["attach sql to alpha"]
 
 
 def test_an_organisation_that_is_not_allowed_is_not_asked() -> None:
