@@ -87,6 +87,12 @@ def test_convolutions_have_a_rank_and_no_widths_to_compare() -> None:
     assert (found.modules[0].rank, found.modules[0].inputs) == (4, None)
 
 
+def test_halves_with_another_number_of_experts_do_not_fit_together() -> None:
+    rows = {"blk.0.ffn_up_exps.weight.lora_a": (8, 4, 16), "blk.0.ffn_up_exps.weight.lora_b": (7, 24, 4)}
+    found = facts_of([AdapterTensor(name, "F32", shape) for name, shape in rows.items()], "gguf", alpha=8.0)
+    assert (found.modules, len(found.contradictory)) == ((), 1)
+
+
 def test_gguf_experts_have_their_number_first_and_embeddings_stand_turned_round() -> None:
     rows = {
         "blk.0.ffn_up_exps.weight.lora_a": (8, 4, 16), "blk.0.ffn_up_exps.weight.lora_b": (8, 24, 4),
