@@ -1,0 +1,156 @@
+"""What forbids an adapter, what only warns, and what of it never passes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reconciler.domain.adapter import (
+    Adapter,
+    AdapterServing,
+    AdapterSource,
+    AdapterVerdict,
+    Expected,
+    ExpectedContract,
+)
+from reconciler.domain.desired import Target
+from reconciler.domain.observation import AdapterNeed
+from reconciler.engine.lora.verdict import Circumstances, judged, local_source
+from reconciler.errors import Refused
+from reconciler.integrations.files.adapter_files import LocalAdapterFiles
+from reconciler.integrations.lora_routes import load_routes
+from tests.builders import catalogue
+from tests.lora_files import config, folder, gguf_adapter, pairs
+
+BASE = "acme/tiny-llama"
+NEED = AdapterNeed(adapter="sql", target="gpu", base_id=BASE, base_name=BASE)
+FILES = LocalAdapterFiles(os.environ)
+SEEN = Circumstances(
+    now=datetime(2026, 11, 23, tzinfo=UTC),
+    catalogue=catalogue(),
+    routes=load_routes(),
+    target=Target(name="gpu", runtime="advisory", program="vllm", endpoint="http://127.0.0.1:8000"),
+    takes="peft",
+    base_file=None,
+    no_converter=None,
+)
+
+
+def lora(path: Path, **changes: Any) -> Adapter:
+    base = Adapter(
+        name="sql",
+        base=BASE,
+        source=AdapterSource(path=str(path)),
+        serve=(AdapterServing(target="gpu", name="sql"),),
+    )
+    return base.model_copy(update=changes)
+
+
+def judge(adapter: Adapter, **seen: Any) -> AdapterVerdict:
+    return judged(adapter, NEED, local_source(adapter, FILES), replace(SEEN, **seen), FILES)
+
+
+def errors(verdict: AdapterVerdict) -> list[str]:
+    return [one.code for one in verdict.errors]
+
+
+def base_gguf(path: Path, width: int) -> Path:
+    shapes = {f"blk.{layer}.attn_{part}.weight": (width, width) for layer in (0, 1) for part in "qv"}
+    whole = {name: np.zeros((outputs, inputs), "float16") for name, (inputs, outputs) in shapes.items()}
+    return gguf_adapter(path, "llama", {}, kind="model", adapter_type=None, alpha=None, more=whole)
+
+
+def test_a_whole_adapter_fits(tmp_path: Path) -> None:
+    right = Expected(
+        rank=4, max_rank=8, alpha=8, target_modules=("v_proj", "q_proj"), peft_type="LORA", dtype="float32"
+    )
+    verdict = judge(lora(folder(tmp_path / "sql"), expect=right))
+    assert (errors(verdict), verdict.fits, verdict.format, verdict.rank) == ([], True, "peft", 4)
+    assert verdict.bytes == sum(path.stat().st_size for path in (tmp_path / "sql").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("expected", "code"),
+    [
+        (Expected(rank=8), "expect_rank"),
+        (Expected(max_rank=2), "expect_max_rank"),
+        (Expected(alpha=32), "expect_alpha"),
+        (Expected(target_modules=("q_proj",)), "expect_target_modules"),
+        (Expected(peft_type="IA3"), "expect_peft_type"),
+        (Expected(dtype="bf16"), "expect_dtype"),
+        (Expected(sha256=(("adapter_model.safetensors", "0" * 64),)), "expect_sha256"),
+        (Expected(sha256=(("other.safetensors", "0" * 64),)), "expect_sha256"),
+    ],
+)
+def test_each_expectation_forbids_or_warns(tmp_path: Path, expected: Expected, code: str) -> None:
+    adapter = lora(folder(tmp_path / "sql"), expect=expected)
+    assert errors(judge(adapter)) == [code]
+    lenient = judge(adapter.model_copy(update={"on_mismatch": "warn"}))
+    assert lenient.fits
+    assert (code, "warning") in [(one.code, one.severity) for one in lenient.findings]
+
+
+def test_the_contract_that_the_file_names(tmp_path: Path) -> None:
+    place = folder(tmp_path / "sql", document=config(lora_contract_id="sha256:mine"))
+    assert errors(judge(lora(place, contract=ExpectedContract(id="sha256:mine")))) == []
+    verdict = judge(lora(place, contract=ExpectedContract(id="sha256:yours")))
+    assert (errors(verdict), verdict.contract_id) == (["expect_contract_id"], "sha256:mine")
+    plain = folder(tmp_path / "plain")
+    wanted = ExpectedContract(id="sha256:mine", require_in_adapter=True, chat_template_sha256="0" * 64)
+    assert {"contract_adapter_id_missing", "expect_chat_template"} <= set(errors(judge(lora(plain, contract=wanted))))
+
+
+def test_a_base_of_another_name_may_be_allowed_and_other_shapes_never(tmp_path: Path) -> None:
+    place = folder(tmp_path / "sql", document=config(base_model_name_or_path="acme/another"))
+    lenient = lora(place, on_mismatch="warn")
+    assert errors(judge(lora(place))) == ["base_mismatch"]
+    assert judge(lenient).fits
+    other = base_gguf(tmp_path / "base.gguf", 32)
+    assert errors(judge(lenient, base_file=str(other))) == ["base_shape_mismatch"]
+
+
+def test_a_base_file_that_cannot_be_read_leaves_what_is_known_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "base.gguf").write_bytes(b"no model")
+    for base in (tmp_path / "base.gguf", tmp_path / "nowhere.gguf"):
+        assert judge(lora(folder(tmp_path / "sql")), base_file=str(base)).fits
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "pickle"])
+def test_what_never_passes(tmp_path: Path, damage: str) -> None:
+    place = folder(tmp_path / "sql")
+    weights = place / "adapter_model.safetensors"
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-10])
+    else:
+        weights.rename(place / "adapter_model.bin")
+    assert errors(judge(lora(place, on_mismatch="warn")))
+
+
+def test_the_form_that_the_target_takes(tmp_path: Path) -> None:
+    place = folder(tmp_path / "sql")
+    made = gguf_adapter(tmp_path / "a.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
+    assert "adapter_format_differs" in errors(judge(lora(made)))
+    assert "converter_missing" in errors(judge(lora(place), takes="gguf", no_converter="there is none"))
+    one, two = judge(lora(place), takes="gguf"), judge(lora(place))
+    assert one.bytes > two.bytes
+    assert one.digest == two.digest
+
+
+def test_too_large_a_rank_and_dora_are_the_runtime_s_no(tmp_path: Path) -> None:
+    large = folder(tmp_path / "large", pairs("q_proj", rank=600), config(r=600, target_modules=["q_proj"]))
+    assert "rank_too_large" in errors(judge(lora(large)))
+    dora = folder(tmp_path / "dora", document=config(use_dora=True))
+    assert "dora_refused" in errors(judge(lora(dora)))
+
+
+def test_nothing_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="is not there"):
+        local_source(lora(tmp_path / "nowhere"), FILES)
