@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.lora.bounded_json import DEEPEST, read_bounded
 from reconciler.lora.call_text import (
     bodies_of,
+    collapsed,
     declared_names,
     json_calls,
     read_block,
@@ -191,3 +193,25 @@ def test_json_arguments_read_the_same_as_text(arguments: dict[str, object]) -> N
     )
     assert as_text.problem is None
     assert as_text.calls == as_json.calls
+
+
+def test_of_several_spellings_the_first_counts() -> None:
+    (call,) = json_calls(
+        '{"tool_name": "b", "name": "a", "args": {"n": 3}, "parameters": {"n": 2}, "arguments": {"n": 1}}'
+    )
+    assert (call.name, call.arguments) == ("a", {"n": 1})
+
+
+def test_two_blank_lines_become_one() -> None:
+    assert collapsed("\na\n\n\nb\n\nc\n") == "a\n\nb\n\nc"
+
+
+def test_available_tools_in_any_case() -> None:
+    assert declared_names("AVAILABLE TOOLS: a, b c", any_bullet=False) == {"a", "b", "c"}
+
+
+def test_nesting_is_bounded() -> None:
+    assert read_bounded("[" * DEEPEST + "]" * DEEPEST)
+    with pytest.raises(ValueError, match=f"deeper than {DEEPEST}"):
+        read_bounded("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1))
+    assert DEEPEST == 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -126,6 +127,19 @@ def test_several_results_answer_the_pending_calls_in_order() -> None:
     ]
 
 
+def test_every_result_consumes_its_call() -> None:
+    asked = {"role": "assistant", "content": call("read", path="a") + call("read", path="b")}
+    one = {"role": "user", "content": result("read")}
+    found = only(text_row(messages=[asked, one, one, one]), harn())["messages"]
+    assert [each.get("tool_call_id") for each in found[1:]] == ["call_0_1", "call_0_2", None]
+    calls = [{"function": {"name": "read", "arguments": {}}}] * 2
+    row = {"messages": [{"role": "assistant", "tool_calls": calls}, *[{"role": "tool", "content": "x"}] * 2]}
+    assert [each["tool_call_id"] for each in only(row, target())["messages"][1:]] == ["call_0_1", "call_0_2"]
+    row["messages"].append({"role": "tool", "content": "x"})
+    with pytest.raises(Unconvertible, match="answers no call"):
+        rows_of(record(row), target())
+
+
 @pytest.mark.parametrize("answer", [result("edit"), result("read") + result("read"), result("read") + "thanks"])
 def test_a_result_that_fits_no_call_stays_what_the_user_said(answer: str) -> None:
     messages = [
@@ -160,6 +174,34 @@ def test_metadata_says_where_a_row_is_from_and_what_it_is_for() -> None:
         "tool_catalog": {"policy": "full_schema", "catalog_id": None, "catalog_hash": None},
         "metadata": {"note": "x=y"},
     }
+
+
+def test_the_prompt_is_hashed_with_all_that_stands_around_it() -> None:
+    row = text_row(model="other", metadata={"teacher_model": "teacher-2"})
+    wanted = harn()
+    found = only(row, wanted)["metadata"]
+    assert found["teacher_model"] == "teacher-2"
+    assert wanted.contract.chat_template is None
+    assert found["prompt_template_hash"] == canonical_digest(
+        {
+            "chat_template": "", "dataset_format": "messages_with_tool_calls", "harn_tool_format": "native",
+            "tool_catalog_policy": "full_schema", "tool_catalog_id": "", "tool_catalog_hash": "",
+            "system": record(row).system_text,
+        }
+    )  # fmt: skip
+    assert record(row).system_text
+
+
+def test_canonical_json_is_written_in_its_own_letters() -> None:
+    spelled = '{"a":"é","b":1}'
+    assert canonical_digest({"b": 1, "a": "é"}) == f"sha256:{sha256(spelled.encode()).hexdigest()}"
+
+
+def test_what_is_never_given_is_not_required() -> None:
+    row = text_row(messages=[{"role": "assistant", "content": call("read", path="a") + call("read")}])
+    (schema,) = (one["function"] for one in only(row, harn())["tools"] if one["function"]["name"] == "read")
+    assert list(schema["parameters"]["properties"]) == ["path"]
+    assert "required" not in schema["parameters"]
 
 
 def test_the_json_lane_has_a_row_for_each_calling_turn() -> None:
