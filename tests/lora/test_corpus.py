@@ -73,6 +73,7 @@ def test_a_whole_number_is_an_id_too() -> None:
 def test_a_record_says_where_it_is_from_metadata_first() -> None:
     found = record(text_row(model="m", metadata={"split": " tune ", "model": " ", "tool_format": "text"}))
     assert (found.first("split"), found.first("teacher_model", "model"), found.source_format) == ("tune", "m", "text")
+    assert record(text_row(split="train", metadata={"split": "tune"})).first("split") == "tune"
 
 
 def test_source_formats_by_metadata_then_by_shape() -> None:

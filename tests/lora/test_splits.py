@@ -62,6 +62,11 @@ def test_blanks_ids_and_shapes_make_no_difference() -> None:
     assert fingerprint_of(record(row)) == fingerprint_of(record(written))
 
 
+def test_a_letter_in_two_spellings_of_unicode_is_one() -> None:
+    first, second = ([{"role": "user", "content": word}] for word in ("caf\u00e9", "cafe\u0301"))
+    assert fingerprint_of(record({"messages": first})) == fingerprint_of(record({"messages": second}))
+
+
 def test_an_exported_row_is_recognised() -> None:
     from reconciler.lora.dataset import rows_of
     from tests.lora.corpora import target

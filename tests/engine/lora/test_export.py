@@ -31,6 +31,14 @@ def codes(report: ExportReport, severity: str = "error") -> list[str]:
     return [one.code for one in report.findings if one.severity == severity]
 
 
+def test_rows_are_counted_and_not_records() -> None:
+    row = text_row("a")
+    files = MemoryFiles(corpus=[row | {"messages": row["messages"] * 2}])
+    report = run(files, tool_format="json")
+    assert (report.stats.records, report.stats.emitted) == (1, 2)
+    assert len(files.written["out.jsonl"].splitlines()) == 2
+
+
 def test_rows_and_manifest_are_written_with_one_contract_id_everywhere() -> None:
     files = MemoryFiles(corpus=[text_row("a"), native_row("b")])
     report = run(files, adapter_name="tools", chat_template="chatml", target_metadata=("note=a=b", "note= c"))

@@ -150,6 +150,13 @@ def test_a_class_that_is_named_and_not_shown_does_not_count() -> None:
     )
 
 
+def test_one_turn_that_calls_is_no_continuation() -> None:
+    row = text_row(behavior_class="multi_turn_continuation")
+    report = run(MemoryFiles(corpus=[row]), behavior_strata_policy="strict")
+    assert report.behavior_strata is not None
+    assert report.behavior_strata.emitted == {"valid_tool_call": 1}
+
+
 def test_a_corpus_from_before_the_classes_passes_when_that_is_said() -> None:
     old = MemoryFiles(corpus=[text_row("a")])
     report = run(old, behavior_strata_policy="legacy-unclassified")

@@ -61,6 +61,7 @@ def test_a_corpus_that_changes_is_no_corpus(tmp_path: Path) -> None:
 
 
 def test_a_folder_holds_it_under_a_conventional_name(tmp_path: Path) -> None:
+    assert CONVENTIONAL_NAMES == ("tool-calling-corpus.jsonl", "burin-tool-calling-corpus.jsonl", "corpus.jsonl")
     for name in reversed(CONVENTIONAL_NAMES):
         (tmp_path / name).write_bytes(b"")
         assert FILES.corpus(str(tmp_path)).path == str(tmp_path / name)
