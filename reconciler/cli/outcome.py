@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from reconciler.cli.streams import harmless_json
 from reconciler.errors import (
     DesiredStateError,
     OutsideError,
@@ -68,7 +69,7 @@ def print_json(data: Any, *, error: ReconcilerError | None = None, warnings: Ite
         "error": error_document(error) if error else None,
         "warnings": list(warnings),
     }
-    sys.stdout.write(json.dumps(envelope, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(harmless_json(json.dumps(envelope, ensure_ascii=False, indent=2)) + "\n")
 
 
 def print_failure_line(error: ReconcilerError) -> None:
@@ -77,7 +78,7 @@ def print_failure_line(error: ReconcilerError) -> None:
 
     first = {"type": "version", "version": __version__, "schemaVersion": SCHEMA_VERSION}
     last = {"type": "report", "ok": False, "data": None, "error": error_document(error)}
-    sys.stdout.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (first, last)))
+    sys.stdout.write("".join(harmless_json(json.dumps(line, ensure_ascii=False)) + "\n" for line in (first, last)))
 
 
 def error_document(error: ReconcilerError) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from reconciler import __version__
 from reconciler.cli.outcome import SCHEMA_VERSION, error_document
+from reconciler.cli.streams import drawing, harmless, harmless_json
 from reconciler.cli.views.report import change_words, outcome_line, report_text
 from reconciler.domain.plan import Action, Plan, Row
 from reconciler.domain.report import Report, StepOutcome
@@ -72,7 +73,7 @@ class Events:
 
     def _write(self, kind: str, **fields: Any) -> None:
         self._ended = self._ended or kind == "report"
-        sys.stdout.write(json.dumps({"type": kind, **fields}, ensure_ascii=False) + "\n")
+        sys.stdout.write(harmless_json(json.dumps({"type": kind, **fields}, ensure_ascii=False)) + "\n")
         sys.stdout.flush()
 
 
@@ -144,7 +145,7 @@ class Bars(Lines):
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
+            console=Console(file=drawing(sys.stderr)),
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -156,12 +157,14 @@ class Bars(Lines):
             return
         key = (row.target, row.name)
         self._progress.start()  # not before: until then a person may be asked, and read what they are asked about
-        self._tasks[key] = self._progress.add_task(row.name.rpartition("/")[2], total=row.bytes_down or None, note="")
+        self._tasks[key] = self._progress.add_task(
+            harmless(row.name.rpartition("/")[2]), total=row.bytes_down or None, note=""
+        )
 
     def step_progress(self, row: Row, done: Bytes, total: Bytes, note: str = "") -> None:
         task = self._tasks.get((row.target, row.name))
         if task is not None:
-            self._progress.update(task, completed=done, total=total or None, note=note)
+            self._progress.update(task, completed=done, total=total or None, note=harmless(note))
 
     def finished(self, report: Report) -> None:
         self._progress.stop()

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+
+_OBEYED = re.compile(r"(?!\x1b\[[0-9;]*m|\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys rather than shows, but new lines, tabs and colours; and what turns the order of letters."""
+
+
+def harmless(text: str) -> str:
+    r"""The text without what a terminal would obey: names that others chose are printed, and may hold anything.
+
+    >>> harmless("a\x1b[2Jb \x1b[31mred\x1b[0m")
+    'a�[2Jb \x1b[31mred\x1b[0m'
+    """
+    return _OBEYED.sub("�", text)
+
+
+def harmless_json(text: str) -> str:
+    """A JSON document that says the same, with such letters escaped: outside its strings there are none."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class OutputLost(Exception):
@@ -20,15 +38,21 @@ class ReaderGone(Exception):
 class GuardedStream:
     """A text stream whose failures to write are ours to tell; everything else is the stream's own."""
 
-    def __init__(self, stream: Any, *, vital: bool) -> None:
+    def __init__(self, stream: Any, *, vital: bool, draws: bool = False) -> None:
         """Wrap a stream.
 
         Args:
             stream: what is written to.
             vital: the run has no point without it (standard output); else what cannot be said is left unsaid.
+            draws: whoever writes may move the cursor, and answers for every name that it writes.
         """
         self._stream = stream
         self._vital = vital
+        self._draws = draws
+
+    def drawing(self) -> GuardedStream:
+        """The same stream for one who draws on it."""
+        return GuardedStream(self._stream, vital=self._vital, draws=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -41,7 +65,7 @@ class GuardedStream:
             ReaderGone: nobody reads any more, and it is vital.
         """
         with self._told():
-            self._stream.write(text)
+            self._stream.write(text if self._draws else harmless(text))
         return len(text)
 
     def flush(self) -> None:
@@ -59,6 +83,11 @@ class GuardedStream:
         except OSError as error:
             if self._vital:
                 raise OutputLost(error.strerror or str(error)) from error
+
+
+def drawing(stream: Any) -> Any:
+    """The stream for one who draws on it (``GuardedStream.drawing``), whether it is a guarded one or not."""
+    return stream.drawing() if isinstance(stream, GuardedStream) else stream
 
 
 @contextmanager

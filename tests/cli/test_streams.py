@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
 import subprocess
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.cli.streams import GuardedStream, drawing, harmless, harmless_json
 
 FILE = """
 localModels:
@@ -91,3 +99,26 @@ def test_a_reader_who_leaves_ends_the_run_in_silence(shell: Shell, words: str) -
 def test_a_reader_who_leaves_is_told_of_nothing(shell: Shell) -> None:
     done = shell("schema", "| true")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@given(st.text())
+def test_nothing_that_is_printed_moves_a_cursor_or_rings_a_bell(text: str) -> None:
+    colours = re.compile(r"\x1b\[[0-9;]*m")
+    shown = colours.sub("", harmless(text)).replace("\r\n", "\n")
+    assert all(letter in "\n\t" or unicodedata.category(letter) != "Cc" for letter in shown)
+    assert harmless(harmless(text)) == harmless(text)
+
+
+@given(st.text())
+def test_json_says_the_same_without_them(text: str) -> None:
+    document = json.dumps(text, ensure_ascii=False)
+    assert json.loads(harmless_json(document)) == text
+    assert harmless(harmless_json(document)) == harmless_json(document)
+
+
+def test_a_guarded_stream_shows_what_others_wrote_and_obeys_nobody() -> None:
+    written = io.StringIO()
+    stream = GuardedStream(written, vital=True)
+    stream.write("foreign model\x1b[2J\x1b]0;title\x07 \x1b[31mred\x1b[0m\n")
+    drawing(stream).write("\x1b[1A")
+    assert written.getvalue() == "foreign model�[2J�]0;title� \x1b[31mred\x1b[0m\n\x1b[1A"

@@ -20,7 +20,11 @@ def show_lora_export(
     """Export, and print what became of it. Exits 1 where nothing was written because something is wrong."""
     facts = Facts(dialect)
     report = export(request, facts.route(base, provider), facts.dialect, LocalCorpusFiles())
-    failure = None if report.ok else _failure("lora-export-failed", "nothing was exported", report.findings)
+    failure = (
+        None
+        if report.ok
+        else _failure(code="lora-export-failed", what="nothing was exported", findings=report.findings)
+    )
     return print_report(report, report.findings, export_text(report), failure, facts.dialect, as_json=as_json)
 
 
@@ -32,11 +36,11 @@ def show_lora_preflight(
     report = preflight(request, facts.route(base, provider), facts.dialect, LocalCorpusFiles())
     failure = None
     if request.check and not report.ok:
-        failure = _failure("lora-preflight-failed", "the corpus is not ready", report.findings)
+        failure = _failure(code="lora-preflight-failed", what="the corpus is not ready", findings=report.findings)
     return print_report(report, report.findings, preflight_text(report), failure, facts.dialect, as_json=as_json)
 
 
-def _failure(code: str, what: str, findings: Iterable[Finding]) -> ReconcilerError:
+def _failure(*, code: str, what: str, findings: Iterable[Finding]) -> ReconcilerError:
     wrong = [one for one in findings if one.severity == "error"]
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     first = next((one.hint for one in wrong if one.hint), None)

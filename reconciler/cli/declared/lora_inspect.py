@@ -85,7 +85,7 @@ Lockfile = Annotated[
     str | None,
     typer.Option(
         "--lockfile",
-        envvar="LOCALMODELS_LORA_LOCKFILE",
+        envvar="LOCALMODELS_LOCKFILE",
         metavar="FILE",
         help="Compare its files, base and contract id with what this file has accepted.",
     ),
