@@ -273,6 +273,8 @@ class TestServing:
         assert not [note for note in self.of("native", model=lineage) if "Gemma" in note]
         lineage = model("acme/coyote-8b", lineage="functiongemma")
         assert route(model=lineage).is_function_gemma
+        both = route(model=model("acme/coyote-8b", lineage="functiongemma-gemma-4"))
+        assert (both.is_function_gemma, both.is_gemma4) == (True, False)
         assert not [note for note in self.of("native", model=lineage) if "Gemma" in note]
 
     def test_text_calls_are_read_by_the_text_parser(self) -> None:
