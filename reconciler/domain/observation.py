@@ -71,6 +71,8 @@ class Installed(Frozen):
     """What the target's settings, as they are written, say of it; None: nothing, or nobody can look."""
     serving_is_ours: bool = False
     """We may write these settings: they are ours, or there are none yet."""
+    held_by: str | None = None
+    """What keeps it from being removed until a person acts, and what to do, as a clause; None: nothing known does."""
 
 
 class Alias(Frozen):
@@ -87,6 +89,8 @@ class Alias(Frozen):
     """In use under this name."""
     foreign: bool = False
     """The target shows that somebody else made it, whatever the record says."""
+    taken_by: str | None = None
+    """What stands under the name, where that is no stable name at all: a folder, say. It is foreign too."""
 
     def is_foreign_to(self, made: str | None) -> bool:
         """It is somebody else's, whatever name we recorded: by its own showing, or as far as its content tells.
