@@ -215,6 +215,8 @@ def _aliases(target: ObservedTarget, record: Record, slots: tuple[Slot, ...]) ->
     found = [_recorded_alias(one, "missing") for one in gone]
     for alias in target.aliases:
         ours = recorded_alias(record, target.key, alias.name)
+        if ours is None and alias.taken_by is not None:
+            continue  # no stable name: the plan tells of it where a slot asks for it
         moved = ours is not None and not (
             same_model(target.key, alias.model, ours.model) and ours.digest in (None, alias.digest)
         )

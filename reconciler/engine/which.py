@@ -129,6 +129,8 @@ def _alias(slot: Slot, seen: ObservedTarget, model: Installed) -> str | None:
 
 def _amiss(slot: Slot, seen: ObservedTarget) -> str:
     here = find_alias(seen, slot.alias or "")
+    if here is not None and here.taken_by is not None:
+        return f"{slot.alias} is taken by {here.taken_by}: see localmodels plan"
     stands = "is not there" if here is None else f"stands for {here.model or 'nothing that is there'}"
     return f"{slot.alias} {stands}: see localmodels plan"
 

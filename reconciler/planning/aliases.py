@@ -109,8 +109,8 @@ def _will_be_there(scene: Scene, wanted: _Wanted, changes: Sequence[Row], blocke
 def _move(scene: Scene, wanted: _Wanted, changes: Sequence[Row], named: Named) -> Row | None:
     """The row that makes the name stand for its model; None where it does, or where it may not."""
     here, ours = scene.alias(wanted.target, wanted.name), scene.recorded_alias(wanted.target.key, wanted.name)
-    if here is None:
-        if taken := _taken_by(scene, wanted, changes):
+    if here is None or here.taken_by is not None:
+        if taken := (here.taken_by if here is not None else None) or _taken_by(scene, wanted, changes):
             named.blocked.append(_conflict(wanted, f"the name {wanted.name} is taken by {taken}", ours))
             return None
         why = "someone removed it" if ours is not None else ""

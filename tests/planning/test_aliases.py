@@ -196,6 +196,14 @@ def test_a_file_under_the_name_is_a_conflict() -> None:
     assert [row.reason for row in plan.blocked] == [Reason.UNMANAGED_CONFLICT]
 
 
+def test_a_folder_under_the_name_is_a_conflict_even_where_the_name_was_ours() -> None:
+    folder = Alias(name="coder", foreign=True, taken_by="the folder aliases/coder")
+    for known in (None, record(ours(ALPHA, NAMES[0], "slot/coding[0]"), aliases=(kept("coder", ALPHA),))):
+        plan = planned(pin(NAMES[0]), models=[there(ALPHA)], aliases=[folder], known=known)
+        assert (said(plan.changes), [row.reason for row in plan.blocked]) == ([], [Reason.UNMANAGED_CONFLICT])
+        assert "taken by the folder aliases/coder" in plan.blocked[0].message
+
+
 def test_a_new_spelling_goes_the_old_way_first() -> None:
     assert said(planned(pin(NAMES[0], alias="Coder"), **SWAP).changes) == ["coder goes", "Coder -> alpha"]
 

@@ -29,6 +29,8 @@ _FRESH = ".new"
 def aliases(root: Path, bundles: Sequence[Bundle]) -> tuple[Alias, ...]:
     """Every stable name with the model it stands for; one that leads nowhere, or out of the store, stands for none.
 
+    What is no link, or leads out of the store, is somebody's and takes the name; where both forms are there, for both.
+
     Raises:
         OSError: the folder cannot be read.
     """
@@ -40,7 +42,14 @@ def aliases(root: Path, bundles: Sequence[Bundle]) -> tuple[Alias, ...]:
         whole = sets.get(place) if place is not None else None
         model = place if place in names and entry.name.endswith(_FILE_SUFFIX) else whole
         found.setdefault(entry.name.removesuffix(_FILE_SUFFIX), set()).add(model)
-    return tuple(Alias(name=name, model=_agreed(models)) for name, models in sorted(found.items()))
+    taken = _taken(root)
+    names_found = sorted(found.keys() | taken.keys())
+    return tuple(
+        Alias(name=name, foreign=True, taken_by=taken[name])
+        if name in taken
+        else Alias(name=name, model=_agreed(found[name]))
+        for name in names_found
+    )
 
 
 def put(root: Path, alias: str, bundle: Bundle) -> Alias:
@@ -126,6 +135,22 @@ def _links(root: Path) -> list[Path]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     return [entry for entry in folder.iterdir() if entry.is_symlink() and not entry.name.startswith(".")]
+
+
+def _taken(root: Path) -> dict[str, str]:
+    """Names that something of a person's stands under, and what that is, in words; hidden entries are nobody's name."""
+    folder = root / FOLDER
+    if folder.is_symlink() or not folder.is_dir():
+        return {}
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    taken = [entry for entry in entries if not entry.is_symlink() or _leads_to(root, entry) is None]
+    return {entry.name.removesuffix(_FILE_SUFFIX): f"{_kind(entry)} {FOLDER}/{entry.name}" for entry in taken}
+
+
+def _kind(entry: Path) -> str:
+    if entry.is_symlink():
+        return "a link out of the store,"
+    return "the folder" if entry.is_dir() else "the file"
 
 
 def _leads_to(root: Path, entry: Path) -> str | None:

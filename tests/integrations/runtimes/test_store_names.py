@@ -106,7 +106,8 @@ async def test_what_is_no_link_of_the_store_is_left_alone(here: World, tmp_path:
             await step
         assert raised.value.code == "unmanaged-conflict"
     assert outside.read_bytes() == b"theirs"
-    assert made not in ("out", "far out") or (await look(here)).aliases == (Alias(name="coder"),)
+    (seen,) = (await look(here)).aliases
+    assert (seen.name, seen.model, seen.foreign) == ("coder", None, True)
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".", "..", ".hidden", "nul", "a\0b", "x" * 300])
@@ -142,3 +143,19 @@ async def test_what_a_crash_left_half_made_is_not_seen_and_swept(here: World) ->
     stray.symlink_to(f"../{TWO}")
     await here.store.name("coder", TWO, context=None)
     assert (await look(here)).aliases == (Alias(name="coder", model=TWO),)
+
+
+@pytest.mark.parametrize("entry", ["coder", "coder.gguf"])
+@pytest.mark.parametrize("made", ["folder", "file", "link"])
+async def test_what_takes_a_name_is_seen_before_anybody_wants_it(here: World, entry: str, made: str) -> None:
+    await here.store.name("other", ONE, context=None)
+    place = aliases(here) / entry
+    if made == "folder":
+        place.mkdir()
+    elif made == "file":
+        place.write_bytes(b"not a model")
+    else:
+        place.symlink_to("/elsewhere/model.gguf")
+    what = {"folder": "the folder", "file": "the file", "link": "a link out of the store,"}[made]
+    taken = Alias(name="coder", foreign=True, taken_by=f"{what} aliases/{entry}")
+    assert (await look(here)).aliases == (taken, Alias(name="other", model=ONE))
