@@ -102,7 +102,7 @@ def _removal_plan(base: Plan, record: Record, targets: Sequence[TargetObservatio
     rows += [_removal(entry, by_key(tuple(targets), entry.target_key)) for entry in record.entries]
     changes = [row for row in rows if row.action is not Action.KEEP]
     deferred = [row for row in rows if row.reason is Reason.IN_USE]
-    blocked = [row for row in rows if row.reason is Reason.TARGET_UNKNOWN]
+    blocked = [row for row in rows if row.reason in (Reason.TARGET_UNKNOWN, Reason.UNMANAGED_CONFLICT)]
     freed = Bytes(sum(row.bytes_freed for row in changes))
     return Plan(
         name=base.name,
@@ -149,6 +149,8 @@ def _removal(entry: RecordEntry, target: ObservedTarget | UnknownTarget | None) 
         return _turned(row, Action.FORGET, Reason.GONE, "it is gone already").model_copy(update={"before": None})
     if is_busy(target, found):
         return _turned(row, Action.KEEP, Reason.IN_USE, "in use now: it stays, and stays ours")
+    if found.held_by is not None:
+        return _turned(row, Action.KEEP, Reason.UNMANAGED_CONFLICT, f"it stays, and stays ours: {found.held_by}")
     return row
 
 

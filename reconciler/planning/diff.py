@@ -11,7 +11,8 @@ yes       other content   yes    update     drifted
 yes       same, served    yes    update     serving (settings of the target only)
           otherwise
 yes       other content   no     –          blocked: unmanaged-conflict
-no        yes             yes    evict      not-desired, replaced, over-budget (keep: prune, ``keep``; deferred: in use)
+no        yes             yes    evict      not-desired, replaced, over-budget (keep: prune, ``keep``; deferred: in use;
+                                           blocked: unmanaged-conflict, where somebody else's settings hold it)
 no        no              yes    forget     gone
 no        yes             no     –          none of our business
 ========  ==============  =====  =========  ==========================================================
@@ -298,7 +299,8 @@ def _undesired(scene: Scene, rows: Diff, selection: Selection, target: Target, e
         )
 
     stuck = {address for row in selection.blocked for address in row.slots}
-    conflicts = {address for row in rows.blocked if row.reason is Reason.UNMANAGED_CONFLICT for address in row.slots}
+    taken = [row for row in rows.blocked if row.reason is Reason.UNMANAGED_CONFLICT and not row.ours]
+    conflicts = {address for row in taken for address in row.slots}
     pattern = keep_pattern_for(scene.desired.pool, _names(entry))
     reason, why = _eviction_reason(selection, entry)
     if pattern is not None:
@@ -311,6 +313,8 @@ def _undesired(scene: Scene, rows: Diff, selection: Selection, target: Target, e
         keep(Reason.PRUNE_OFF, "prune: never", rows.kept)
     elif scene.in_use(target.name, installed):
         keep(Reason.IN_USE, f"{why}; in use now, so the eviction waits", rows.deferred)
+    elif installed.held_by is not None:
+        keep(Reason.UNMANAGED_CONFLICT, f"{why}, and stays: {installed.held_by}", rows.blocked)
     else:
         rows.changes.append(
             entry_row(scene, target, entry, action=Action.EVICT, reason=reason, size=installed.bytes, message=why)

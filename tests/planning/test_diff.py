@@ -75,3 +75,20 @@ def test_what_is_already_there_is_neither_fetched_nor_is_anything_evicted_for_it
     plan = make_plan(want, seen, known)
     assert not [row for row in plan.changes if row.action in (Action.INSTALL, Action.EVICT)]
     assert plan.needs == ()
+
+
+def test_what_somebody_elses_settings_hold_stays_and_says_what_to_do() -> None:
+    mine, other = artifact(f"{SMALL}-GGUF"), artifact(f"{BIG}-GGUF")
+    held = installed(mine, held_by="a section that is not ours serves it: take theirs out to let it go")
+    known = record(
+        entry(mine, "slot/chat[0]", model_id=SMALL),
+        entry(other, "slot/chat[0]", model_id=BIG),
+        applied_digest="d1",
+    )
+    want = desired(fuses=desired().fuses.model_copy(update={"allow_empty": True}))
+    seen = observation(catalogue(model(SMALL), model(BIG), scores=SCORES), observed(held, installed(other)))
+    plan = make_plan(want, seen, known)
+    (row,) = plan.blocked
+    assert (row.name, row.reason, row.ours) == (held.name, Reason.UNMANAGED_CONFLICT, True)
+    assert "take theirs out" in row.message
+    assert [(one.action, one.name) for one in plan.changes] == [(Action.EVICT, installed(other).name)]

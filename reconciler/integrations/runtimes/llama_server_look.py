@@ -12,7 +12,7 @@ from reconciler.domain.observation import Installed, InstalledFile, ObservedTarg
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.formats.router_names import RouterName
 from reconciler.integrations.runtimes.hub_layout import CachedFile, CachedModel, CacheView
-from reconciler.integrations.runtimes.llama_server_aliases import context_of, seen_aliases
+from reconciler.integrations.runtimes.llama_server_aliases import context_of, seen_aliases, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed
 from reconciler.integrations.runtimes.llama_server_content import Content, standing
 from reconciler.integrations.runtimes.llama_server_preset import Section
@@ -46,7 +46,12 @@ def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
     aliases = seen_aliases(look.listed, look.sections, {item.name for item in there}, look.busy)
     busy = look.busy | {alias.model for alias in aliases if alias.loaded and alias.model}
     busy |= {adapter.base for adapter in look.adapters if adapter.loaded and adapter.base}
-    installed = [_installed(item, models.get(item.name), item.name in busy, content) for item in there]
+    installed = [
+        _installed(item, models.get(item.name), item.name in busy, content).model_copy(
+            update={"held_by": held_by(item, look.listed, look.sections)}
+        )
+        for item in there
+    ]
     return ObservedTarget(
         name=target.name,
         key=target.key,
@@ -61,6 +66,23 @@ def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
         version=look.version,
         notes=tuple(_notes(look)),
     )
+
+
+def held_by(item: Listed, listed: Sequence[Listed], sections: Mapping[str, Section] | None) -> str | None:
+    """Why a router would not let go of a model, whoever asks: somebody else's section of its preset file wants it.
+
+    Args:
+        item: the model.
+        listed: by the router, as it serves now.
+        sections: of the preset file as it is now; what only the router still lists goes as it reads the file again.
+    """
+    theirs = {name for name, section in (sections or {}).items() if not section.is_ours}
+    if item.name in theirs and (item.source == "preset" or not item.can_remove):
+        return f"its section of the router's preset file is not ours: take the section {item.name} out to let it go"
+    names = ", ".join(one.name for one in listed if stands_for(one) == item.name and one.name in theirs)
+    if names:
+        return f"a section of the router's preset file that is not ours serves it: take {names} out to let it go"
+    return None
 
 
 def parsed(name: str) -> RouterName | None:

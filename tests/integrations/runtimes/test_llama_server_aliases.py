@@ -250,3 +250,16 @@ async def test_an_idle_name_is_unloaded_before_its_model_goes(double):
     assert await runtime(double).remove(NAME) > 0
     assert double.asked.index("POST /models/unload coder") < double.asked.index(f"DELETE /models {NAME}")
     assert (await seen(double))[0].model is None
+
+
+async def test_a_model_that_a_section_of_somebody_elses_serves_is_seen_as_held(double):
+    double.preset.write_text(f"{THEIRS}\n[theirs]\nhf-repo = {NAME}\n")
+    await runtime(double).name("coder", OTHER, context=None)
+    held, free = (await runtime(double).observe()).installed
+    assert (free.name, free.held_by) == (OTHER, None), "a name of ours goes with its model"
+    assert "take theirs out" in held.held_by
+    with pytest.raises(Refused, match="theirs"):
+        await runtime(double).remove(NAME)
+    double.preset.write_text(THEIRS)
+    assert [model.held_by for model in (await runtime(double).observe()).installed] == [None, None]
+    assert await runtime(double).remove(NAME) > 0
