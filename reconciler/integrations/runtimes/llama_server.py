@@ -149,6 +149,7 @@ class LlamaServer:
         Cancelling stops the download on the router, which throws away what had arrived.
         """
         name, artifact = _wanted(row)
+        await self._preset.begin()
         item = await self._before(row.name)
         if item is None or not item.is_there:
             await self._fetch(row, artifact, progress)
@@ -222,12 +223,14 @@ class LlamaServer:
         Raises:
             Refused: ``in-use`` while a slot of it is at work or it is being downloaded; or not from the cache.
         """
+        await self._preset.begin()
         return await self._removal.remove(name)
 
     # serving and naming
 
     async def serve(self, name: str, wanted: Serving) -> None:
         """Write our section of the preset file; an idle model is unloaded, so that its next load is by it."""
+        await self._preset.begin()
         if await self._preset.says(name, wanted):
             return
         await self._preset.tell(name, wanted)
@@ -241,6 +244,7 @@ class LlamaServer:
         Where the old model was loaded under the name, the new one is too, or the name stays with the old.
         """
         check_name(alias)
+        await self._preset.begin()
         listed = await self._api.models(reload=True)
         _, view = await self._content.look(listed)
         if model not in {item.name for item in standing(listed, view)}:
@@ -281,6 +285,7 @@ class LlamaServer:
 
     async def unname(self, alias: str) -> None:
         """Take the name's section out of the preset file."""
+        await self._preset.begin()
         listed = await self._api.models(reload=True)
         self._refuse_taken(alias, listed)
         if self._target.preset or any(item.name == alias for item in listed):
@@ -295,6 +300,7 @@ class LlamaServer:
         """
         if not await self._api.is_router():
             return await rescale(self._api, adapter)
+        await self._preset.begin()
         listed = await self._api.models(reload=True)
         _, view = await self._content.look(listed)
         await self._adapters.attach(adapter, listed, {item.name for item in standing(listed, view)})
@@ -314,6 +320,7 @@ class LlamaServer:
                 code="no-api",
                 hint=f"start it again without the adapter {name} of {base}",
             )
+        await self._preset.begin()
         await self._adapters.detach(name)
 
     async def _before(self, name: str) -> Listed | None:

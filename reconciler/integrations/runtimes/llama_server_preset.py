@@ -156,9 +156,19 @@ def read_preset(path: Path) -> Preset:
         return Preset(raw.decode("utf-8"))
     except FileNotFoundError:
         return Preset(_EMPTY)
+    except IsADirectoryError as error:
+        raise Refused(
+            f"{path} is a folder, and no preset file",
+            code="unreadable",
+            hint="move the folder away: the file is made anew; or have `preset:` and --models-preset name another file",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
-        raise Refused(f"the preset file {path} cannot be read: {reason}", code="unreadable") from error
+        raise Refused(
+            f"the preset file {path} cannot be read: {reason}",
+            code="unreadable",
+            hint="the user of this program and the router both have to read it, as text in UTF-8",
+        ) from error
 
 
 def write_preset(path: Path, preset: Preset) -> None:
@@ -174,7 +184,9 @@ def write_preset(path: Path, preset: Preset) -> None:
         fsync_folder(place.parent)
     except OSError as error:
         raise Refused(
-            f"the preset file {path} cannot be written: {error.strerror or type(error).__name__}", code="not-writable"
+            f"the preset file {path} cannot be written: {error.strerror or type(error).__name__}",
+            code="not-writable",
+            hint="let the user of this program write the file and its folder",
         ) from error
 
 

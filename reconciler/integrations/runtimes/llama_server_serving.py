@@ -47,6 +47,18 @@ class RouterPreset:
                 return (await self._read()).sections
         return None
 
+    async def begin(self) -> None:
+        """Have a file where none is: a router that was started with it looks at nothing again while it is gone.
+
+        Raises:
+            Refused: something else stands there, or it cannot be made.
+        """
+        if self.path is None or await asyncio.to_thread(self.path.is_file):
+            return
+        fresh = await self._read()
+        if not await asyncio.to_thread(self.path.exists):
+            await self._write(fresh)
+
     async def current(self) -> Preset | None:
         """The file as it is; None where there is none to read."""
         if self.path is not None:

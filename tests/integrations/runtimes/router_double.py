@@ -151,7 +151,10 @@ class RouterDouble:
                 del self.models[name]
             elif name in there and name not in self.models:
                 self.add(name)
-        sections = Preset(self.preset.read_text()).sections if self.preset and self.preset.exists() else {}
+        if self.preset and not self.preset.is_file():
+            words = "filesystem error: cannot read" if self.preset.exists() else "cannot open"
+            return _error(500, f"{words} {self.preset}")  # it was started with one, and wants it at each look
+        sections = Preset(self.preset.read_text()).sections if self.preset else {}
         for name, model in self.models.items():
             for alias in model.get("aliases", ()):
                 if alias in sections:

@@ -263,3 +263,30 @@ async def test_a_model_that_a_section_of_somebody_elses_serves_is_seen_as_held(d
     double.preset.write_text(THEIRS)
     assert [model.held_by for model in (await runtime(double).observe()).installed] == [None, None]
     assert await runtime(double).remove(NAME) > 0
+
+
+async def test_a_preset_file_that_somebody_deleted_is_made_again_by_whichever_step_comes_first(double):
+    await runtime(double).name("coder", NAME, context=None)
+    double.preset.unlink()
+    named = await runtime(double).name("coder", NAME, context=None)
+    assert (named.model, (await seen(double))) == (NAME, (named,))
+    double.preset.unlink()
+    assert await runtime(double).remove(NAME) > 0
+    await runtime(double).unname("coder")
+    assert await seen(double) == ()
+
+
+async def test_a_folder_in_place_of_the_preset_file_is_told_before_the_router_is_asked(double):
+    double.preset.unlink()
+    double.preset.mkdir()
+    steps = (
+        runtime(double).name("coder", NAME, context=None),
+        runtime(double).unname("coder"),
+        runtime(double).serve(NAME, WANTED),
+        runtime(double).remove(NAME),
+    )
+    for step in steps:
+        with pytest.raises(Refused, match="is a folder") as raised:
+            await step
+        assert (raised.value.code, "move the folder away" in raised.value.hint) == ("unreadable", True)
+    assert double.asked == []
