@@ -74,10 +74,19 @@ def waits(rows: Sequence[Row], record: Record, scopes: Mapping[str, str]) -> tup
                 and other.action is Action.EVICT
                 and scopes.get(other.target, other.target) == scopes.get(row.target, row.target)
             )
-            if other.target_key == row.target_key or makes_room:
+            if other.target_key == row.target_key or makes_room or _shares_the_host(row, other, scopes):
                 before.add(earlier)
         found.append(frozenset(before))
     return tuple(found)
+
+
+def _shares_the_host(row: Row, earlier: Row, scopes: Mapping[str, str]) -> bool:
+    """Files of an adapter stand on this host, whoever serves it: they come once what is before them has its room."""
+    if row.adapter is None or row.adapter.after is None or not row.bytes_down:
+        return False
+    if earlier.adapter is not None:
+        return _takes_away(earlier)
+    return (earlier.fetches or earlier.action is Action.EVICT) and scopes.get(earlier.target) == "host"
 
 
 def budget_scopes(desired: DesiredState) -> dict[str, str]:

@@ -5,14 +5,15 @@ The planner promised that the plan fits when every step works; this holds it whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from reconciler.domain.plan import Action, Budget, Plan, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, PlanningError
-from reconciler.planning.room import Place, Unfinished
+from reconciler.planning.room import HOST, Place, Unfinished
 
 
 @dataclass(slots=True)
@@ -32,14 +33,24 @@ class Hold:
 class Room:
     """Bytes used per budget, from the plan's own figures and the steps that ended since."""
 
-    def __init__(self, plan: Plan, scopes: Mapping[str, str], begun: Mapping[Place, Unfinished] | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        scopes: Mapping[str, str],
+        begun: Mapping[Place, Unfinished] | None = None,
+        *,
+        adapters: Mapping[str, Bytes] | None = None,
+    ) -> None:
         """Begin where the plan does.
 
         Args:
             plan: with the budgets as they were used.
             scopes: budget by target.
             begun: downloads of ours that are not whole; the plan counts them as used.
+            adapters: bytes of the files of adapters that stand on this host, by digest; the plan counts them as used.
         """
+        self._adapters: dict[str, int] = dict(adapters or {})
+        self._fetching: Counter[str] = Counter()
         self._scopes = scopes
         self._begun = {place: half.bytes for place, half in (begun or {}).items()}
         self._budgets: dict[str, Budget] = {budget.scope: budget for budget in plan.budgets}
@@ -78,6 +89,43 @@ class Room:
         self._begun.pop(place, None)
         if row.action is Action.UPDATE:
             self._give_back(scope, row.bytes_freed)
+
+    def missing_for_files(self, digest: str, size: Bytes) -> int:
+        """Bytes that this host's budget lacks for the files of an adapter, beside what is counted of them already."""
+        budget = self._budgets.get(HOST)
+        if budget is None:
+            return 0
+        more = max(0, size - self._adapters.get(digest, 0))
+        return max(0, self._used[HOST] + more - max(budget.limit_bytes, budget.peak_bytes)) if more else 0
+
+    @contextmanager
+    def reserved_for_files(self, name: str, digest: str, size: Bytes) -> Iterator[None]:
+        """Keep room for the files of an adapter, once however many targets share them.
+
+        They stay counted however the block ends: a step that failed may have left them, until they are seen to be gone.
+
+        Raises:
+            PlanningError: code ``no-room``, as ``reserved``.
+        """
+        if missing := self.missing_for_files(digest, size):
+            raise PlanningError(
+                f"the adapter {name} needs {show_bytes(size)}, {show_bytes(Bytes(missing))} more than the budget holds",
+                code="no-room",
+                hint="what was to go before it is there still; look at `localmodels plan` again",
+            )
+        counted = self._adapters.get(digest, 0)
+        self._adapters[digest] = max(size, counted)
+        self._give_back(HOST, counted - self._adapters[digest])
+        self._fetching[digest] += 1
+        try:
+            yield
+        finally:
+            self._fetching[digest] -= 1
+
+    def files_gone(self, held: Collection[str]) -> None:
+        """Only these adapters have files on this host, beside those that are being fetched."""
+        for digest in [one for one in self._adapters if one not in held and not self._fetching[one]]:
+            self._give_back(HOST, self._adapters.pop(digest))
 
     def freed(self, row: Row, freed: Bytes) -> None:
         """An eviction succeeded: what it really freed may be used again, which may be less than was planned."""

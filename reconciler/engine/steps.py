@@ -188,6 +188,7 @@ async def _forget(row: Row, bench: Bench) -> None:
 async def _adapt(row: Row, move: AdapterMove, runtime: Runtime, bench: Bench) -> Bytes:
     """Attach, change or detach an adapter; the bytes that came for it."""
     from reconciler.engine.lora.attach import Adapting, adapt  # a file without adapters does not load it
+    from reconciler.engine.lora.release import still_held
 
     def progress(done: Bytes, total: Bytes, note: str = "") -> None:
         bench.reporter.step_progress(row, done, total, note)
@@ -195,7 +196,13 @@ async def _adapt(row: Row, move: AdapterMove, runtime: Runtime, bench: Bench) ->
     if bench.workshop is None:
         raise PlanningError(f"nothing here can hold {move.adapter}", code="no-api", hint="plan again")
     tools = Adapting(bench.desired, bench.books, bench.workshop, progress, lambda s, i: _attempts(s, i, row, bench))
-    return await adapt(row, move, runtime, tools)
+    if move.after is None or move.verdict is None:
+        return await adapt(row, move, runtime, tools)
+    size = move.verdict.bytes
+    if bench.room.missing_for_files(move.after, size):
+        bench.room.files_gone(await still_held(bench.workshop, bench.books))
+    with bench.room.reserved_for_files(move.name, move.after, size):
+        return await adapt(row, move, runtime, tools)
 
 
 async def _name(row: Row, wanted: AliasMove, runtime: Runtime, bench: Bench) -> None:

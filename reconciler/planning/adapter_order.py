@@ -194,15 +194,18 @@ class _Room:
     def judge(self, row: Row) -> _Fits | str:
         """Whether the files of a row have room, beside those it replaces, and when; or what is short, in words."""
         verdict = row.adapter.verdict if row.adapter is not None else None
-        if verdict is None or verdict.digest in self.held or verdict.digest in self.coming:
+        if verdict is None:
             return _Fits(0, waits=False)
-        size, arriving = int(verdict.bytes), sum(self.coming.values())
+        counted = self.held.get(verdict.digest, Bytes(0)) + self.coming.get(verdict.digest, 0)
+        size, arriving = verdict.bytes - counted, sum(self.coming.values())
+        if size <= 0:
+            return _Fits(0, waits=False)
         if self.disk_left is not None and arriving + size > self.disk_left:
             return f"{show_bytes(Bytes(arriving + size - self.disk_left))} missing on the disk"
         now, later = self.peak + arriving + size, self.after + arriving + size - self._freed(self.unused)
         if later > self.limit:
             return f"{show_bytes(Bytes(later - self.limit))} missing in pool.diskBudget"
-        self.coming[verdict.digest] = size
+        self.coming[verdict.digest] = self.coming.get(verdict.digest, 0) + size
         waits = now > self.limit
         self.waiting += size if waits else 0
         return _Fits(size, waits=waits)

@@ -17,9 +17,9 @@ BUDGET = Budget(
 )
 
 
-def room(begun: dict[tuple[str, str], Unfinished] | None = None) -> Room:
+def room(begun: dict[tuple[str, str], Unfinished] | None = None, adapters: dict[str, Bytes] | None = None) -> Room:
     plan = make_plan(desired(), observation(catalogue()), record()).model_copy(update={"budgets": (BUDGET,)})
-    return Room(plan, {"local": "host"}, begun)
+    return Room(plan, {"local": "host"}, begun, adapters=adapters)
 
 
 def row(name: str, size: int, **changes: object) -> Row:
@@ -110,3 +110,31 @@ def test_what_had_arrived_before_is_part_of_what_comes() -> None:
     other = room({("local", "a"): Unfinished(25, can_go=True)})
     other.cleaned([("local", "a")])
     assert left(other) == 85
+
+
+def test_files_of_one_adapter_count_once_however_many_targets_share_them() -> None:
+    held = room()
+    with held.reserved_for_files("sql", "d1", Bytes(50)), held.reserved_for_files("sql", "d1", Bytes(50)):
+        assert left(held) == 10
+        assert held.missing_for_files("d1", Bytes(50)) == 0
+        assert held.missing_for_files("d2", Bytes(11)) == 1
+    assert left(held) == 10
+
+
+def test_without_room_no_file_of_an_adapter_is_fetched_and_nothing_is_counted() -> None:
+    held = room()
+    with pytest.raises(PlanningError) as caught, held.reserved_for_files("sql", "d1", Bytes(61)):
+        raise AssertionError
+    assert (caught.value.code, left(held)) == ("no-room", 60)
+
+
+def test_files_of_an_attach_count_until_they_are_seen_to_be_gone() -> None:
+    held = room(adapters={"old": Bytes(10)})
+    with held.reserved_for_files("sql", "d1", Bytes(50)):
+        held.files_gone({"old"})
+        assert left(held) == 10, "what is being fetched is no file yet, and counts"
+    assert left(held) == 10
+    held.files_gone({"old"})
+    assert left(held) == 60
+    held.files_gone(set())
+    assert left(held) == 70, "what the plan counted as used goes too"

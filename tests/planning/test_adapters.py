@@ -369,6 +369,8 @@ def test_files_of_one_content_count_once() -> None:
     assert [row.bytes_down for row in plan.changes] == [SIZE, 0]
     assert plan.budgets[0].after_bytes == 5 * GB + SIZE
     assert two().budgets[0].after_bytes == 5 * GB + 2 * SIZE
+    shared["notes"] = verdict("same", bytes=Bytes(SIZE + MB))  # the form its target takes is made of it beside it
+    assert [row.bytes_down for row in two(says=shared).changes] in ([SIZE, MB], [SIZE + MB, 0])
 
 
 def test_without_room_it_is_blocked_and_the_next_may_fit() -> None:

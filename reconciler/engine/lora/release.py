@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from reconciler.domain.observation import ObservedTarget, TargetObservation
 from reconciler.domain.record import Record
+from reconciler.engine.bookkeeping import Books
 from reconciler.engine.lora.workshop import Workshop
+from reconciler.engine.observe import look_at_targets
 from reconciler.errors import ReconcilerError
 
 
@@ -32,3 +34,10 @@ async def released(workshop: Workshop, record: Record, targets: Iterable[TargetO
     except ReconcilerError as error:
         return (f"files of adapters that nothing needs were not removed: {error.message}",)
     return ()
+
+
+async def still_held(workshop: Workshop, books: Books) -> frozenset[str]:
+    """Digests that have files here once nothing is kept that nobody needs: every target is looked at for that."""
+    seen = await look_at_targets(workshop.world, workshop.desired, workshop.runtimes)
+    await released(workshop, books.record, seen)
+    return frozenset(held.digest for held in await workshop.store.held())

@@ -1,0 +1,93 @@
+"""The budget holds while adapters come: files are reserved before they are held, and counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.domain.adapter import AdapterServing
+from reconciler.domain.units import Bytes
+from reconciler.engine.reconcile import reconcile
+from reconciler.errors import Unreachable
+from reconciler.lora.adapter_content import AdapterContent, HeldFiles
+from reconciler.ports import AdapterStore, Progress
+from tests.builders import pool
+from tests.engine.lora.adapting import OLD, Room, codes, room
+from tests.engine.worlds import OPTIONS
+
+
+@dataclass
+class Watching:
+    """An ``AdapterStore`` that notes the most it ever held."""
+
+    inner: AdapterStore
+    most: int = 0
+    holds: list[str] = field(default_factory=list)
+
+    async def hold(self, content: AdapterContent, holder: str, progress: Progress) -> str:
+        self.holds.append(content.digest)
+        path = await self.inner.hold(content, holder, progress)
+        self.most = max(self.most, sum(one.bytes for one in await self.inner.held()))
+        return path
+
+    async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
+        return await self.inner.converted(digest, key, make)
+
+    async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
+        return await self.inner.find(repo, commit)
+
+    async def held(self) -> tuple[HeldFiles, ...]:
+        return await self.inner.held()
+
+    async def drop(self, digest: str, holder: str) -> Bytes:
+        return await self.inner.drop(digest, holder)
+
+    async def sweep(self) -> None:
+        await self.inner.sweep()
+
+
+def watched(here: Room) -> Watching:
+    store = Watching(here.store)
+    here.store = store  # type: ignore[assignment]
+    return store
+
+
+def tight(here: Room, *, adapters: int) -> Bytes:
+    """Room for the base and so many adapters of the usual size, and half a one more."""
+    size = (here.folder / "sql.gguf").stat().st_size
+    return Bytes(here.runtime.installed[OLD].bytes + size * adapters + size // 2)
+
+
+async def test_what_goes_has_gone_before_what_needs_its_room_comes(tmp_path: Path) -> None:
+    here = room(tmp_path)
+    assert (await reconcile(here.world, OPTIONS)).verified
+    here.gguf("notes", rank=4, seed=2)
+    store = watched(here)
+    here.edit(adapters=(here.lora("notes"),), pool=pool(disk_budget=tight(here, adapters=1)))
+    report = await reconcile(here.world, OPTIONS)
+    assert (report.verified, list(here.runtime.adapters)) == (True, ["notes"])
+    assert store.most < 1.5 * (tmp_path / "sql.gguf").stat().st_size
+
+
+async def test_without_room_by_now_nothing_is_fetched(tmp_path: Path) -> None:
+    here = room(tmp_path)
+    assert (await reconcile(here.world, OPTIONS)).verified
+    here.gguf("notes", rank=4, seed=2)
+    store = watched(here)
+    here.edit(adapters=(here.lora("notes"),), pool=pool(disk_budget=tight(here, adapters=1)))
+    here.runtime.fail_adapters["sql"] = [Unreachable("busy")] * 3
+    report = await reconcile(here.world, OPTIONS)
+    assert [code for _, code in codes(report)] == ["unreachable", "no-room"]
+    assert store.holds == []
+
+
+async def test_targets_that_share_one_content_reserve_it_once(tmp_path: Path) -> None:
+    here = room(tmp_path)
+    assert (await reconcile(here.world, OPTIONS)).verified
+    here.gguf("notes", rank=4, seed=2)
+    store = watched(here)
+    twice = here.lora("notes", serve=(AdapterServing(target="edge", name="a"), AdapterServing(target="edge", name="b")))
+    here.edit(adapters=(here.lora(), twice), pool=pool(disk_budget=tight(here, adapters=2)))
+    assert (await reconcile(here.world, OPTIONS)).verified
+    assert (sorted(here.runtime.adapters), len(set(store.holds))) == (["a", "b", "sql"], 1)
