@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.domain.advice import quoted
-from reconciler.domain.observation import Installed, ObservedTarget, UnknownTarget
+from reconciler.domain.observation import Alias, Installed, ObservedTarget, UnknownTarget
 from reconciler.domain.record import RecordAlias, RecordEntry
 from reconciler.engine.look import find, find_alias, recorded_alias, same_model
 from reconciler.engine.reconcile import Session, planned, session
@@ -34,6 +34,7 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
             raise UsageError(f"{name} is a stable name of ours, and no model", hint="adopt the model it stands for")
         known = here.books.record.entry(target.key, found.name)
         if known is not None:
+            await _adopt_names(world, here, target, found)
             return known
         await _refuse_another_owner(world, here, target, found.name)
         entry = await _entry(plan, here.runtimes, target, found)
@@ -123,7 +124,24 @@ def _where(plan: Planned, name: str, target_name: str | None) -> tuple[ObservedT
     for target in asked:
         if isinstance(target, UnknownTarget):
             raise Unreachable(f"{target.name} cannot be looked at: {target.reason}", hint=target.hint)
+        if (alias := find_alias(target, name)) is not None:
+            raise _no_model(alias, target.name)
     raise UsageError(f"{name} is not installed", hint="`localmodels status` lists every model by its exact name")
+
+
+def _no_model(alias: Alias, target: str) -> UsageError:
+    """A name that a client would ask for, and no model to take over."""
+    if alias.taken_by is not None:
+        return UsageError(
+            f"{alias.name} on {target} is {alias.taken_by}, and no model", hint="`localmodels status` lists every model"
+        )
+    if alias.model is None:
+        hint = "it stands for nothing that is there: remove it there, and apply makes it where a slot asks for it"
+    else:
+        hint = (
+            f"`localmodels adopt {quoted(alias.model)}` takes its model over, and a name that the file asks for with it"
+        )
+    return UsageError(f"{alias.name} on {target} is a stable name, and no model", hint=hint)
 
 
 async def _entry(plan: Planned, runtimes: Runtimes, target: ObservedTarget, found: Installed) -> RecordEntry:

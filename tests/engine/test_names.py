@@ -234,6 +234,36 @@ async def test_adopt_takes_a_name_that_the_file_asks_for_with_its_model() -> Non
     assert here.runtime().aliases["coder"].model == NEW
 
 
+async def test_adopt_takes_the_name_of_a_model_that_is_ours_already() -> None:
+    here = await applied(coder(ALPHA))
+    await disown(here.world, OLD, None, OPTIONS)
+    here.edit(pin("coding", ALPHA))
+    await adopt(here.world, OLD, None, OPTIONS)
+    assert here.record.aliases == (), "the file asks for none"
+    here.edit(coder(ALPHA))
+    await adopt(here.world, OLD, None, OPTIONS)
+    assert [alias.name for alias in here.record.aliases] == ["coder"]
+
+
+async def test_who_adopts_a_stable_name_is_told_what_to_adopt() -> None:
+    here = await applied(coder(ALPHA))
+    aliases = here.runtime().aliases
+    with pytest.raises(UsageError, match="coder on local is a stable name, and no model") as raised:
+        await adopt(here.world, "coder", None, OPTIONS)
+    assert f"localmodels adopt {OLD}" in (raised.value.hint or "")
+    aliases["coder"] = Alias(name="coder")
+    with pytest.raises(UsageError) as raised:
+        await adopt(here.world, "coder", None, OPTIONS)
+    assert "stands for nothing" in (raised.value.hint or "")
+    aliases["coder"] = Alias(name="coder", foreign=True, taken_by="the folder aliases/coder")
+    with pytest.raises(UsageError, match="the folder aliases/coder, and no model"):
+        await adopt(here.world, "coder", None, OPTIONS)
+    (found,) = await fillings(here.world, "coder", OPTIONS)
+    assert found.alias_amiss == "coder is taken by the folder aliases/coder: see localmodels plan"
+    (name,) = (await status(here.world, OPTIONS)).targets[0].aliases
+    assert name.standing == "foreign"
+
+
 async def test_a_name_that_shows_another_hand_is_nobody_of_ours() -> None:
     here = await applied(coder(ALPHA))
     runtime = here.runtime()

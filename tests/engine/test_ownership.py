@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.domain.plan import Reason
 from reconciler.domain.units import Bytes
 from reconciler.engine.destroy import destroy, target_of_key
 from reconciler.engine.ownership import adopt, disown
@@ -90,6 +91,18 @@ async def test_destroy_removes_what_is_ours_and_nothing_else() -> None:
     assert set(here.runtime().installed) == {name_of(DELTA)}
     assert here.owned() == set()
     assert not (await destroy(here.world, OPTIONS)).plan.changes
+
+
+async def test_destroy_leaves_what_somebody_elses_settings_hold_and_says_what_to_do() -> None:
+    here = fakes(pin("a", ALPHA))
+    await reconcile(here.world, OPTIONS)
+    runtime = here.runtime()
+    runtime.put(runtime.installed[name_of(ALPHA)].model_copy(update={"held_by": "take the section theirs out"}))
+    report = await destroy(here.world, OPTIONS)
+    assert [(row.reason, "section theirs" in row.message) for row in report.plan.blocked] == [
+        (Reason.UNMANAGED_CONFLICT, True)
+    ]
+    assert here.owned() == {name_of(ALPHA)}
 
 
 async def test_destroy_asks_and_takes_no_for_an_answer() -> None:
