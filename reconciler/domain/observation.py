@@ -165,6 +165,11 @@ class UnknownTarget(Frozen):
     code: str = "unreachable"
     hint: str | None = None
 
+    @property
+    def in_words(self) -> str:
+        """Why it is unknown, and what to do about it."""
+        return f"{self.reason} ({self.hint})" if self.hint else self.reason
+
 
 TargetObservation = Annotated[ObservedTarget | UnknownTarget, Discriminator("status")]
 

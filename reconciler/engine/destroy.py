@@ -143,7 +143,7 @@ def _removal(entry: RecordEntry, target: ObservedTarget | UnknownTarget | None) 
         message="ours, and everything of ours is to go",
     )
     if not isinstance(target, ObservedTarget):
-        reason = target.reason if target is not None else "it is not configured"
+        reason = target.in_words if target is not None else "it is not configured"
         return _turned(row, Action.KEEP, Reason.TARGET_UNKNOWN, f"{entry.target_name} cannot be looked at: {reason}")
     if found is None:
         return _turned(row, Action.FORGET, Reason.GONE, "it is gone already").model_copy(update={"before": None})
@@ -168,7 +168,7 @@ def _removal_of_name(alias: RecordAlias, target: ObservedTarget | UnknownTarget 
         message="ours, and everything of ours is to go",
     )
     if not isinstance(target, ObservedTarget):
-        reason = target.reason if target is not None else "it is not configured"
+        reason = target.in_words if target is not None else "it is not configured"
         return _turned(row, Action.KEEP, Reason.TARGET_UNKNOWN, f"{alias.target_name} cannot be looked at: {reason}")
     if here is None:
         return _turned(row, Action.FORGET, Reason.GONE, "it is gone already")

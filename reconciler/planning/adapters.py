@@ -99,7 +99,7 @@ class _Table:
         case = _Case(adapter, serving, target, serving.name, self.scene.record.adapter(target.key, serving.name))
         if target.name not in self.scene.observed:
             seen = self.scene.observation.target(target.name)
-            why = seen.reason if isinstance(seen, UnknownTarget) else "it was not observed"
+            why = seen.in_words if isinstance(seen, UnknownTarget) else "it was not observed"
             message = f"target {target.name} is unknown, so nothing is decided: {why}"
             self.out.blocked.append(case.row(Action.KEEP, Reason.TARGET_UNKNOWN, message))
             return

@@ -143,7 +143,7 @@ def _targets(scene: Scene, slot: Slot) -> tuple[Target, ...] | Callable[[str], R
 
 def _unknown_row(scene: Scene, slot: Slot, address: str, target: Target) -> Row:
     seen = scene.observation.target(target.name)
-    why = seen.reason if isinstance(seen, UnknownTarget) else "it was not observed"
+    why = seen.in_words if isinstance(seen, UnknownTarget) else "it was not observed"
     return target_row(
         address=address,
         slots=(address,),

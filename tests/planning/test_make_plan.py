@@ -305,6 +305,7 @@ class TestOwnership:
         assert not plan.changes
         assert any("connection refused (start it)" in warning for warning in plan.warnings), "what to do is said too"
         assert [row.reason for row in plan.blocked] == [Reason.TARGET_UNKNOWN]
+        assert "connection refused (start it)" in plan.blocked[0].message
 
     def test_orphans_of_a_target_that_left_the_file_are_reported(self) -> None:
         lost = entry(artifact(f"{SMALL}-GGUF"), model_id=SMALL, target_key="store|/gone", target_name="gone")

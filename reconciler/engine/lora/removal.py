@@ -30,7 +30,7 @@ def removal_of_adapter(ours: RecordAdapter, target: ObservedTarget | UnknownTarg
         message="ours, and everything of ours is to go",
     )
     if not isinstance(target, ObservedTarget):
-        reason = target.reason if target is not None else "it is not configured"
+        reason = target.in_words if target is not None else "it is not configured"
         return row.model_copy(
             update={
                 "action": Action.KEEP,
