@@ -82,8 +82,9 @@ def refuse_if_tampered(document: SavedPlan) -> None:
     if again == document.plan:
         return
     different = [name for name in Plan.model_fields if getattr(again, name) != getattr(document.plan, name)]
+    differ = "differs" if len(different) == 1 else "differ"
     raise TamperedPlan(
-        f"the plan in the file is not what its own observation leads to: {', '.join(different)} differ",
+        f"the plan in the file is not what its own observation leads to: {', '.join(different)} {differ}",
         hint="make it again with `localmodels plan --out FILE`; a plan cannot be edited",
         details={"different": different},
     )

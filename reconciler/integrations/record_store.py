@@ -200,10 +200,18 @@ def _unreadable(message: str, aside: Path) -> RecordUnreadable:
     )
 
 
+_NO_ROOM = "give the state directory to this user and free some space on it, or set LOCALMODELS_STATE_DIR to another"
+_IN_THE_WAY = (
+    "something else stands where a file or a folder of the record belongs: move it away; `localmodels rebuild` makes "
+    "the record again from its journal and what the targets hold"
+)
+
+
 def _unwritable(what: str, path: Path, error: OSError) -> RecordError:
+    in_the_way = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
     return RecordError(
         f"cannot {what} the record at {path}: {error.strerror or error}",
-        hint="give the state directory to this user and free some space on it, or set LOCALMODELS_STATE_DIR to another",
+        hint=_IN_THE_WAY if in_the_way else _NO_ROOM,
         details={"path": str(path)},
     )
 

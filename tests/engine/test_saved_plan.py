@@ -135,6 +135,7 @@ async def test_an_edited_plan_is_refused() -> None:
     with pytest.raises(TamperedPlan) as caught:
         await apply_saved(here.world, parse(json.dumps(raw)), OPTIONS)
     assert caught.value.details["different"] == ["changes"]
+    assert caught.value.message.endswith("leads to: changes differs")
     assert here.runtime().mutations == []
 
 

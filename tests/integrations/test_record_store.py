@@ -92,6 +92,17 @@ async def test_a_failed_save_leaves_the_old_record_and_no_temporary(tmp_path: Pa
     assert [path.name for path in found.path.parent.iterdir()] == ["record.json"]
 
 
+async def test_a_folder_in_place_of_the_record_is_no_question_of_rights_or_space(tmp_path: Path) -> None:
+    found = await saved(tmp_path)
+    found.path.unlink()
+    found.path.mkdir()
+    for step in (found.load(), found.save(FULL)):
+        with pytest.raises(RecordError) as caught:
+            await step
+        assert "move it away" in (caught.value.hint or "")
+        assert "space" not in (caught.value.hint or "")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 async def test_a_read_only_folder_is_a_clear_error(tmp_path: Path) -> None:
     found = await saved(tmp_path)
