@@ -84,6 +84,15 @@ def report_text(report: Report) -> str:
     if not report.outcomes:
         lines.append(summary_line(report.remaining or report.plan))
     else:
-        seen = "a second look agrees" if report.verified else "a second look does not agree yet: run plan"
-        lines.append(f"Done: {len(done)} of {len(report.outcomes)} steps; {seen}.")
+        lines.append(f"Done: {len(done)} of {len(report.outcomes)} steps; {_seen_again(report)}.")
     return "\n".join(lines)
+
+
+def _seen_again(report: Report) -> str:
+    """Whether the steps came to what they were to; what is blocked or unfilled is no step, and is told with its row."""
+    if report.verified:
+        return "a second look agrees"
+    left = report.remaining
+    if left is None or left.changes or any(outcome.status != "done" for outcome in report.outcomes):
+        return "a second look does not agree yet: run plan"
+    return "a second look agrees; what is left is said above"
