@@ -79,7 +79,7 @@ class Reason(StrEnum):
     IN_USE = "in-use"
     # blocked
     UNMANAGED_CONFLICT = "unmanaged-conflict"
-    """Other content, not ours, stands under the name we want."""
+    """Other content, not ours, stands under the name we want; or settings that are not ours hold what is to go."""
     NO_ROOM = "no-room"
     NO_ROOM_TO_SWAP = "no-room-to-swap"
     NOT_ALLOWED = "not-allowed"
