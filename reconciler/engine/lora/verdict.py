@@ -107,13 +107,13 @@ def judged(
         ReconcilerError: the adapter, its manifest or the base cannot be read as what they are.
     """
     report = _report(adapter, need, source, seen)
-    kind: AdapterFormat = "gguf" if report.weights is not None and report.weights.format == "gguf" else "peft"
+    kind = _kind(source.content)
     found = [
         *(one for one in report.findings if one.code not in _UNSAID and one.code != "weights_pickle"),
         *_pickled(adapter, source.content, report),
         *judge_expected(adapter.expect, report, source.content.files),
         *(judge_contract(adapter.contract, report) if adapter.contract else ()),
-        *_form(adapter, kind, seen),
+        *_form(adapter, source.content, seen),
     ]
     contract_id = report.as_locked.contract_id or (adapter.contract.id if adapter.contract else None)
     size = source.content.bytes + (_converted_bytes(adapter, report) if kind == "peft" and seen.takes == "gguf" else 0)
@@ -173,9 +173,15 @@ def _pickled(adapter: Adapter, content: AdapterContent, report: InspectReport) -
         yield error("weights_pickle", text, hint)
 
 
-def _form(adapter: Adapter, kind: AdapterFormat, seen: Circumstances) -> Iterator[Finding]:
-    """What stands between the adapter's form and the one its target takes."""
-    if seen.takes is None or seen.takes == kind:
+def _kind(content: AdapterContent) -> AdapterFormat:
+    """By its files' names: weights that are damaged tell nothing of themselves."""
+    return "gguf" if any(file.name.lower().endswith(".gguf") for file in content.files) else "peft"
+
+
+def _form(adapter: Adapter, content: AdapterContent, seen: Circumstances) -> Iterator[Finding]:
+    """What stands between the adapter's form and the one its target takes; a folder without any file has none."""
+    kind = _kind(content)
+    if not content.files or seen.takes is None or seen.takes == kind:
         return
     if seen.takes == "peft":
         yield error("adapter_format_differs", "its target takes adapters as peft saves them, and this is GGUF")

@@ -106,6 +106,17 @@ def test_the_contract_that_the_file_names(tmp_path: Path) -> None:
     assert {"contract_adapter_id_missing", "expect_chat_template"} <= set(errors(judge(lora(plain, contract=wanted))))
 
 
+def test_damage_is_told_and_nothing_of_a_form_that_it_does_not_have(tmp_path: Path) -> None:
+    made = gguf_adapter(tmp_path / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
+    made.write_bytes(made.read_bytes()[:-500])
+    takes_gguf = {"takes": "gguf", "no_converter": "no converter is on this host"}
+    damaged = judge(lora(made), **takes_gguf)
+    assert (damaged.format, "converter_missing" in errors(damaged), damaged.fits) == ("gguf", False, False)
+    (tmp_path / "nothing").mkdir()
+    assert "converter_missing" not in errors(judge(lora(tmp_path / "nothing"), **takes_gguf))
+    assert "converter_missing" in errors(judge(lora(folder(tmp_path / "peft")), **takes_gguf))
+
+
 def test_a_base_of_another_name_may_be_allowed_and_other_shapes_never(tmp_path: Path) -> None:
     place = folder(tmp_path / "sql", document=config(base_model_name_or_path="acme/another"))
     lenient = lora(place, on_mismatch="warn")
