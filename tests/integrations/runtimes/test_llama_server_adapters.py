@@ -237,6 +237,16 @@ async def test_a_router_that_loads_it_without_the_adapter_is_not_believed(double
     assert double.preset.read_text() == THEIRS
 
 
+@pytest.mark.parametrize("scale", [None, 0.5])
+async def test_what_a_process_says_that_it_applies_counts_and_not_that_it_loads(double, sql, scale):
+    applied = [] if scale is None else [{"id": 0, "path": sql.path, "scale": scale}]
+    double.answers["GET", "/lora-adapters"] = Response(200, json=applied)
+    refused = await refusal(double, sql)
+    assert (refused.code, "without the adapter" in refused.message) == ("adapter-refused", True)
+    assert double.preset.read_text() == THEIRS
+    assert set(double.models) == {NAME}
+
+
 # nobody is cut off
 
 
