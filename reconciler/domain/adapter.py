@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Literal
 
@@ -11,6 +12,29 @@ from reconciler.domain.units import Bytes
 
 AdapterFormat = Literal["peft", "gguf"]
 Outtype = Literal["f32", "f16", "bf16", "q8_0", "auto"]
+_MADE = re.compile(r"/made/[0-9a-f]+-(f32|f16|bf16|q8_0|auto)/")
+
+
+def made_key(maker: str, outtype: Outtype) -> str:
+    """What a GGUF made of an adapter is kept under.
+
+    Args:
+        maker: identity of what made it, in hexadecimal digits.
+        outtype: its element type.
+    """
+    return f"{maker}-{outtype}"
+
+
+def outtype_of_place(path: str) -> str | None:
+    """The element type that a GGUF of our store was asked to be made with; None: it was not made of another form.
+
+    >>> outtype_of_place("/adapters/00ff/made/" + made_key("ab12", "q8_0") + "/adapter.gguf")
+    'q8_0'
+    >>> outtype_of_place("/adapters/00ff/files/adapter.gguf") is None
+    True
+    """
+    found = _MADE.search(path)
+    return found[1] if found is not None else None
 
 
 class AdapterSource(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from reconciler.domain.units import GIB
@@ -79,29 +80,30 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def adapter_command(
-    runtime: str, base: str, name: str, reference: str, *, rank: int | None = None, scale: float = 1.0
+    runtime: str, base: str, adapters: Sequence[tuple[str, str]], *, rank: int | None = None, scale: float = 1.0
 ) -> str | None:
-    """What to type so that a base is served with one adapter, where no program may; None: nothing would do.
+    """What to type so that a base is served with adapters, where no program may; None: nothing would do.
 
     Args:
         runtime: ``vllm``, ``llama-server`` or ``ollama``.
-        base: as the program names it; like ``reference`` never trusted, always quoted.
-        name: what requests call the adapter.
-        reference: its folder, file or Hub repository; a llama-server takes a GGUF file.
-        rank: the highest of the adapter; None: not known.
+        base: as the program names it; like what follows never trusted, always quoted.
+        adapters: what requests call each, and its folder, file or Hub repository; a llama-server takes a GGUF file.
+            A vLLM alone serves more than one from its start; of others the first counts.
+        rank: the highest of all of them; None: not known.
         scale: how strongly it is applied; a llama-server alone takes one.
 
     Source:
         vLLM's documentation of 2026 (``--enable-lora``, ``--lora-modules``); llama-server b10434 (``--lora-scaled``);
         Ollama 0.33.0 (``ADAPTER``; reported removed in 0.34.1).
 
-    >>> adapter_command("llama-server", "org/m-GGUF:Q8_0", "sql", "/sql.gguf", scale=0.5)
+    >>> adapter_command("llama-server", "org/m-GGUF:Q8_0", [("sql", "/sql.gguf")], scale=0.5)
     'llama-server -hf org/m-GGUF:Q8_0 --lora-scaled /sql.gguf:0.5 --alias sql'
     """
+    name, reference = adapters[0]
     if runtime == "vllm":
         limit = next((one for one in VLLM_RANKS if rank is not None and one >= rank), None)
         words = ["vllm", "serve", base, "--enable-lora", *(("--max-lora-rank", str(limit)) if limit else ())]
-        words += ["--lora-modules", f"{name}={reference}"]
+        words += ["--lora-modules", *(f"{one}={place}" for one, place in adapters)]
         return "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True " + " ".join(quoted(word) for word in words)
     if runtime == "llama-server":
         applied = ["--lora", reference] if scale == 1.0 else ["--lora-scaled", f"{reference}:{scale:g}"]

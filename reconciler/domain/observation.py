@@ -137,6 +137,8 @@ class ObservedTarget(Frozen):
     """LoRA adapters it serves."""
     takes_adapters: AdapterFormat | None = None
     """The form in which it can be given adapters as it is set up now; None: not at all, or it cannot be told."""
+    detaches_adapters: bool = False
+    """It lets go of adapters that it serves, even where it is given none."""
     disk: DiskSpace | None = None
     """None: the target does not tell (a remote server)."""
     partial_bytes: Bytes = Bytes(0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from reconciler.domain.plan import Action, AdapterMove, Budget, Reason, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.adapter_rows import detaching
-from reconciler.planning.adapter_standing import our_adapters, served_on
+from reconciler.planning.adapter_standing import can_let_go, our_adapters, served_on
 from reconciler.planning.room import HOST, held_adapters, min_free_bytes
 from reconciler.planning.scene import Scene
 
@@ -133,11 +133,7 @@ class _Sequence:
         told = {one.subject for one in (*self.done, *self.moves, *self.late) if one.adapter is not None}
         for ours in our_adapters(self.scene, target):
             served = served_on(self.scene, target, ours.name)
-            if (
-                served is None
-                or self.scene.observed[target.name].takes_adapters is None
-                or not self._is(ours.base, row)
-            ):
+            if served is None or not can_let_go(self.scene, target) or not self._is(ours.base, row):
                 continue
             message = "its base goes, and nothing it belongs to takes its place yet"
             gone = detaching(self.scene, target, ours, Reason.BASE_MISSING, message)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from reconciler.domain.adapter import Adapter, AdapterServing, AdapterVerdict, RecordAdapter, ServedAdapter
-from reconciler.domain.advice import adapter_command
+from reconciler.domain.adapter import (
+    Adapter,
+    AdapterServing,
+    AdapterVerdict,
+    RecordAdapter,
+    ServedAdapter,
+    outtype_of_place,
+)
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Action, AdapterMove, Reason, Row
 from reconciler.domain.units import Bytes
-from reconciler.planning.adapter_base import Base
 from reconciler.planning.adapter_standing import served_on
 from reconciler.planning.scene import Scene
 
 _MOST_TOLD = 3
 """Errors of one adapter that its row has in words; ``lora inspect`` has all of them."""
-_PRESET = "start it with --models-preset FILE, and write `preset: FILE` at the target"
-
-
-class Case(Protocol):
-    """What a row of advice is about."""
-
-    @property
-    def adapter(self) -> Adapter: ...
-    @property
-    def serving(self) -> AdapterServing: ...
-    @property
-    def target(self) -> Target: ...
-    @property
-    def name(self) -> str: ...
 
 
 def adapter_row(
@@ -96,30 +85,10 @@ def detaching(scene: Scene, target: Target, ours: RecordAdapter, reason: Reason,
     )
 
 
-def by_hand(row: Row, case: Case, base: Base, verdict: AdapterVerdict | None) -> Row:
-    """The row with what a person does, where the target cannot be told."""
-    target, source = case.target, case.adapter.source
-    runtime = target.program or "advisory" if target.runtime == "advisory" else target.runtime
-    reference = source.path or source.repo or ""
-    command = adapter_command(
-        runtime,
-        base.name.partition(":")[0] if runtime == "vllm" else base.name,
-        case.name,
-        reference,
-        rank=verdict.rank if verdict is not None else None,
-        scale=case.serving.scale,
-    )
-    messages = {
-        "vllm": f"{target.name} takes no adapters while it runs: start it with this one",
-        "llama-server": f"{target.name} was not told its preset file: {_PRESET}, or start a server of this one alone",
-        "ollama": f"{target.name} makes no models with adapters: make one by hand, where its version can",
-    }
-    message = messages.get(runtime, f"{target.name} has no adapters")
-    if target.preset is not None:
-        message = f"{target.name} takes no adapters as it runs now: is it a router, with the preset file of the target?"
-    if runtime == "llama-server" and (verdict is None or verdict.format != "gguf"):
-        message += "; it takes GGUF, which convert_lora_to_gguf.py of llama.cpp makes of a PEFT folder"
-    return row.model_copy(update={"message": message, "command": command})
+def made_otherwise(adapter: Adapter, ours: RecordAdapter, verdict: AdapterVerdict) -> str:
+    """How what was made of its weights is not what the file asks for now; empty: it is, or nothing was made of them."""
+    made = outtype_of_place(ours.path) if verdict.format == "peft" else None
+    return f"GGUF as {adapter.convert} instead of {made}" if made not in (None, adapter.convert) else ""
 
 
 def promotion_words(verdict: AdapterVerdict) -> str:

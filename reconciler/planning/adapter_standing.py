@@ -21,6 +21,12 @@ def our_adapters(scene: Scene, target: Target) -> tuple[RecordAdapter, ...]:
     return tuple(one for one in scene.record.adapters if one.target_key == target.key)
 
 
+def can_let_go(scene: Scene, target: Target) -> bool:
+    """An observed target detaches what it is told to."""
+    observed = scene.observed[target.name]
+    return observed.takes_adapters is not None or observed.detaches_adapters
+
+
 def how_it_drifted(scene: Scene, target: Target, served: ServedAdapter, ours: RecordAdapter) -> str:
     """What of an adapter of ours is not as we attached it; empty: nothing that the target tells.
 

@@ -22,9 +22,16 @@ from reconciler.domain.desired import Target
 from reconciler.domain.observation import AdapterNeed, Need, Resolved, Unavailable, UnknownTarget
 from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.planning.adapter_base import Base, base_of
+from reconciler.planning.adapter_by_hand import ByHand, beside, by_hand
 from reconciler.planning.adapter_order import among
-from reconciler.planning.adapter_rows import adapter_row, by_hand, detaching, promotion_words, rejection_words
-from reconciler.planning.adapter_standing import how_it_drifted, is_somebody_elses, our_adapters, served_on
+from reconciler.planning.adapter_rows import (
+    adapter_row,
+    detaching,
+    made_otherwise,
+    promotion_words,
+    rejection_words,
+)
+from reconciler.planning.adapter_standing import can_let_go, how_it_drifted, is_somebody_elses, our_adapters, served_on
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
 from reconciler.planning.trust import distrust_of_names
@@ -67,6 +74,7 @@ def fit_adapters(
         for ours in our_adapters(scene, target) if target.name in scene.observed else ():
             if (target.name, ours.name) not in table.asked:
                 table.unwanted(target, ours)
+    table.say_how()
     placed = among(scene, changes, table.moves, table.removals, fitted.budgets)
     fitted.changes, fitted.budgets = placed.changes, placed.budgets
     fitted.blocked += placed.blocked
@@ -86,6 +94,8 @@ class _Table:
     out: Fitted
     moves: list[Row] = field(default_factory=list)
     removals: list[Row] = field(default_factory=list)
+    manual: dict[int, ByHand] = field(default_factory=dict)
+    """What a person does, by where its row stands among the blocked."""
     asked: set[tuple[str, str]] = field(default_factory=set)
     """(target, name) that the file asks for, whatever becomes of it now."""
 
@@ -134,7 +144,7 @@ class _Table:
         """Nothing to stand on: it is told how to serve it by hand, stays where it stands, or waits."""
         target, ours = case.target, case.ours
         if base is not None and target.runtime == "advisory":
-            self.out.blocked.append(by_hand(case.row(Action.KEEP, Reason.NO_API, base=base.name), case, base, None))
+            self._told(case.row(Action.KEEP, Reason.NO_API, base=base.name), case, base, None)
             return
         if self._stays_on(case, base) and ours is not None:
             message = f"its base {case.adapter.base} is not settled, so it stays on {ours.base}"
@@ -327,7 +337,7 @@ class _Table:
             self.out.kept.append(case.row(Action.KEEP, Reason.IN_SYNC, base=base.name, verdict=verdict, served=served))
             return
         row = case.row(Action.UPDATE, reason, message, base=base.name, verdict=verdict, served=served)
-        if served.loaded and reason is not Reason.SERVING:
+        if served.loaded and (reason is not Reason.SERVING or made_otherwise(case.adapter, ours, verdict)):
             message = f"{message}; in use now, so it waits"
             self.out.deferred.append(
                 row.model_copy(update={"action": Action.KEEP, "reason": Reason.IN_USE, "message": message})
@@ -344,6 +354,8 @@ class _Table:
             return Reason.DRIFTED, drifted
         if verdict.digest != ours.digest:
             return Reason.UPSTREAM_MOVED, "its source holds other content than is attached"
+        if other := made_otherwise(case.adapter, ours, verdict):
+            return Reason.SERVING, other
         if case.serving.scale != ours.scale:
             return Reason.SERVING, f"scale {case.serving.scale:g} instead of {ours.scale:g}"
         return None, ""
@@ -355,7 +367,20 @@ class _Table:
             return
         update = {"action": Action.KEEP, "reason": Reason.NO_API, "ours": case.ours is not None}
         blocked = row.model_copy(update=update)
-        self.out.blocked.append(by_hand(blocked, case, base, row.adapter.verdict if row.adapter else None))
+        self._told(blocked, case, base, row.adapter.verdict if row.adapter else None)
+
+    def _told(self, row: Row, case: _Case, base: Base, verdict: AdapterVerdict | None) -> None:
+        """What a person does is said once it is known what else the target is to serve."""
+        self.manual[len(self.out.blocked)] = ByHand(
+            case.target, base.name, case.name, case.adapter, verdict, case.serving.scale
+        )
+        self.out.blocked.append(row)
+
+    def say_how(self) -> None:
+        """One command for all adapters of one base."""
+        for index, one in self.manual.items():
+            served = beside(one, self.out.kept, self.manual.values(), self.scene.desired.adapters)
+            self.out.blocked[index] = by_hand(self.out.blocked[index], one, served)
 
     # ------------------------------------------------------------------------------------------ what nobody asks for
 
@@ -373,7 +398,7 @@ class _Table:
             gone = "it is gone" if served is None else f"somebody serves another as {ours.name}: that is left alone"
             update = {"action": Action.FORGET, "reason": Reason.GONE, "message": f"{gone}; {message}"}
             self.removals.append(row.model_copy(update=update))
-        elif self.scene.observed[target.name].takes_adapters is None:
+        elif not can_let_go(self.scene, target):
             message = f"{message}; {target.name} cannot be told: start it without the adapter"
             update = {"action": Action.KEEP, "reason": Reason.NO_API, "message": message}
             self.out.blocked.append(row.model_copy(update=update))

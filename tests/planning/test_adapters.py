@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.domain.adapter import AdapterServing, AdapterSource, Gate
+from reconciler.domain.adapter import Adapter, AdapterServing, AdapterSource, Gate, made_key
 from reconciler.domain.desired import Fuses, Slot, Target
 from reconciler.domain.observation import UnknownTarget
 from reconciler.domain.plan import Action, Overrides, Plan, Reason
@@ -209,6 +209,45 @@ def test_a_vllm_by_hand_gets_its_command_with_the_base() -> None:
     assert row.reason is Reason.NO_API
     assert row.command is not None
     assert row.command.endswith("vllm serve acme/beta-1b --enable-lora --lora-modules 'sql=/adapters/sql'")
+
+
+def test_one_command_starts_a_vllm_with_every_adapter_of_a_base_and_the_largest_rank() -> None:
+    edge = Target(name="edge", runtime="advisory", program="vllm", endpoint="http://127.0.0.1:8000")
+    mine = record(ours(target_key=edge.key))
+    says = {"sql": verdict("a", rank=16), "notes": verdict("b", rank=40), "tests": verdict("c", rank=8)}
+    told = {"models": [there()], "mine": mine, "says": says, "target": edge}
+    by_hand = serves("tests", digest=None, path="/adapters/tests")
+    plan = planned(
+        lora(), lora("notes"), lora("tests"), served=[by_hand], look_changes={"takes_adapters": None}, **told
+    ).plan
+    assert why(plan.kept) == [("tests", "unmanaged-match")]
+    assert why(plan.blocked) == [("notes", "no-api"), ("sql", "no-api")]
+    (command,) = {row.command for row in plan.blocked}
+    assert command is not None
+    assert "--max-lora-rank 64 --lora-modules" in command
+    assert [f"{name}=/adapters/{name}" in command for name in ("sql", "notes", "tests")] == [True] * 3
+
+
+def test_what_a_target_takes_no_more_of_is_detached_all_the_same_where_it_can_be() -> None:
+    once = {"takes_adapters": None, "detaches_adapters": True}
+    assert said(planned(**STANDS, look_changes=once).plan.changes) == ["detach sql from alpha"]
+    (row,) = planned(lora(), **STANDS, says={"sql": verdict("sql 2")}, look_changes=once).plan.blocked
+    assert row.reason is Reason.NO_API
+
+
+def test_another_element_type_of_what_was_made_is_a_change_that_waits_while_it_is_in_use() -> None:
+    made = f"/held/{digest()}/made/{made_key('ab12', 'f16')}/adapter.gguf"
+    peft = {"sql": verdict(format="peft")}
+
+    def with_(adapter: Adapter, **changes: object) -> Plan:
+        mine = record(ours(), adapters=(recorded(path=made),))
+        return planned(adapter, models=[there()], served=[serves(path=made, **changes)], mine=mine, says=peft).plan
+
+    assert with_(lora(convert="f16")).in_sync
+    (row,) = with_(lora(convert="q8_0")).changes
+    assert (row.action, row.reason, row.message) == (Action.UPDATE, Reason.SERVING, "GGUF as q8_0 instead of f16")
+    assert [row.reason for row in with_(lora(convert="q8_0"), loaded=True).deferred] == [Reason.IN_USE]
+    assert planned(lora(convert="q8_0"), **STANDS).plan.in_sync, "GGUF from its author is attached as it is"
 
 
 def test_what_a_person_started_it_with_is_a_match() -> None:

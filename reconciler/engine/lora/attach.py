@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.domain.adapter import Adapter, AdapterVerdict, HeldAdapter, RecordAdapter
+from reconciler.domain.adapter import Adapter, AdapterVerdict, HeldAdapter, RecordAdapter, made_key
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import AdapterNeed, ObservedTarget
 from reconciler.domain.plan import AdapterMove, Row
@@ -211,7 +211,7 @@ async def held_path(
     maker = hashlib.sha256((await converter.identity()).encode()).hexdigest()[:32]
     return await shop.store.converted(
         content.digest,
-        f"{maker}-{adapter.convert}",
+        made_key(maker, adapter.convert),
         lambda out: converter.convert(path, None, adapter.convert, out),
     )
 

@@ -140,6 +140,7 @@ class Ollama:
             aliases=aliases_of(look),
             adapters=adapters,
             takes_adapters="gguf" if can_make(version) else None,
+            detaches_adapters=True,
             disk=look.view.disk if look.view else None,
             partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
             orphan_bytes=look.view.orphan_bytes if look.view else Bytes(0),

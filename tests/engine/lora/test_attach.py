@@ -19,6 +19,7 @@ from reconciler.domain.adapter import (
     Expected,
     Gate,
     ServedAdapter,
+    outtype_of_place,
 )
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import AdapterNeed
@@ -219,6 +220,22 @@ async def test_peft_becomes_gguf_once(here: Room) -> None:
     here.runtime.restart()
     assert (await reconcile(here.world, OPTIONS)).verified
     assert (here.converter.made, here.runtime.adapters["sql"].path) == (1, path)
+
+
+async def test_another_element_type_is_made_and_attached_anew(here: Room) -> None:
+    peft = here.lora(source=AdapterSource(path=here.peft()))
+    here.edit(adapters=(peft,))
+    await applied(here)
+    here.edit(adapters=(peft.model_copy(update={"convert": "q8_0"}),))
+    here.runtime.on_attach = lambda _: (_ for _ in ()).throw(Crash())
+    with pytest.raises(BaseException) as raised:
+        await reconcile(here.world, OPTIONS)
+    assert raised_crash(raised, Crash)
+    here.runtime.on_attach = None
+    report = await reconcile(here.world, OPTIONS)
+    assert (report.verified, len(report.outcomes)) == (True, 1), "what stood before the crash is not taken for the new"
+    assert outtype_of_place(here.runtime.adapters["sql"].path or "") == "q8_0"
+    assert (await reconcile(here.world, OPTIONS)).plan.in_sync
 
 
 async def test_without_a_converter_it_is_told_and_the_base_serves(here: Room) -> None:

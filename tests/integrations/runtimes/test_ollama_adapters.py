@@ -93,7 +93,7 @@ class TestLooking:
         by_hand(double, "theirs", BASE, adapter(tmp_path))
         double.version = "0.34.1"
         seen = await looked(runtime)
-        assert seen.takes_adapters is None
+        assert (seen.takes_adapters, seen.detaches_adapters) == (None, True)
         assert [one.name for one in seen.adapters] == ["theirs"]
 
     @pytest.mark.parametrize("version", ["0.34.1", "0.35.0-rc1", "1.2.3", "", "unknown"])

@@ -1,0 +1,83 @@
+"""What a person does so that an adapter is served, where the target cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from reconciler.domain.adapter import Adapter, AdapterServing, AdapterVerdict
+from reconciler.domain.advice import adapter_command
+from reconciler.domain.desired import Target
+from reconciler.domain.plan import Row
+
+_PRESET = "start it with --models-preset FILE, and write `preset: FILE` at the target"
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """An adapter that a person has served."""
+
+    target: Target
+    base: str
+    """Canonical name on its target."""
+    name: str
+    """In requests."""
+    adapter: Adapter
+    verdict: AdapterVerdict | None
+    scale: float = 1.0
+
+    @property
+    def module(self) -> tuple[str, str]:
+        """Its name in requests, and its folder, file or repository."""
+        return self.name, self.adapter.source.path or self.adapter.source.repo or ""
+
+
+def by_hand(row: Row, one: ByHand, served: Sequence[ByHand]) -> Row:
+    """The row with what a person does.
+
+    Args:
+        row: about the adapter.
+        one: the adapter.
+        served: all that the target is to serve on this base: a server that is started anew serves what it is told then.
+    """
+    target, verdict = one.target, one.verdict
+    runtime = target.program or "advisory" if target.runtime == "advisory" else target.runtime
+    together = list(served) if runtime == "vllm" else [one]
+    command = adapter_command(
+        runtime,
+        one.base.partition(":")[0] if runtime == "vllm" else one.base,
+        tuple(dict(each.module for each in together).items()),
+        rank=max((each.verdict.rank for each in together if each.verdict and each.verdict.rank), default=None),
+        scale=one.scale,
+    )
+    messages = {
+        "vllm": f"{target.name} takes no adapters while it runs: start it with this one",
+        "llama-server": f"{target.name} was not told its preset file: {_PRESET}, or start a server of this one alone",
+        "ollama": f"{target.name} makes no models with adapters: make one by hand, where its version can",
+    }
+    message = messages.get(runtime, f"{target.name} has no adapters")
+    if target.preset is not None:
+        message = f"{target.name} takes no adapters as it runs now: is it a router, with the preset file of the target?"
+    if runtime == "llama-server" and (verdict is None or verdict.format != "gguf"):
+        message += "; it takes GGUF, which convert_lora_to_gguf.py of llama.cpp makes of a PEFT folder"
+    return row.model_copy(update={"message": message, "command": command})
+
+
+def beside(
+    one: ByHand, kept: Iterable[Row], manual: Iterable[ByHand], declared: Iterable[Adapter]
+) -> tuple[ByHand, ...]:
+    """What the target is to serve on the same base, this one too: what it serves as the file asks, and what waits."""
+    place = (one.target.name, one.base)
+    served = (
+        ByHand(one.target, one.base, row.adapter.name, adapter, row.adapter.verdict, serving.scale)
+        for row in kept
+        if row.adapter is not None and (row.target, row.name) == place
+        for adapter, serving in _servings(declared, row.adapter.adapter, row.target)
+    )
+    return (*served, *(other for other in manual if (other.target.name, other.base) == place))
+
+
+def _servings(declared: Iterable[Adapter], name: str, target: str) -> Iterator[tuple[Adapter, AdapterServing]]:
+    for adapter in declared:
+        if adapter.name == name:
+            yield from ((adapter, serving) for serving in adapter.serve if serving.target == target)
