@@ -26,6 +26,8 @@ DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 _LINE_LIMIT = 1 << 20
 _RELOAD_SECONDS = 60.0
 """A running model whose settings changed is stopped first: for a request in flight the router waits 10 s."""
+_OF_THE_PRESET = ("preset", "config file", "conflicts with", "error reading the file")
+"""Words of a router that cannot read its preset file; tried on the real server (b10434)."""
 _ANSWER_SECONDS = 300.0
 """For one token, of a large model on a slow machine."""
 _LARGEST_SCALE = 1e30
@@ -174,8 +176,12 @@ class LlamaServerApi:
         reply = await self._ask("GET", url, retries=0 if reload else 1, timeout_seconds=seconds)
         if not reply.ok:
             words = _server_words(reply.body)
-            if "preset" in words or "config file" in words or "conflicts with" in words:
-                raise Refused(f"the router cannot read its preset file: {words}", code="bad-request")
+            if any(part in words for part in _OF_THE_PRESET):
+                raise Refused(
+                    f"the router cannot read its preset file: {words}",
+                    code="bad-request",
+                    hint="mend the file that it was started with as --models-preset; `preset:` names the same one",
+                )
             raise _failed(reply, "cannot read /models")
         items = _mapping(reply).get("data")
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):

@@ -152,8 +152,8 @@ class RouterDouble:
             elif name in there and name not in self.models:
                 self.add(name)
         if self.preset and not self.preset.is_file():
-            words = "filesystem error: cannot read" if self.preset.exists() else "cannot open"
-            return _error(500, f"{words} {self.preset}")  # it was started with one, and wants it at each look
+            broken = "basic_filebuf::underflow error reading the file: Is a directory"
+            return _error(500, broken if self.preset.exists() else f"preset file does not exist: {self.preset}")
         sections = Preset(self.preset.read_text()).sections if self.preset else {}
         for name, model in self.models.items():
             for alias in model.get("aliases", ()):

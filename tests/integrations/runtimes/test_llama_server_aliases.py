@@ -290,3 +290,12 @@ async def test_a_folder_in_place_of_the_preset_file_is_told_before_the_router_is
             await step
         assert (raised.value.code, "move the folder away" in raised.value.hint) == ("unreadable", True)
     assert double.asked == []
+
+
+async def test_what_the_router_says_of_a_preset_file_it_cannot_read_is_refused_with_what_to_do(double):
+    double.preset.unlink()
+    for make in (lambda: None, double.preset.mkdir):
+        make()
+        with pytest.raises(Refused, match="cannot read its preset file") as raised:
+            await runtime(double)._api.models(reload=True)
+        assert "--models-preset" in (raised.value.hint or "")
