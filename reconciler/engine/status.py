@@ -186,7 +186,9 @@ def _target(
     others = [
         _not_ours(model, matched.get((target.key, model.name)))
         for model in target.installed
-        if model.name not in recorded and not _is_our_alias(record, target, model.name)
+        if model.name not in recorded
+        and not _is_our_alias(record, target, model.name)
+        and not _is_our_adapter(record, target, model.name)
     ]
     return StatusTarget(
         name=target.name,
@@ -207,6 +209,12 @@ def _target(
 
 def _is_our_alias(record: Record, target: ObservedTarget, name: str) -> bool:
     return find_alias(target, name) is not None and recorded_alias(record, target.key, name) is not None
+
+
+def _is_our_adapter(record: Record, target: ObservedTarget, name: str) -> bool:
+    """A target may list a model with an adapter as a model too (Ollama); it is shown as the adapter that it is."""
+    served = [one.name for one in target.adapters if record.adapter(target.key, one.name) is not None]
+    return any(same_model(target.key, one, name) for one in served)
 
 
 def _aliases(target: ObservedTarget, record: Record, slots: tuple[Slot, ...]) -> tuple[StatusAlias, ...]:

@@ -328,6 +328,17 @@ async def test_as_a_person_reads_it(here: Room, snapshot: SnapshotAssertion) -> 
     assert "\n\n-----\n\n".join(shown).replace(str(here.folder), "/adapters") == snapshot
 
 
+async def test_an_adapter_that_its_target_lists_as_a_model_too_is_shown_once(here: Room) -> None:
+    await applied(here)
+    listed = here.runtime.installed[OLD].model_copy(update={"name": "sql"})
+    here.runtime.installed["sql"] = listed
+    (target,) = (await status(here.world, OPTIONS)).targets
+    assert ([one.name for one in target.models], [one.name for one in target.adapters]) == ([OLD], ["sql"])
+    here.runtime.adapters.clear()
+    (target,) = (await status(here.world, OPTIONS)).targets
+    assert [(one.name, one.standing) for one in target.models] == [(OLD, "ours"), ("sql", "foreign")]
+
+
 async def test_status_tells_whose_adapters_are_there(here: Room) -> None:
     await applied(here)
     here.runtime.adapters["theirs"] = ServedAdapter(name="theirs", base=OLD)
