@@ -273,6 +273,10 @@ class AdapterStore(Protocol):
         """What is there, by digest."""
         ...
 
+    async def keep(self, digest: str, holder: str) -> None:
+        """One more holder of files that are held; nothing where none are."""
+        ...
+
     async def drop(self, digest: str, holder: str) -> Bytes:
         """This holder needs it no more; the files go with the last one. Bytes freed."""
         ...

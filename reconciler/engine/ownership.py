@@ -6,6 +6,7 @@ from reconciler.domain.advice import quoted
 from reconciler.domain.observation import Alias, Installed, ObservedTarget, UnknownTarget
 from reconciler.domain.record import RecordAlias, RecordEntry
 from reconciler.engine.look import find, find_alias, recorded_alias, same_model
+from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.reconcile import Session, planned, session
 from reconciler.engine.world import Options, Planned, Runtimes, World, unheard
 from reconciler.errors import RecordConflict, Refused, Unreachable, UsageError
@@ -94,6 +95,9 @@ async def disown(world: World, name: str, target_name: str | None, options: Opti
                 world.reporter.note("info", f"the name {alias.name} on {entry.target_name} is not ours any more either")
         for adapter in here.books.record.adapters:
             if adapter.target_key == entry.target_key and same_model(entry.target_key, adapter.base, entry.name):
+                if world.adapters is not None:  # first: nobody's run drops files that are served on
+                    shop = Workshop(world, here.desired, here.runtimes)
+                    await shop.store.keep(adapter.digest, shop.disowned_on(adapter.target_key))
                 await here.books.forget_adapter(adapter.target_key, adapter.name, event="disowned-adapter")
                 text = f"the adapter {adapter.name} on {entry.target_name} is not ours any more either; it is served on"
                 world.reporter.note("info", text)

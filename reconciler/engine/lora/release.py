@@ -15,7 +15,8 @@ from reconciler.errors import ReconcilerError
 async def released(workshop: Workshop, record: Record, targets: Iterable[TargetObservation]) -> tuple[str, ...]:
     """Let go of every adapter that the record does not name and no target serves; warnings about what did not work.
 
-    While a target is unknown nothing goes: it may serve what was disowned.
+    While a target is unknown nothing goes: it may serve what was disowned. What was disowned on a target that left the
+    file stays until a look at that target does not find it any more.
     """
     if workshop.world.adapters is None:
         return ()
@@ -24,16 +25,24 @@ async def released(workshop: Workshop, record: Record, targets: Iterable[TargetO
         return ()
     needed = {one.digest for one in record.adapters}
     needed |= {intent.adapter.digest for intent in record.intents if intent.adapter is not None}
-    places = [one.path or "" for target in seen if isinstance(target, ObservedTarget) for one in target.adapters]
+    answered = tuple(target for target in seen if isinstance(target, ObservedTarget))
     try:
         await workshop.store.sweep()
         for held in await workshop.store.held():
-            served = any(held.digest in place for place in places)
+            idle = [target for target in answered if not _serves(target, held.digest)]
+            for target in idle:
+                if (note := workshop.disowned_on(target.key)) in held.holders:
+                    await workshop.store.drop(held.digest, note)
+            served = len(idle) < len(answered)
             if workshop.holder in held.holders and held.digest not in needed and not served:
                 await workshop.store.drop(held.digest, workshop.holder)
     except ReconcilerError as error:
         return (f"files of adapters that nothing needs were not removed: {error.message}",)
     return ()
+
+
+def _serves(target: ObservedTarget, digest: str) -> bool:
+    return any(digest in (one.path or "") or one.digest == digest for one in target.adapters)
 
 
 async def still_held(workshop: Workshop, books: Books) -> frozenset[str]:

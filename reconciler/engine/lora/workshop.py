@@ -23,6 +23,7 @@ FIRST_SHARD = "-00001-of-"
 """In the name of a file that holds a part of a model's tensors: what it lacks says nothing."""
 
 
+_DISOWNED = "\ndisowned\n"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -52,6 +53,10 @@ class Workshop:
     def holder(self) -> str:
         """Who holds files in the store: this document of this place."""
         return f"{self.desired.name} {self.desired.source}"
+
+    def disowned_on(self, target_key: str) -> str:
+        """Who holds files that a target serves and that are ours no more."""
+        return f"{self.holder}{_DISOWNED}{target_key}"
 
     def declared(self, name: str) -> Adapter | None:
         return next((adapter for adapter in self.desired.adapters if adapter.name == name), None)

@@ -114,6 +114,10 @@ class LocalAdapterStore:
         """What is there, by digest."""
         return await asyncio.to_thread(self._held)
 
+    async def keep(self, digest: str, holder: str) -> None:
+        """One more holder, written down."""
+        await asyncio.to_thread(self._keep, digest, holder)
+
     async def drop(self, digest: str, holder: str) -> Bytes:
         """This holder lets go; the files go with the last one. Bytes freed."""
         return await asyncio.to_thread(self._drop, digest, holder)
@@ -220,6 +224,15 @@ class LocalAdapterStore:
             with self._locked():
                 marks.mkdir(parents=True, exist_ok=True)
                 _mark_of(marks, holder).write_text(holder, encoding="utf-8")
+
+    def _keep(self, digest: str, holder: str) -> None:
+        marks = self._place(digest) / "holders"
+        with disk_errors(marks):
+            if not marks.is_dir():
+                return
+            with self._locked():
+                if marks.is_dir():
+                    _mark_of(marks, holder).write_text(holder, encoding="utf-8")
 
     def _ensure_room(self, needed: Bytes) -> None:
         ensure_room(self._root, needed, self._reserve())

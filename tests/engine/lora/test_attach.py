@@ -293,6 +293,22 @@ async def test_disown_lets_the_adapters_of_a_base_go_with_it_and_their_files_sta
     assert len(await here.held()) == 1
 
 
+async def test_disowned_files_stay_while_their_target_is_not_in_the_file_and_go_once_it_serves_them_no_more(
+    here: Room,
+) -> None:
+    await applied(here)
+    await disown(here.world, OLD, None, OPTIONS)
+    here.edit(targets=(Target(name="new", path="/elsewhere"),))
+    await reconcile(here.world, OPTIONS)
+    assert len(await here.held()) == 1, "nobody can see whether they are served"
+    here.edit()
+    await reconcile(here.world, OPTIONS)
+    assert len(await here.held()) == 1, "they are"
+    here.runtime.adapters.clear()
+    await reconcile(here.world, OPTIONS)
+    assert await here.held() == ()
+
+
 async def test_the_journal_leads_to_the_same_record(here: Room) -> None:
     await applied(here)
     assert replay("default", here.fakes.store.lines).record.adapters == here.fakes.record.adapters

@@ -40,6 +40,9 @@ class Watching:
     async def held(self) -> tuple[HeldFiles, ...]:
         return await self.inner.held()
 
+    async def keep(self, digest: str, holder: str) -> None:
+        await self.inner.keep(digest, holder)
+
     async def drop(self, digest: str, holder: str) -> Bytes:
         return await self.inner.drop(digest, holder)
 

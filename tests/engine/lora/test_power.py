@@ -64,6 +64,11 @@ class PoweredStore:
     async def held(self) -> tuple[HeldFiles, ...]:
         return await self.inner.held()
 
+    async def keep(self, digest: str, holder: str) -> None:
+        self.power.pass_by("keep")
+        await self.inner.keep(digest, holder)
+        self.power.pass_by("kept")
+
     async def drop(self, digest: str, holder: str) -> Bytes:
         self.power.pass_by("drop")
         freed = await self.inner.drop(digest, holder)

@@ -227,6 +227,16 @@ async def test_two_at_once_hold_one_copy(tmp_path: Path) -> None:
     assert (await here.held())[0].holders == (ME, YOU)
 
 
+async def test_another_holder_keeps_what_is_held_and_makes_nothing(tmp_path: Path) -> None:
+    here, wanted = store(tmp_path), peft(tmp_path)
+    await here.keep(wanted.digest, YOU)
+    assert await here.held() == ()
+    await here.hold(wanted, ME, quiet)
+    await here.keep(wanted.digest, YOU)
+    assert (await here.drop(wanted.digest, ME), (await here.held())[0].holders) == (0, (YOU,))
+    assert await here.drop(wanted.digest, YOU) > 0
+
+
 def remote(source: Source, **files: bytes) -> AdapterContent:
     named = {name.replace("__", "."): body for name, body in files.items()}
     listed = tuple(ArtifactFile(path=name, bytes=Bytes(len(body)), sha256=sha(body)) for name, body in named.items())
