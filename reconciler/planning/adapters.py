@@ -246,7 +246,8 @@ class _Table:
             message = f"`onBaseChange: drop`: its base is {base.name} now, and it does not belong to it"
             self._remove(case.target, ours, Reason.BASE_CHANGED, message)
         elif ours is not None and served_on(self.scene, case.target, ours.name) is not None:
-            row = row.model_copy(update={"message": f"{row.message}; what is attached stays"})
+            what = "goes with its base" if self._leaves(case.target, ours.base) else "stays"
+            row = row.model_copy(update={"message": f"{row.message}; what is attached {what}"})
         self.out.blocked.append(row)
 
     def _promoted(self, case: _Case, base: Base, verdict: AdapterVerdict) -> _Case | None:

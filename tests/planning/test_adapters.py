@@ -364,6 +364,7 @@ def test_drop_lets_the_swap_go() -> None:
     plan = swap("drop", on_beta=verdict("sql 1", error())).plan
     assert said(plan.changes) == ["install beta", "detach sql from alpha", "evict alpha"]
     assert why(plan.blocked) == [("sql", "adapter-rejected")]
+    assert plan.blocked[0].message.endswith("what is attached goes with its base")
     assert said(swap("drop").plan.changes) == ["install beta", "update sql to beta", "evict alpha"]
 
 

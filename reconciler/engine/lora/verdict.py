@@ -37,6 +37,7 @@ _UNSAID = frozenset({"remote_adapter", "adapter_conversion", "runtime_no_lora", 
 _SOFT = frozenset({"base_mismatch", "base_suffix", "base_unstated", "artifact_differs", "artifact_missing"})
 """What names and papers say against it: ``onMismatch: warn`` lets it pass."""
 _SOFT_BEGINNINGS = ("expect_", "contract_")
+_HOW_TO_GO_ON = "correct the adapter, or what the file says of it; `onMismatch: warn` lets it pass"
 _ELEMENT_BYTES: dict[Outtype, float] = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "auto": 2}
 _GGUF_HEAD_BYTES = 64 * 1024
 """A GGUF's header and padding, generously."""
@@ -202,6 +203,8 @@ def _weighed(found: Iterable[Finding], *, lenient: bool) -> Iterator[AdapterFind
         soft = one.code in _SOFT or one.code.startswith(_SOFT_BEGINNINGS)
         if lenient and soft and one.severity == "error":
             yield _plain(one.model_copy(update={"severity": "warning"}))
+        elif soft and one.severity == "error" and one.hint is None:
+            yield _plain(one.model_copy(update={"hint": _HOW_TO_GO_ON}))
         else:
             yield _plain(one)
 
