@@ -120,9 +120,10 @@ class Wiring:
     def adapters(self) -> AdapterPorts:
         """What looks into adapters, keeps and converts them; made by a run that has to do with one."""
         from reconciler.integrations.files.adapter_files import LocalAdapterFiles
+        from reconciler.integrations.runtimes.digest_cache import DigestCache
 
         return AdapterPorts(
-            files=LocalAdapterFiles(self.environment),
+            files=LocalAdapterFiles(self.environment, DigestCache(self.places.cache)),
             hub=self.adapter_hub,
             store=self.adapter_store,
             routes=lora_routes,
@@ -152,6 +153,7 @@ class Wiring:
             limits=desired.limits,
             reserve_bytes=desired.pool.must_stay_free,
             rate=self._shared_rate(desired.limits),
+            cache_directory=self.places.cache,
         )
 
     def hub_client(self, desired: DesiredState) -> HubClient:

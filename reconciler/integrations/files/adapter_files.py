@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from reconciler.domain.units import Bytes
 from reconciler.errors import Refused
@@ -20,16 +21,28 @@ _GGUF_AT_MOST = 64
 _NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
 
 
+class KnownDigests(Protocol):
+    """Hex SHA-256 of files by path and stamp; what was touched has another stamp."""
+
+    def get(self, path: Path, stamp: str) -> str | None: ...
+    def put(self, path: Path, stamp: str, sha256: str) -> None: ...
+
+
 class LocalAdapterFiles:
     """``AdapterFiles`` on a file system.
 
     A link may lead to another file of the adapter's own folder. In a snapshot of the Hub's cache every file is a link
     to the blobs of its repository, which is as much its own. Everything else that leads out is refused, for an adapter
     that somebody hands over must not make a program read, hash or name files of the one who looks at it.
+
+    Args:
+        environment: for ``~``.
+        known: where digests are remembered, so that a file is read whole once; None: it is read every time.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], known: KnownDigests | None = None) -> None:
         self._home = environment.get("HOME")
+        self._known = known
 
     def find(self, given: str) -> AdapterPlace:
         path = self._expanded(given)
@@ -52,11 +65,16 @@ class LocalAdapterFiles:
 
     def digest(self, path: str) -> str:
         with _opened(path) as file:
-            before = os.fstat(file.fileno())
+            before = _stamp(os.fstat(file.fileno()))
+            known = self._known.get(Path(path), before) if self._known is not None else None
+            if known is not None:
+                return known
             hexdigest = hashlib.file_digest(file, "sha256").hexdigest()
-            after = os.fstat(file.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            after = _stamp(os.fstat(file.fileno()))
+        if before != after:
             raise Refused(f"{path} is being written by another program", code="content-changed", hint="try again later")
+        if self._known is not None:
+            self._known.put(Path(path), after, hexdigest)
         return hexdigest
 
     def size(self, path: str) -> Bytes:
@@ -65,6 +83,11 @@ class LocalAdapterFiles:
 
     def _expanded(self, given: str) -> str:
         return f"{self._home}/{given[2:]}" if given.startswith("~/") and self._home else given
+
+
+def _stamp(found: os.stat_result) -> str:
+    """The change time tells of dates that were put back."""
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
 def _stat(path: str) -> os.stat_result | None:

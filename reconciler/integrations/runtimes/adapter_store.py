@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from reconciler.domain.desired import Limits
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, Refused
+from reconciler.integrations.runtimes.digest_cache import DigestCache, stamp_of
 from reconciler.integrations.runtimes.download import Download, RateLimit
 from reconciler.integrations.runtimes.partials import Partial, Wanted, disk_errors, ensure_room, fsync_folder
 from reconciler.lora.adapter_content import AdapterContent, ContentFile, HeldFiles
@@ -53,6 +54,8 @@ class LocalAdapterStore:
         limits: connections per download and bytes a second.
         reserve_bytes: of a disk of so many bytes, what is never used (``pool.minFreeDisk``).
         rate: shared between downloads of one host; None makes one of ``limits``.
+        cache_directory: where digests are remembered, so that what is held is not read whole whenever it is asked
+            about; None: it is. What a target is given is read whole every time.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class LocalAdapterStore:
         limits: Limits | None = None,
         reserve_bytes: Callable[[int], int] = lambda _: 0,
         rate: RateLimit | None = None,
+        cache_directory: Path | None = None,
     ) -> None:
         self._root = root
         self._make_http = http
@@ -75,6 +79,7 @@ class LocalAdapterStore:
         self._limits = limits or Limits()
         self._rate = rate if rate is not None else RateLimit(self._limits.download_rate, clock)
         self._reserve_of = reserve_bytes
+        self._known = DigestCache(cache_directory) if cache_directory is not None else None
 
     async def hold(self, content: AdapterContent, holder: str, progress: Progress) -> str:
         """The folder with these files, or the GGUF that is one; see ``ports.AdapterStore``."""
@@ -107,7 +112,7 @@ class LocalAdapterStore:
         return str(place / _GGUF)
 
     async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
-        """By the note that says where files were fetched from; they are read whole, so damage is nobody's answer."""
+        """By the note that says where files were fetched from; damage is nobody's answer."""
         return await asyncio.to_thread(self._find, repo, commit)
 
     async def held(self) -> tuple[HeldFiles, ...]:
@@ -270,7 +275,7 @@ class LocalAdapterStore:
                 if artifact is None or (artifact.repo, artifact.commit) != (repo, commit):
                     continue
                 names, place = _stored_names(content), self._place(content.digest) / "files"
-                if note.parent == place.parent and _is_whole(place, content, names):
+                if note.parent == place.parent and _is_whole(place, content, names, self._known):
                     return content, _shown(place, names)
         return None
 
@@ -360,7 +365,7 @@ def _opened(source: Path) -> int:
     return descriptor
 
 
-def _is_whole(place: Path, content: AdapterContent, names: dict[str, str]) -> bool:
+def _is_whole(place: Path, content: AdapterContent, names: dict[str, str], known: DigestCache | None = None) -> bool:
     """Every file is there with its content, and nothing else is; damage is found here, before a server reads it."""
     if place.is_symlink() or not place.is_dir():
         return False
@@ -370,10 +375,20 @@ def _is_whole(place: Path, content: AdapterContent, names: dict[str, str]) -> bo
         path = place / names[file.name]
         if path.is_symlink() or not path.is_file() or path.stat().st_size != file.bytes:
             return False
-        with path.open("rb") as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest() != file.sha256.lower():
-                return False
+        if _hash_of(path, known) != file.sha256.lower():
+            return False
     return True
+
+
+def _hash_of(path: Path, known: DigestCache | None) -> str:
+    with path.open("rb") as opened:
+        stamp = stamp_of(os.fstat(opened.fileno()))
+        found = known.get(path, stamp) if known is not None else None
+        if found is None:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+            if known is not None and stamp_of(os.fstat(opened.fileno())) == stamp:
+                known.put(path, stamp, found)
+    return found
 
 
 def _seal(draft: Path) -> None:

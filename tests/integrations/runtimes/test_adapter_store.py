@@ -19,6 +19,7 @@ from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutOfSpace, OutsideError, Refused
 from reconciler.integrations.http import Http
 from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
+from reconciler.integrations.runtimes.digest_cache import DigestCache, stamp_of
 from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
 from tests.fakes import FixedClock
 from tests.integrations.runtimes.store_world import COMMIT, HUB, Source, content
@@ -262,6 +263,19 @@ async def test_a_hub_adapter_is_fetched_and_verified(tmp_path: Path) -> None:
     (path.parent / "origin.json").write_bytes(b"{")
     assert await here.find("acme/sql", COMMIT) is None
     assert list((tmp_path / "adapters" / ".partial").glob("*.partial")) == []
+
+
+async def test_what_is_held_is_read_whole_once_and_again_when_it_was_touched(tmp_path: Path) -> None:
+    source = Source({})
+    wanted = remote(source, adapter_config__json=b"{}", adapter_model__safetensors=content(200_000))
+    web = Http(clock=FixedClock(), transport=httpx.MockTransport(source))
+    here = store(tmp_path, http=lambda: web, hub_endpoint=HUB, cache_directory=tmp_path / "cache")
+    path = Path(await here.hold(wanted, ME, quiet))
+    assert await here.find("acme/sql", COMMIT) == (wanted, str(path))
+    known = DigestCache(tmp_path / "cache")
+    assert [known.get(each, stamp_of(each.stat())) is not None for each in path.iterdir()] == [True, True]
+    (path / WEIGHTS).write_bytes(content(200_000, seed=9))
+    assert await store(tmp_path, cache_directory=tmp_path / "cache").find("acme/sql", COMMIT) is None
 
 
 async def test_wrong_bytes_of_a_hub_never_get_a_name(tmp_path: Path) -> None:
