@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.domain.advice import quoted
 from reconciler.domain.observation import Alias, Installed, ObservedTarget, UnknownTarget
 from reconciler.domain.record import RecordAlias, RecordEntry
-from reconciler.engine.look import find, find_alias, recorded_alias, same_model
+from reconciler.engine.look import find, find_adapter, find_alias, recorded_alias, same_model
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.reconcile import Session, planned, session
 from reconciler.engine.world import Options, Planned, Runtimes, World, unheard
@@ -130,6 +130,11 @@ def _where(plan: Planned, name: str, target_name: str | None) -> tuple[ObservedT
             raise Unreachable(f"{target.name} cannot be looked at: {target.reason}", hint=target.hint)
         if (alias := find_alias(target, name)) is not None:
             raise _no_model(alias, target.name)
+        if find_adapter(target, name) is not None:
+            raise UsageError(
+                f"{name} on {target.name} is a LoRA adapter, and no model",
+                hint="one that the file asks for is attached by `localmodels apply` once it is unloaded there",
+            )
     raise UsageError(f"{name} is not installed", hint="`localmodels status` lists every model by its exact name")
 
 
@@ -182,6 +187,13 @@ def _owned(here: Session, name: str, target_name: str | None) -> RecordEntry:
     if len(entries) == 1:
         return entries[0]
     if not entries:
+        adapter = next((one for one in here.books.record.adapters if one.name == name), None)
+        if adapter is not None:
+            raise UsageError(
+                f"{name} is an adapter of ours on {adapter.target_name}, and goes with its base",
+                hint="out of the file, it is detached by `localmodels apply`;"
+                f" `localmodels disown {quoted(adapter.base)}` lets go of both",
+            )
         raise UsageError(f"{name} is not ours", hint="`localmodels status` lists what is")
     places = ", ".join(entry.target_name for entry in entries)
     raise UsageError(f"{name} is ours on several targets: {places}", hint="say which with --target")

@@ -24,13 +24,13 @@ from reconciler.domain.adapter import (
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import AdapterNeed
 from reconciler.engine.destroy import destroy
-from reconciler.engine.ownership import disown
+from reconciler.engine.ownership import adopt, disown
 from reconciler.engine.rebuild import rebuild
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.replay import replay
 from reconciler.engine.saved_plan import apply_saved, parse, saved, text_of
 from reconciler.engine.status import status
-from reconciler.errors import PlanningError, RecordUnreadable, Refused, StalePlan, TamperedPlan, Unreachable
+from reconciler.errors import PlanningError, RecordUnreadable, Refused, StalePlan, TamperedPlan, Unreachable, UsageError
 from tests.engine.lora.adapting import NEW, OLD, Room, coder, codes, raised_crash, room
 from tests.engine.worlds import BETA, OPTIONS
 from tests.fakes import Crash
@@ -291,6 +291,16 @@ async def test_disown_lets_the_adapters_of_a_base_go_with_it_and_their_files_sta
     here.edit()
     await reconcile(here.world, OPTIONS)
     assert len(await here.held()) == 1
+
+
+async def test_an_adapter_is_not_owned_or_adopted_by_itself_and_told_what_is(here: Room) -> None:
+    await applied(here)
+    with pytest.raises(UsageError, match="is an adapter of ours on edge") as raised:
+        await disown(here.world, "sql", None, OPTIONS)
+    assert OLD in (raised.value.hint or "")
+    await disown(here.world, OLD, None, OPTIONS)
+    with pytest.raises(UsageError, match="is a LoRA adapter, and no model"):
+        await adopt(here.world, "sql", None, OPTIONS)
 
 
 async def test_disowned_files_stay_while_their_target_is_not_in_the_file_and_go_once_it_serves_them_no_more(
