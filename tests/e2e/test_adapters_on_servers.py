@@ -80,6 +80,16 @@ def test_a_vllm_that_takes_none_while_it_runs_has_a_command(lab: Machine, server
     assert not server.loras
 
 
+def test_a_rank_above_the_servers_limit_has_a_command_that_can_be_run(lab: Machine, server: VllmDouble) -> None:
+    server.max_rank = 2
+    made(lab, "sql")
+    on_vllm(lab, server, "sql")
+    said = lab.apply(expect=1).out
+    assert "--max-lora-rank 8" in said
+    assert str(lab.repository / "adapters" / "sql") in said
+    assert str(lab.root / "data") not in said, "our copy is gone by then"
+
+
 def test_what_vllm_was_started_with_is_left_alone(lab: Machine, server: VllmDouble, tmp_path: Path) -> None:
     server.modules = {"sql": str(lora_files.folder(tmp_path / "theirs"))}
     server.restart()

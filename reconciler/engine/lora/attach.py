@@ -21,7 +21,7 @@ from reconciler.engine.look import find, find_adapter
 from reconciler.engine.lora.settled import is_content
 from reconciler.engine.lora.verdict import Place, local_source
 from reconciler.engine.lora.workshop import Workshop
-from reconciler.errors import PlanningError, Unreachable
+from reconciler.errors import PlanningError, Refused, Unreachable
 from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
 from reconciler.ports import Progress, Runtime, ServesAdapters
 
@@ -118,12 +118,26 @@ async def _attach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: A
             rank=verdict.rank,
             scale=move.scale,
         )
-        served = await runtime.attach(held)
+        try:
+            served = await runtime.attach(held)
+        except Refused as error:
+            raise _from_its_source(error, path, adapter) from error
         return path, served.path or path
 
     _, path = await tools.attempts(attach, intent)
     await tools.books.attached(intent, wanted.model_copy(update={"path": path}))
     return content.bytes if verdict.artifact is not None else Bytes(0)
+
+
+def _from_its_source(error: Refused, path: str, adapter: Adapter) -> Refused:
+    """A command to run by hand names the source: our copy goes with the attempt that failed."""
+    source = adapter.source.path or adapter.source.repo
+    if error.code != "no-api" or source is None:
+        return error
+    command = error.details.get("command")
+    details = {**error.details, "command": command.replace(path, source)} if isinstance(command, str) else error.details
+    hint = error.hint.replace(path, source) if error.hint else None
+    return Refused(error.message, code=error.code, hint=hint, details=details)
 
 
 def _allowed(row: Row, move: AdapterMove, tools: Adapting) -> tuple[Adapter, AdapterVerdict]:
