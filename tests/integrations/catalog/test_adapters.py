@@ -63,6 +63,13 @@ async def test_of_large_weights_only_the_beginning_is_asked_for(tmp_path: Path) 
     assert found.artifact.files[1].sha256 == "ab" * 32
 
 
+async def test_large_weights_without_a_hash_cannot_be_verified(tmp_path: Path) -> None:
+    files = peft(tmp_path)
+    files[WEIGHTS] = DoubleFile(files[WEIGHTS].content, size=500_000_000, lfs=False)
+    with pytest.raises(Refused, match="states no SHA-256"):
+        await looker(hub(files)).look("acme/sql", None, pickles=False)
+
+
 async def test_a_gguf_adapter_and_a_tag(tmp_path: Path) -> None:
     made = gguf_adapter(tmp_path / "a.gguf", "llama", SHAPES)
     double = hub({"sql.gguf": DoubleFile(made.read_bytes())})
