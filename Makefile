@@ -45,7 +45,7 @@ check: lint types contracts test
 SECONDS ?= 600
 
 campaign: $(VENV)/installed
-	$(BIN)/python scripts/campaign.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --write
+	$(BIN)/python scripts/campaign.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) --write
 
 fuzz: $(VENV)/installed
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -2,6 +2,7 @@
 
     python scripts/campaign.py --seconds 600            as long as that, about
     python scripts/campaign.py --seed 7 --only killed   one part again
+    python scripts/campaign.py --jobs 3                 three parts at a time: most of the time is waiting for servers
 
 Every part keeps going until its share of the time is over. The first loss ends the run with what shows it again.
 """
@@ -20,7 +21,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -233,29 +235,63 @@ def table(figures: Figures, *, seconds: float, seed: int) -> str:
     return head + "\n".join(lines) + "\n"
 
 
+FOUND = "found: "
+"""What a part in a process of its own says in the end: its figures, as JSON."""
+Told = Iterable[tuple[str, Figures | None]]
+"""What each part found; None: a loss, which it has told."""
+
+
+def one_by_one(seconds: dict[str, float], seed: int) -> Told:
+    """Every part in this process."""
+    for name, share in seconds.items():
+        try:
+            yield name, PARTS[name][0](share, random.Random(f"{seed}-{name}"))
+        except Exception:  # noqa: BLE001 - whatever it is, it is a loss, and this is where it is told
+            traceback.print_exc()
+            yield name, None
+
+
+def side_by_side(seconds: dict[str, float], seed: int, jobs: int) -> Told:
+    """Some at a time, each in a process of its own; the longest first."""
+
+    def run(name: str) -> tuple[str, Figures | None]:
+        command = [sys.executable, __file__, "--only", name, "--seconds", str(seconds[name]), "--seed", str(seed)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        last = next((line for line in done.stdout.splitlines() if line.startswith(FOUND)), None)
+        if done.returncode or last is None:
+            print(done.stdout, done.stderr, sep="\n")
+            return name, None
+        counts, notes = json.loads(last.removeprefix(FOUND))
+        NOTES.extend(notes)
+        return name, Counter({(where, what): count for where, what, count in counts})
+
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(run, sorted(seconds, key=lambda name: -seconds[name]))
+
+
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seconds", type=float, default=600)
     asked.add_argument("--seed", type=int, default=None)
     asked.add_argument("--only", choices=sorted(PARTS))
+    asked.add_argument("--jobs", type=int, default=1, help="parts at a time, each in a process of its own")
     asked.add_argument("--write", action="store_true", help="put the figures into docs/reliability.md")
     given = asked.parse_args()
     seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     figures: Figures = Counter()
     begun = time.monotonic()
-    for name, (part, share) in PARTS.items():
-        if given.only not in (None, name):
-            continue
-        try:
-            found = part(given.seconds * (1 if given.only else share), random.Random(f"{seed}-{name}"))
-        except Exception:  # noqa: BLE001 - whatever it is, it is a loss, and this is where it is told
-            traceback.print_exc()
+    names = [name for name in PARTS if given.only in (None, name)]
+    seconds = {name: given.seconds * (1 if given.only else PARTS[name][1] * given.jobs) for name in names}
+    for name, found in one_by_one(seconds, seed) if given.jobs == 1 else side_by_side(seconds, seed, given.jobs):
+        if found is None:
             print(f"LOSS in {name}; again: python scripts/campaign.py --seed {seed} --only {name}")
             return 1
         for (where, what), count in found.items():
             print(f"{name}: {count:,} {what} ({where})", flush=True)
         figures.update(found)
+    if given.only:
+        print(FOUND + json.dumps([[[*key, count] for key, count in figures.items()], NOTES]))
     shown = table(figures, seconds=time.monotonic() - begun, seed=seed)
     print(shown)
     if given.write:
