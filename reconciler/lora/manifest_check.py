@@ -227,11 +227,16 @@ def _route_findings(
     said: ManifestFacts, route: Route, match: Match, judged: Mapping[str, bool | None], name: str
 ) -> Iterator[Finding]:
     if match in ("mismatch", "unknown"):
-        yield error("contract_base_mismatch", f"the contract is for base {said.base_model}, not {route.id}")
+        yield error(
+            "contract_base_mismatch", f"the contract is for base {said.base_model or '(none stated)'}, not {route.id}"
+        )
     if match == "suffix":
         yield note("contract_base_suffix", f"the contract names {said.base_model}: the same last name as {route.id}")
     if not judged["provider"]:
-        yield error("contract_provider_mismatch", f"the contract is for {said.provider}, not {route.provider}")
+        yield error(
+            "contract_provider_mismatch",
+            f"the contract is for {said.provider or 'no stated provider'}, not {route.provider}",
+        )
     if not judged["format"]:
         yield error(
             "contract_tool_format_mismatch",
