@@ -233,9 +233,10 @@ def _route_findings(
     if match == "suffix":
         yield note("contract_base_suffix", f"the contract names {said.base_model}: the same last name as {route.id}")
     if not judged["provider"]:
+        provider = said.provider or "a provider that it does not state"
         yield error(
             "contract_provider_mismatch",
-            f"the contract is for {said.provider or 'no stated provider'}, not {route.provider}",
+            f"the contract is for {provider}, not {route.provider}",
         )
     if not judged["format"]:
         yield error(
