@@ -101,16 +101,19 @@ def _misfit(double: OllamaDouble, stored: Stored) -> str | None:
 
 
 def _unload(double: OllamaDouble, stored: Stored) -> None:
-    """At once where it is idle; a request that runs is finished first, and nothing is kept alive after it."""
+    """At once where it is idle; a request that runs is finished first, and nothing is kept alive after it.
+
+    Found by the weights that it has open, as the real scheduler does: also under a name that has moved on since, and
+    nothing under this name that has others open.
+    """
     layer = stored.layer("model")
-    for key, other in list(double.runners.items()):  # of names that have moved on: found by what they have open
-        if "@" in key and not other.busy and layer is not None and other.weights == layer["digest"]:
-            del double.runners[key]
-    runner = double.runners.get(stored.name.key)
-    if runner is not None and runner.busy:
-        runner.keep_alive, runner.first_use, runner.expires_at = 0.0, False, datetime.now(UTC)
-    else:
-        double.runners.pop(stored.name.key, None)
+    for key, runner in list(double.runners.items()):
+        if layer is None or runner.weights != layer["digest"]:
+            continue
+        if runner.busy:
+            runner.keep_alive, runner.first_use, runner.expires_at = 0.0, False, datetime.now(UTC)
+        else:
+            double.runners.pop(key, None)
 
 
 def _load(double: OllamaDouble, stored: Stored, keep_alive: float, context: int | None) -> bool:

@@ -203,8 +203,8 @@ def test_a_swap_under_an_alias_is_seen_by_a_client_that_only_knows_the_name(
     assert HOUSE.weights.digest not in blobs(double), "the old model went, and its files"
     lab.in_sync()
     write()
-    lab.apply("--allow-evictions", "1")
-    assert listed(double) == []
+    ran = lab.apply("--allow-evictions", "1")
+    assert listed(double) == [], ran.text
     assert blobs(double) == set()
 
 

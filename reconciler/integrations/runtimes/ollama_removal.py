@@ -71,10 +71,13 @@ class Removal:
             raise self._in_use(item, f"is in use on {self._where}{as_what}: it is serving a request, or was just now")
 
     async def _unload(self, item: Listed) -> None:
-        """Unload, and see it go. A request that runs is finished first by the server, so it is cut off nowhere."""
+        """Unload, and see it go. A request that runs is finished first by the server, so it is cut off nowhere.
+
+        What the name stood for before may stay loaded under it: other weights, which go when their own time is over.
+        """
         await self._api().unload(item.name, timeout_seconds=_UNLOADED_WITHIN_SECONDS)
         until = self._clock.elapsed() + _UNLOADED_WITHIN_SECONDS
-        while any(key(one.name) == key(item.name) for one in await self._api().loaded()):
+        while any(_is_of(one, item) for one in await self._api().loaded()):
             if self._clock.elapsed() >= until:
                 raise self._in_use(item, f"does not go from the memory of {self._where}: it is serving a request")
             await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
@@ -110,3 +113,8 @@ class Removal:
         if measured is None and predicted is None:
             return Bytes(0 if look.shares_weights(item) else item.size)
         return measured if measured is not None else predicted or Bytes(0)
+
+
+def _is_of(loaded: Loaded, item: Listed) -> bool:
+    """Loaded under this name, of what it stands for now."""
+    return key(loaded.name) == key(item.name) and loaded.digest in (None, item.digest)
