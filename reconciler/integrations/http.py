@@ -37,6 +37,11 @@ LARGEST_REPLY_BYTES = 64 * 2**20
 
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RETRIED_AFTER_WRITING = frozenset({408, 425, 429, 503})
+_KEPT_OPEN_SECONDS = 2.0
+"""An idle connection is not used again after it: llama-server and vLLM close theirs after 5 s, maybe as we ask.
+
+Source: cpp-httplib ``CPPHTTPLIB_KEEPALIVE_TIMEOUT_SECOND``; uvicorn ``--timeout-keep-alive``.
+"""
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError, TimeoutError, OSError)
 _DIRECT: Mapping[str, httpx.AsyncBaseTransport | None] = {
@@ -145,7 +150,7 @@ class Http:
                     transport=self._transport,
                     headers=self._headers,
                     timeout=httpx.Timeout(self._timeout_seconds),
-                    limits=httpx.Limits(max_connections=self._max_connections),
+                    limits=httpx.Limits(max_connections=self._max_connections, keepalive_expiry=_KEPT_OPEN_SECONDS),
                     follow_redirects=False,
                     mounts=_DIRECT if self._transport is None else None,
                 )
@@ -173,6 +178,7 @@ class Http:
         retries: int | None = None,
         follow_redirects: bool | Literal["within-host"] = False,
         max_bytes: int = LARGEST_REPLY_BYTES,
+        is_repeatable: bool = False,
     ) -> Reply:
         """One small exchange, read whole; an ``Authorization`` header stays with the host of ``url``.
 
@@ -186,6 +192,7 @@ class Http:
             follow_redirects: at most 20; ``within-host`` refuses one that leads to another host, or away from TLS:
                 for answers that no digest vouches for.
             max_bytes: a longer answer is refused instead of filling the memory.
+            is_repeatable: twice is as good as once, whatever the verb: a connection that breaks is tried again.
 
         Raises:
             Unreachable: no answer after every retry. A status, even 5xx, is an answer and comes back as a ``Reply``;
@@ -202,7 +209,7 @@ class Http:
                     answer: Reply | OutsideError = await self._exchange(request, follow_redirects, max_bytes)
             except _FOREIGN as error:
                 answer = translate(error, url)
-                repeatable = answer.retryable and _may_repeat(method, error)
+                repeatable = answer.retryable and _may_repeat(method, error, is_repeatable=is_repeatable)
             if isinstance(answer, Reply):
                 wait = _wait_seconds(method, answer, attempt, self._clock.now)
                 if attempt == last or wait is None:
@@ -428,8 +435,10 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     return headers.get(name) or next((value for key, value in headers.items() if key.lower() == name), "")
 
 
-def _may_repeat(method: str, error: Exception) -> bool:
+def _may_repeat(method: str, error: Exception, *, is_repeatable: bool) -> bool:
     """Whether the request was surely not carried out, or may be carried out twice."""
+    if is_repeatable and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+        return True
     return method.upper() in _REPEATABLE or isinstance(
         error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
     )

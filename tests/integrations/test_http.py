@@ -209,6 +209,16 @@ async def test_a_post_whose_answer_was_lost_is_not_sent_twice() -> None:
     assert asked == ["POST"]
 
 
+async def test_a_post_that_does_nothing_the_second_time_is_sent_again_when_its_answer_was_lost() -> None:
+    handler, asked = answers(httpx.RemoteProtocolError("Server disconnected"), httpx.Response(200))
+    assert (await client(handler).request("POST", URL, json={}, is_repeatable=True)).ok
+    assert asked == ["POST"] * 2
+    handler, asked = answers(httpx.ReadTimeout("silence"))
+    with pytest.raises(Unreachable):
+        await client(handler).request("POST", URL, json={}, is_repeatable=True)
+    assert asked == ["POST"]
+
+
 async def test_a_post_that_never_arrived_is_sent_again() -> None:
     handler, asked = answers(httpx.ConnectError("refused"), httpx.Response(429), httpx.Response(200))
     assert (await client(handler).request("POST", URL, json={})).ok

@@ -237,7 +237,7 @@ class LlamaServerApi:
         """
         asked = {"model": name, "prompt": "a", "n_predict": 1, "cache_prompt": False}
         url = self._url("/completion", autoload="false")
-        reply = await self._ask("POST", url, json=asked, retries=0, timeout_seconds=_ANSWER_SECONDS)
+        reply = await self._ask("POST", url, json=asked, retries=1, timeout_seconds=_ANSWER_SECONDS, is_repeatable=True)
         if not reply.ok and reply.status != 501:
             raise Refused(f"{name} does not answer: {reply.status} {_server_words(reply.body)}".rstrip())
 
@@ -310,10 +310,23 @@ class LlamaServerApi:
                         yield event
 
     async def _ask(
-        self, method: str, url: str, *, json: Any = None, retries: int = 0, timeout_seconds: float | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = None,
+        retries: int = 0,
+        timeout_seconds: float | None = None,
+        is_repeatable: bool = False,
     ) -> Reply:
         return await self._http.request(
-            method, url, json=json, headers=self._headers, retries=retries, timeout_seconds=timeout_seconds
+            method,
+            url,
+            json=json,
+            headers=self._headers,
+            retries=retries,
+            timeout_seconds=timeout_seconds,
+            is_repeatable=is_repeatable,
         )
 
     def _url(self, path: str, **query: str) -> str:
