@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -70,15 +71,25 @@ class Router:
         arguments = ["--host", "127.0.0.1", "--port", str(self.port), "-t", "2", "--context-shift", *self._flags]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [llama_server_command(), *arguments], stdout=log, stderr=log, env=env, cwd=self.folder
+                [llama_server_command(), *arguments],
+                stdout=log,
+                stderr=log,
+                env=env,
+                cwd=self.folder,
+                start_new_session=True,
             )
         wait_for(lambda: fetch(f"{self.url}/health")["status"] == "ok", self.log)
 
     def kill(self) -> None:
-        """As ``kill -9``; its children end when they notice."""
+        """As a service that is killed: at once, and with its children.
+
+        A download runs in a child. One that outlives its router fetches on, beside the one of the next router.
+        """
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self._process = None
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
