@@ -229,3 +229,12 @@ async def test_unfinished_downloads_and_their_parts_are_counted_as_downloads(run
     assert seen.partial_bytes >= 18_000
     await runtime.remove("tiny:1b")
     assert len(list(double.store.blobs.glob("*-partial*"))) == 6, "never touched under a live server"
+
+
+async def test_a_name_goes_while_what_it_stood_for_before_is_still_loaded_under_it(runtime, double):
+    await runtime.name("coder", "tiny:1b", context=2048)
+    double.load("coder").digest = "0" * 64
+    double.runners[next(iter(double.runners))].weights = "sha256:" + "0" * 64
+    await runtime.unname("coder")
+    assert [runner.name for runner in double.runners.values()] == ["coder:latest"], "nobody's time was cut short"
+    assert double.store.find(Name.parse("coder")) is None
