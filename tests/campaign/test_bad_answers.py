@@ -42,7 +42,7 @@ async def swapped_over(machine: ServedMachine, faults: list[Fault]) -> None:
     assert machine.installed() == expected
     assert set(machine.owned()) == {(box.key, machine.name_of(model)) for model in ("beta", "gamma")}
     assert not machine.record.intents
-    assert machine.leftovers() == []
+    assert machine.leftovers() == [], machine.leftovers()
 
 
 def check(machine: ServedMachine, key: str) -> None:

@@ -231,13 +231,13 @@ class Downloads:
             return download
 
     def leave(self, download: Download) -> None:
-        with self._lock:
+        with self._lock:  # also while it stops: the next pull reads the parts that this one writes down
             download.waiting -= 1
-            last = download.waiting == 0
-            if last and self._running.get(download.digest) is download:
-                del self._running[download.digest]
-        if last:
+            if download.waiting:
+                return
             download.cancel()
+            if self._running.get(download.digest) is download:
+                del self._running[download.digest]
 
     def kill(self) -> None:
         """As SIGKILL: what the parts in flight fetched since their last record is forgotten (1.6)."""
