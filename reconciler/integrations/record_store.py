@@ -202,8 +202,8 @@ def _unreadable(message: str, aside: Path) -> RecordUnreadable:
 
 _NO_ROOM = "give the state directory to this user and free some space on it, or set LOCALMODELS_STATE_DIR to another"
 _IN_THE_WAY = (
-    "something else stands where a file or a folder of the record belongs: move it away; `localmodels rebuild` makes "
-    "the record again from its journal and what the targets hold"
+    "something else stands where a file or a folder of the record belongs: move it away, or set LOCALMODELS_STATE_DIR "
+    "to another folder; `localmodels rebuild` makes a lost record again from its journal and what the targets hold"
 )
 
 
