@@ -8,6 +8,7 @@ from typing import Literal
 
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.domain.units import Bytes
 
 AdapterFormat = Literal["peft", "gguf"]
@@ -118,15 +119,6 @@ class Adapter(Frozen):
     line: int | None = None
 
 
-class AdapterFinding(Frozen):
-    """Something that a look into an adapter found."""
-
-    code: str
-    severity: Literal["error", "warning", "note"]
-    message: str
-    hint: str | None = None
-
-
 class AdapterVerdict(Frozen):
     """What an adapter's source is now, and whether it belongs to one base on one target."""
 
@@ -140,13 +132,13 @@ class AdapterVerdict(Frozen):
     contract_id: str | None = None
     artifact: HubArtifact | None = None
     """What to fetch; None for a path of this host."""
-    findings: tuple[AdapterFinding, ...] = ()
+    findings: tuple[Finding, ...] = ()
     """An ``error`` keeps it from being attached (a ``warning`` under ``onMismatch: warn``)."""
-    unpromoted: tuple[AdapterFinding, ...] = ()
+    unpromoted: tuple[Finding, ...] = ()
     """What its promotion gate misses, whatever ``onMissing`` makes of it; empty: it is met, or there is none."""
 
     @property
-    def errors(self) -> tuple[AdapterFinding, ...]:
+    def errors(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
     @property

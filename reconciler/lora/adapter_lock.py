@@ -12,9 +12,10 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.formats.flaws import Flawed, problems_of
 from reconciler.formats.foreign_json import read_object
-from reconciler.lora.findings import Finding, error
+from reconciler.lora.findings import error
 
 LOCK_LIMIT_BYTES = 4 * 2**20
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_files import AdapterPlace
-from reconciler.lora.findings import Finding, error
+from reconciler.lora.findings import error
 
 LONGEST = 128
 FALLBACK = "lora-adapter"

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
+from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_config import AdapterConfig, Targets
-from reconciler.lora.findings import Finding, error, note, warning
+from reconciler.lora.findings import error, note, warning
 from reconciler.lora.module_pattern import Pattern, has_name
 from reconciler.lora.weights import AdapterFacts, AdapterModule
 

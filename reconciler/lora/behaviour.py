@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.lora.call_text import bodies_of
 from reconciler.lora.corpus import Record, clipped
-from reconciler.lora.findings import Finding, error, warning
+from reconciler.lora.findings import error, warning
 
 POLICIES = ("off", "strict", "legacy-unclassified")
 _ALIASES = {

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from reconciler.domain.adapter import Expected, ExpectedContract
+from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_content import ContentFile
-from reconciler.lora.findings import Finding, error
+from reconciler.lora.findings import error
 from reconciler.lora.inspection import InspectReport
 
 _TYPES = {"BFLOAT16": "BF16", "FLOAT16": "F16", "FP16": "F16", "HALF": "F16", "FLOAT32": "F32", "FP32": "F32",

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reconciler.domain.adapter import Gate
+from reconciler.domain.finding import Finding
 from reconciler.domain.units import show_duration
 from reconciler.formats.foreign_json import read_json
-from reconciler.lora.findings import Finding, error
+from reconciler.lora.findings import error
 
 RECEIPT_LIMIT_BYTES = 4 * 2**20
 _AHEAD = timedelta(minutes=5)

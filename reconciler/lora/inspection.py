@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_lock import LockedAdapter, LockedFile
 from reconciler.lora.base_names import Match
 from reconciler.lora.base_shapes import BaseFacts, Fit, ShapeFit
-from reconciler.lora.findings import Finding
 from reconciler.lora.manifest_check import ContractReport
 from reconciler.lora.routes import BaseReport, ToolCallingReport
 from reconciler.lora.weights import AdapterFacts

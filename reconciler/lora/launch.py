@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from reconciler.domain.finding import Finding
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.findings import Finding, error, note
+from reconciler.lora.findings import error, note
 from reconciler.lora.routes import Provider, Route
 
 BASE_FILE = "BASE.gguf"

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.formats.foreign_json import read_object
 from reconciler.lora import contract as contracts
 from reconciler.lora.adapter_config import ALL_LINEAR, AdapterConfig
 from reconciler.lora.base_names import Match, match_names, plain_match
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.findings import Finding, error, is_ok, note, warning
+from reconciler.lora.findings import error, is_ok, note, warning
 from reconciler.lora.routes import Route
 from reconciler.lora.tool_format import decide_tool_format
 
@@ -135,15 +136,7 @@ def check_manifest(
     findings = (
         *_route_findings(said, route, match, judged, name),
         *_id_findings(checked, mine, requires_id=requires_id),
-        *(
-            error("artifact_differs", f"{each.name} is not the file the manifest was written for")
-            if each.found
-            else error(
-                "artifact_missing", f"{each.name} stands in the manifest, and no such file could be read beside it"
-            )
-            for each in artifacts
-            if not each.matches
-        ),
+        *_artifact_findings(artifacts),
     )
     report = ContractReport(
         manifest_path=path,
@@ -165,6 +158,15 @@ def check_manifest(
         artifacts=artifacts,
     )
     return report, findings
+
+
+def _artifact_findings(artifacts: Iterable[ArtifactCheck]) -> Iterator[Finding]:
+    for each in (one for one in artifacts if not one.matches):
+        if each.found:
+            yield error("artifact_differs", f"{each.name} is not the file the manifest was written for")
+        else:
+            missing = f"{each.name} stands in the manifest, and no such file could be read beside it"
+            yield error("artifact_missing", missing)
 
 
 def _status(findings: tuple[Finding, ...]) -> Literal["pass", "warn", "fail"]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from reconciler.domain.finding import Finding
 from reconciler.domain.names import nearest
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.evaluation import Teacher
-from reconciler.lora.findings import Finding, error, note, warning
+from reconciler.lora.findings import error, note, warning
 from reconciler.lora.routes import Provider, Route, RouteTable
 from reconciler.lora.tool_format import ToolFormatDecision
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.lora.corpus import clipped
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.examples import CallCounts, Example
-from reconciler.lora.findings import Finding, error
+from reconciler.lora.findings import error
 
 MIN_FIT_RATIO = 0.90
 LONGEST = 20

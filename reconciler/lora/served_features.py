@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_config import AdapterConfig
-from reconciler.lora.findings import Finding, error, note, warning
+from reconciler.lora.findings import error, note, warning
 from reconciler.lora.routes import Provider
 from reconciler.lora.weights import AdapterFacts
 

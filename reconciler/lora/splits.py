@@ -11,10 +11,11 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from reconciler.domain.finding import Finding
 from reconciler.lora.bounded_json import canonical_digest
 from reconciler.lora.conversation import Answered, Result, Turn, Unconvertible, conversation_of
 from reconciler.lora.corpus import Record, clipped
-from reconciler.lora.findings import Finding, error, warning
+from reconciler.lora.findings import error, warning
 
 _NAMED = 8
 """How many places a finding names."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from reconciler.domain.adapter import (
     Adapter,
-    AdapterFinding,
     AdapterServing,
     AdapterSource,
     AdapterVerdict,
@@ -15,6 +14,7 @@ from reconciler.domain.adapter import (
     ServedAdapter,
 )
 from reconciler.domain.desired import DesiredState, Slot, Target
+from reconciler.domain.finding import Finding
 from reconciler.domain.observation import (
     AdapterNeed,
     Installed,
@@ -113,11 +113,11 @@ def serves(name: str = "sql", content: str = "sql 1", on: object = ALPHA, **chan
     return base.model_copy(update=changes)
 
 
-def error(message: str = "it has 4 layers, its base has 32") -> AdapterFinding:
-    return AdapterFinding(code="layers_differ", severity="error", message=message)
+def error(message: str = "it has 4 layers, its base has 32") -> Finding:
+    return Finding(code="layers_differ", severity="error", message=message)
 
 
-def verdict(content: str = "sql 1", *findings: AdapterFinding, **changes: object) -> AdapterVerdict:
+def verdict(content: str = "sql 1", *findings: Finding, **changes: object) -> AdapterVerdict:
     base = AdapterVerdict(digest=digest(content), format="gguf", bytes=SIZE, rank=16, findings=findings)
     return base.model_copy(update=changes)
 

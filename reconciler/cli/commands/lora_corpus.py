@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from reconciler.cli.commands.lora_report import Facts, print_report
 from reconciler.cli.views.lora_corpus import export_text, preflight_text
+from reconciler.domain.finding import Finding
 from reconciler.engine.lora.export import ExportRequest, export
 from reconciler.engine.lora.preflight import PreflightRequest, preflight
 from reconciler.errors import ReconcilerError
 from reconciler.integrations.files.corpus_files import LocalCorpusFiles
 from reconciler.lora.dialect import DialectName
-from reconciler.lora.findings import Finding
 
 
 def show_lora_export(

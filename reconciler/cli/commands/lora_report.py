@@ -10,10 +10,11 @@ from reconciler.cli.outcome import EXIT_FAILED, print_json
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.engine.lora.resolve import resolve_route
 from reconciler.errors import ReconcilerError
 from reconciler.lora.dialect import DIALECTS, Dialect, DialectName
-from reconciler.lora.findings import Finding, messages
+from reconciler.lora.findings import messages
 from reconciler.lora.routes import Route, RouteTable
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.cli.views.table import paint
-from reconciler.domain.adapter import Adapter, AdapterFinding, AdapterVerdict
+from reconciler.domain.adapter import Adapter, AdapterVerdict
+from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action
 from reconciler.domain.units import show_bytes
 from reconciler.engine.explain_adapter import AdapterExplanation, ExplainedAdapter
@@ -66,11 +67,11 @@ def _verdict(verdict: AdapterVerdict) -> Iterator[str]:
         yield from _hint(finding)
 
 
-def _finding(finding: AdapterFinding) -> Iterator[str]:
+def _finding(finding: Finding) -> Iterator[str]:
     yield "    " + paint(f"{finding.severity}: {finding.message} ({finding.code})", _COLOUR[finding.severity])
     yield from _hint(finding)
 
 
-def _hint(finding: AdapterFinding) -> Iterator[str]:
+def _hint(finding: Finding) -> Iterator[str]:
     if finding.hint:
         yield f"      hint: {finding.hint}"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.cli.views.lora_text import finding_lines, line, printable
 from reconciler.cli.views.table import columns
+from reconciler.domain.finding import Finding
 from reconciler.engine.lora.export import ExportReport
 from reconciler.engine.lora.preflight import PreflightReport
-from reconciler.lora.findings import Finding
 
 _SHOWN = 12
 """How many errors and problems a person is shown; the JSON has them all."""

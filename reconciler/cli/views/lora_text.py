@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from reconciler.cli.views.table import paint
-from reconciler.lora.findings import Finding, Severity
+from reconciler.domain.finding import Finding, Severity
 
 _COLOURS: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "dim"}
 

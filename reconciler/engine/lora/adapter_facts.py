@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from reconciler.domain.finding import Finding
 from reconciler.errors import ReconcilerError
 from reconciler.formats.gguf import PREFIX_BYTES, GgufHeader, NeedMore, TensorEntry, read_header, read_tensors
 from reconciler.formats.gguf_adapter import AdapterTensor, gguf_adapter
 from reconciler.formats.safetensors_header import LENGTH_BYTES, read_safetensors
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig, read_adapter_config
 from reconciler.lora.adapter_files import AdapterFile, AdapterPlace
-from reconciler.lora.findings import Finding, error, note, warning
+from reconciler.lora.findings import error, note, warning
 from reconciler.lora.weights import AdapterFacts, facts_of
 from reconciler.ports import AdapterFiles
 

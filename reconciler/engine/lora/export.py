@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.engine.lora.splitting import note_others
 from reconciler.errors import UsageError
 from reconciler.lora.adapter_name import judge_name
@@ -16,7 +17,7 @@ from reconciler.lora.corpus import BadRow, NoMessages, Record, read_row
 from reconciler.lora.dataset import Converted, ExportTarget, row_text, rows_of
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.evaluation import Evaluation
-from reconciler.lora.findings import Finding, error, is_ok, messages, warning
+from reconciler.lora.findings import error, is_ok, messages, warning
 from reconciler.lora.manifest import (
     ContractDocument,
     ExportStats,

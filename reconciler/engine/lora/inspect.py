@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.domain.finding import Finding
 from reconciler.engine.lora.adapter_facts import ReadAdapter, read_adapter, read_gguf_table
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.formats.foreign_json import read_object
@@ -25,7 +26,7 @@ from reconciler.lora.base_shapes import (
     fit_of,
 )
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.findings import Finding, error, is_ok, messages, note, warning
+from reconciler.lora.findings import error, is_ok, messages, note, warning
 from reconciler.lora.launch import Launch, launch
 from reconciler.lora.manifest_check import MANIFEST_LIMIT_BYTES, ContractReport, check_manifest, read_manifest
 from reconciler.lora.routes import BaseReport, Route, ToolCallingReport

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.engine.lora.resolve import resolve_base, resolve_route
 from reconciler.errors import UsageError
 from reconciler.lora.contract import (
@@ -27,7 +28,7 @@ from reconciler.lora.evaluation import (
     effective_strategy,
     evaluation_of,
 )
-from reconciler.lora.findings import Finding, is_ok, messages, note
+from reconciler.lora.findings import is_ok, messages, note
 from reconciler.lora.launch import Launch, launch
 from reconciler.lora.plan_findings import origin_findings, own_findings
 from reconciler.lora.routes import (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.domain.units import Bytes
 from reconciler.engine.lora.export import MOST_ERRORS, shown
 from reconciler.engine.lora.splitting import note_others
@@ -15,7 +16,7 @@ from reconciler.lora.behaviour import POLICIES, BehaviourReport, BehaviourTally
 from reconciler.lora.corpus import BadRow, NoMessages, Record, clipped, read_row
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.examples import examined
-from reconciler.lora.findings import Finding, error, is_ok, messages, warning
+from reconciler.lora.findings import error, is_ok, messages, warning
 from reconciler.lora.preflight import (
     MIN_FIT_RATIO,
     SOURCE_FORMATS,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from reconciler.domain.finding import Finding
 from reconciler.lora.corpus import BadRow, Record, read_row
-from reconciler.lora.findings import Finding, warning
+from reconciler.lora.findings import warning
 from reconciler.lora.splits import SplitLedger
 from reconciler.ports import CorpusFile
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from reconciler.domain.adapter import Adapter, AdapterFinding, AdapterFormat, AdapterVerdict, Outtype
+from reconciler.domain.adapter import Adapter, AdapterFormat, AdapterVerdict, Outtype
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import Target
+from reconciler.domain.finding import Finding
 from reconciler.domain.observation import AdapterNeed
 from reconciler.domain.units import Bytes
 from reconciler.engine.lora.inspect import InspectRequest, inspect
@@ -23,7 +24,7 @@ from reconciler.lora.adapter_content import AdapterContent, ContentFile, content
 from reconciler.lora.adapter_files import CONFIG, PICKLE, AdapterFile, AdapterPlace
 from reconciler.lora.dialect import OURS
 from reconciler.lora.expectations import judge_contract, judge_expected
-from reconciler.lora.findings import Finding, error, note
+from reconciler.lora.findings import error, note
 from reconciler.lora.gate import RECEIPT_LIMIT_BYTES, judge_receipt, read_receipt
 from reconciler.lora.inspection import InspectReport
 from reconciler.lora.remote_adapter import RemoteAdapter
@@ -126,7 +127,7 @@ def judged(
         contract_id=contract_id,
         artifact=source.content.artifact,
         findings=tuple(_weighed(found, lenient=adapter.on_mismatch == "warn")),
-        unpromoted=tuple(_plain(one) for one in _unpromoted(adapter, source.content, contract_id, seen, files)),
+        unpromoted=tuple(_unpromoted(adapter, source.content, contract_id, seen, files)),
     )
 
 
@@ -198,19 +199,15 @@ def _converted_bytes(adapter: Adapter, report: InspectReport) -> int:
     return int(parameters * _ELEMENT_BYTES[adapter.convert]) + _GGUF_HEAD_BYTES
 
 
-def _weighed(found: Iterable[Finding], *, lenient: bool) -> Iterator[AdapterFinding]:
+def _weighed(found: Iterable[Finding], *, lenient: bool) -> Iterator[Finding]:
     for one in found:
         soft = one.code in _SOFT or one.code.startswith(_SOFT_BEGINNINGS)
         if lenient and soft and one.severity == "error":
-            yield _plain(one.model_copy(update={"severity": "warning"}))
+            yield one.model_copy(update={"severity": "warning"})
         elif soft and one.severity == "error" and one.hint is None:
-            yield _plain(one.model_copy(update={"hint": _HOW_TO_GO_ON}))
+            yield one.model_copy(update={"hint": _HOW_TO_GO_ON})
         else:
-            yield _plain(one)
-
-
-def _plain(found: Finding) -> AdapterFinding:
-    return AdapterFinding(code=found.code, severity=found.severity, message=found.message, hint=found.hint)
+            yield one
 
 
 def _unpromoted(
