@@ -124,6 +124,8 @@ class Target(Frozen):
     """The ``--models-preset`` file of a llama-server, absolute: where apply writes how it serves our models."""
     api_key_from: SecretReference | None = None
     """Where the key is that a llama-server or vLLM, or a proxy before it, asks for."""
+    max_lora_rank: int | None = None
+    """The largest rank of an adapter that a vLLM was started for; None: the file does not say."""
     program: Literal["lms", "vllm", "llama-server"] | None = None
     is_asked: bool = False
     """An advisory target with a server behind it that is looked at and takes adapters; its models are a person's."""

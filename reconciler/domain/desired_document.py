@@ -200,6 +200,8 @@ class Target(Written):
     """The --models-preset file of a llama-server: apply writes context, parallel and kvCache of our models into it."""
     api_key_from: Given[SecretReference] = None
     """Where the API key of a llama-server or vLLM is, or of a proxy before it; sent to its endpoint alone."""
+    max_lora_rank: Given[Annotated[int, Field(ge=1, le=512), INTEGRAL]] = None
+    """The --max-lora-rank that a vLLM was started with, such as 64: plan tells which adapters are beyond it."""
     program: Given[Literal["lms", "vllm", "llama-server"]] = None
     """The program an advisory target prints commands for. Without it: llama-server."""
     hardware: Given[TargetHardware] = None

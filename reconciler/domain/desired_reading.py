@@ -164,6 +164,7 @@ def _target(target: written.Target, at: _Folder) -> read.Target:
         cache=at.path(target.cache) if target.cache else None,
         preset=at.path(target.preset) if target.preset else None,
         api_key_from=_secret(target.api_key_from, at),
+        max_lora_rank=target.max_lora_rank,
         program=_program(target),
         is_asked=target.runtime == "vllm" and target.endpoint is not None,
         hardware=_override(machine),

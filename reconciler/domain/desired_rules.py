@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from pydantic.alias_generators import to_camel
 
+from reconciler.domain.advice import VLLM_RANKS
 from reconciler.domain.desired_adapter_rules import adapter_rules
 from reconciler.domain.desired_document import (
     Block,
@@ -90,7 +91,7 @@ def host_of(endpoint: str) -> str:
 
 _TAKES = {"endpoint": ("ollama", "llama-server", "advisory", "lm-studio", "vllm"), "path": ("store",),
           "registry": ("ollama",), "insecure": ("ollama",), "cache": ("llama-server",), "preset": ("llama-server",),
-          "api_key_from": ("llama-server", "vllm"), "program": ("advisory",)}  # fmt: skip
+          "api_key_from": ("llama-server", "vllm"), "max_lora_rank": ("vllm",), "program": ("advisory",)}  # fmt: skip
 
 
 def _target_rules(target: Target) -> Iterator[Finding]:
@@ -102,6 +103,10 @@ def _target_rules(target: Target) -> Iterator[Finding]:
     if target.insecure and target.registry is None and target.runtime == "ollama":
         message = "found without 'registry'; allowed: together with it"
         yield Finding(("insecure",), message, "add the registry it is about", rests_on=(("registry",),))
+    if target.max_lora_rank is not None and target.max_lora_rank not in VLLM_RANKS:
+        near = next(rank for rank in VLLM_RANKS if rank >= target.max_lora_rank)
+        message = f"found {target.max_lora_rank}; allowed: {', '.join(map(str, VLLM_RANKS))}"
+        yield Finding(("maxLoraRank",), message, f"write 'maxLoraRank: {near}' if it was started so")
     yield from _machine_of_target(target)
 
 

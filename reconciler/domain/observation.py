@@ -139,6 +139,8 @@ class ObservedTarget(Frozen):
     """The form in which it can be given adapters as it is set up now; None: not at all, or it cannot be told."""
     detaches_adapters: bool = False
     """It lets go of adapters that it serves, even where it is given none."""
+    max_adapter_rank: int | None = None
+    """The largest rank it takes as it was started, where it tells."""
     disk: DiskSpace | None = None
     """None: the target does not tell (a remote server)."""
     partial_bytes: Bytes = Bytes(0)
@@ -249,6 +251,8 @@ class Unavailable(Frozen):
     need: Need
     code: Literal["not-found", "unauthorised", "gated", "unreachable", "offline", "not-installable", "corrupt"]
     message: str
+    hint: str | None = None
+    """What a person can do."""
 
 
 Answer = Annotated[Resolved | Unavailable, Discriminator("status")]

@@ -14,6 +14,7 @@ from reconciler.domain.adapter import AdapterVerdict
 from reconciler.domain.artifact import Artifact
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import KvCache
+from reconciler.domain.finding import Finding
 from reconciler.domain.observation import Need, Serving
 from reconciler.domain.units import Bytes
 
@@ -171,6 +172,8 @@ class AdapterMove(Frozen):
     scale: float = 1.0
     verdict: AdapterVerdict | None = None
     """What its source was found to be; None where it is only detached."""
+    findings: tuple[Finding, ...] = ()
+    """What a person should know of it as it stands, beside what its verdict says."""
     declared_base: str = ""
     """What the file names as its base; it goes into the record."""
     rebased_from: str | None = None
@@ -214,6 +217,8 @@ class Row(Frozen):
     evidence: RowEvidence = RowEvidence()
     message: str = ""
     """One sentence for a person: why, or what is in the way."""
+    hint: str | None = None
+    """What a person can do about it, where no command says it."""
     command: str | None = None
     """To copy: how a person goes on, where we cannot."""
 

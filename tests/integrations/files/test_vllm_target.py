@@ -48,3 +48,14 @@ def test_one_elsewhere_says_what_its_machine_is(tmp_path: Path) -> None:
         targets(tmp_path, line)
     (target,) = targets(tmp_path, f"{line}, hardware: {{platform: nvidia, vramGb: 80}}, diskBudget: 1TB")
     assert (target.is_asked, target.is_local) == (True, False)
+
+
+def test_what_it_was_started_for_is_said_as_vllm_takes_it(tmp_path: Path) -> None:
+    line = "name: gpu, runtime: vllm, endpoint: 'http://127.0.0.1:8000', maxLoraRank: "
+    assert targets(tmp_path, f"{line}32")[0].max_lora_rank == 32
+    with pytest.raises(DesiredStateError) as raised:
+        targets(tmp_path, f"{line}24", "name: files, runtime: store, maxLoraRank: 8")
+    between, elsewhere = raised.value.problems
+    assert "found 24; allowed: 1, 8, 16, 32" in between.message
+    assert "maxLoraRank: 32" in (between.hint or "")
+    assert "runtime: store" in elsewhere.message
