@@ -8,8 +8,10 @@ and so is every connection to a server.
 
 ``kill`` dies before the operation; ``torn`` in the middle of it, where it is a write; ``power`` also loses what was never
 flushed to the disk, as a machine does that is switched off; ``filled``: from then on nothing is free on the disk, because
-another program took it, which no operation is refused for yet (without ``at``: once the file ``full`` is there); a number is an error that this operation meets, and every
-later one where ``for_good`` says so. With ``after`` it is killed from outside so many seconds after it began, whatever it
+another program took it, which no operation is refused for yet (without ``at``: once the file ``full`` is there); ``changed``:
+somebody saves the file ``save[0]`` as ``save[1]`` there, and it goes on; a number is an error that this operation meets, and every
+later one where ``for_good`` says so. With ``finely`` each block of a file that is copied and each request, before it goes
+and before its answer is read, is an instant too. ``roots`` are more folders like ``root``. ``plant`` names a defect of ``planted.py``. With ``after`` it is killed from outside so many seconds after it began, whatever it
 is doing. The answer is ``{"code", "instants"}``, a code below zero being the signal's.
 """
 
@@ -17,9 +19,12 @@ is doing. The answer is ``{"code", "instants"}``, a code below zero being the si
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
+import shutil
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -31,10 +36,12 @@ KILLED = 137
 
 
 class Disk:
-    """Counts the operations below ``root``, and lets one of them go wrong."""
+    """Counts the operations below its roots, and lets one of them go wrong."""
 
     def __init__(self, wish: dict[str, Any]) -> None:
-        self.root = os.path.realpath(wish["root"])
+        self.roots = tuple(os.path.realpath(root) for root in (wish["root"], *wish.get("roots", ())))
+        self.finely: bool = wish.get("finely", False)
+        self.save: list[str] = wish.get("save", [])
         self.at, self.how, self.for_good = wish.get("at"), wish.get("how", "kill"), wish.get("for_good", False)
         self.instants = 0
         self.full: str = wish.get("full", "")
@@ -48,6 +55,39 @@ class Disk:
         os.fsync, os.fdatasync = self.fsync, self.fsync
         os.pwrite, os.write, os.statvfs = self.pwrite, self.write, self.statvfs
         sys.addaudithook(self.heard)
+        if self.finely:
+            self.watch_finely()
+
+    def watch_finely(self) -> None:
+        """Requests over a connection that stands, and blocks of a file that is written whole."""
+        disk, opened, send, receive = self, io.open, socket.socket.send, socket.socket.recv
+        asked: set[int] = set()
+
+        class Blocks(io.FileIO):
+            def write(self, content: Any) -> int:
+                half = bytes(content)[: len(content) // 2]
+                disk.instant(lambda: super(Blocks, self).write(half))
+                return super().write(content) or 0
+
+        def whole(file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
+            if mode == "xb" and disk._is_ours(os.fspath(file)):
+                return io.BufferedWriter(Blocks(file, mode))
+            return opened(file, mode, *more, **named)
+
+        def sent(connection: socket.socket, *given: Any) -> int:
+            asked.add(connection.fileno())
+            disk.line()
+            return send(connection, *given)
+
+        def received(connection: socket.socket, *given: Any) -> bytes:
+            answer = receive(connection, *given)
+            if connection.fileno() in asked:
+                asked.discard(connection.fileno())
+                disk.line()
+            return answer
+
+        io.open = whole  # type: ignore[assignment]
+        socket.socket.send, socket.socket.recv = sent, received  # type: ignore[method-assign,assignment]
 
     # what the interpreter tells of
 
@@ -71,7 +111,7 @@ class Disk:
                 self.unflushed[os.path.abspath(os.fsdecode(arguments[1]))] = moved
 
     def _is_ours(self, path: str | bytes) -> bool:
-        return os.path.abspath(os.fsdecode(path)).startswith(self.root)
+        return os.path.abspath(os.fsdecode(path)).startswith(self.roots)
 
     def _path(self, descriptor: int) -> str | None:
         try:
@@ -128,6 +168,11 @@ class Disk:
                 raise OSError(self.how, os.strerror(self.how))
             return
         self._busy = True
+        if self.how == "changed":
+            if self.instants == self.at:
+                shutil.copyfile(self.save[0], self.save[1])
+            self._busy = False
+            return
         if self.how == "torn":
             half()
         if self.how == "power":
@@ -161,6 +206,8 @@ def live(wish: dict[str, Any]) -> None:
     disk.watch()
     from reconciler.__main__ import main
 
+    if plant := wish.get("plant"):
+        importlib.import_module("tests.campaign.planted").PLANTS[plant]()
     code = 1
     try:
         code = main(wish["arguments"])

@@ -83,10 +83,14 @@ class Trouble:
     """Killed from outside so long after it began, instead."""
     restart_after_seconds: float | None = None
     """And the server it works on goes down and comes back in the middle."""
+    dies_after_seconds: float | None = None
+    """And it goes down, and comes back only once the command has ended."""
 
     def __str__(self) -> str:
         if self.restart_after_seconds is not None:
             return f"server restarted after {self.restart_after_seconds:.3f} s"
+        if self.dies_after_seconds is not None:
+            return f"server gone after {self.dies_after_seconds:.3f} s"
         if self.after_seconds is not None:
             return f"killed after {self.after_seconds:.3f} s"
         what = os.strerror(self.how) if isinstance(self.how, int) else self.how
@@ -96,8 +100,11 @@ class Trouble:
 class Lab:
     """One machine, brought back to the same state as often as needed."""
 
-    def __init__(self, root: Path, forks: Forks, hub: str, variables: dict[str, str] | None = None) -> None:
-        self.forks = forks
+    def __init__(
+        self, root: Path, forks: Forks, hub: str, variables: dict[str, str] | None = None, **more: Any
+    ) -> None:
+        """``more`` goes into every wish (see ``child.py``)."""
+        self.forks, self.more = forks, more
         self.machine = Machine(root / "here", hub)
         self._variables = variables or {}
         self._kept = root / "kept"
@@ -111,6 +118,7 @@ class Lab:
             "environment": self.machine.environment(**self._variables),
             "out": str(self._out),
             "root": str(self.machine.root),
+            **self.more,
         }
         if trouble is not None:
             at = trouble.at or None

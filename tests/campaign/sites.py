@@ -117,7 +117,7 @@ def allocated(paths: Iterator[Path]) -> int:
     return found
 
 
-class _TappedRegistry(MemoryRegistry):
+class TappedRegistry(MemoryRegistry):
     """A registry that sends its readers by a way that counts."""
 
     way = ""
@@ -132,7 +132,7 @@ class OllamaSite:
 
     kind, size = "ollama", 300_000
 
-    def __init__(self, folder: Path, registry: _TappedRegistry, tap: Tap, hub: str) -> None:
+    def __init__(self, folder: Path, registry: TappedRegistry, tap: Tap, hub: str) -> None:
         self.hub = hub
         self._folder, self._registry, self._tap = Folder(folder / "ollama"), registry, tap
         self._folder.path.mkdir(parents=True)
@@ -369,7 +369,7 @@ class RouterSite:
 @contextmanager
 def ollama_site(folder: Path) -> Iterator[OllamaSite]:
     (folder / "hub").mkdir(parents=True)
-    with _TappedRegistry() as registry, Tap(registry.url) as tap, serve(folder / "hub") as empty:
+    with TappedRegistry() as registry, Tap(registry.url) as tap, serve(folder / "hub") as empty:
         registry.way = tap.url
         site = OllamaSite(folder, registry, tap, empty.url)
         try:
