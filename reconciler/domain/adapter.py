@@ -100,9 +100,10 @@ class Adapter(Frozen):
     """One entry of ``adapters``. Its address is ``adapter/NAME``."""
 
     name: str
-    base: str
-    """Name of a slot, or of a model as a pin names it."""
-    source: AdapterSource
+    base: str = ""
+    """Name of a slot, or of a model as a pin names it; empty: it is absent, and nobody said."""
+    source: AdapterSource = AdapterSource()
+    """Nothing where it is absent, and nobody said."""
     expect: Expected = Expected()
     contract: ExpectedContract | None = None
     gate: Gate | None = None

@@ -24,7 +24,7 @@ def adapters_of(
 def _adapter(adapter: written.Adapter, at: AtFolder, line: int | None) -> read.Adapter:
     return read.Adapter(
         name=adapter.name,
-        base=adapter.base,
+        base=adapter.base or "",
         source=_source(adapter.source, at),
         expect=_expected(adapter.expect or written.Expected.model_construct()),
         contract=_contract(adapter.contract, at) if adapter.contract else None,
@@ -42,7 +42,9 @@ def _adapter(adapter: written.Adapter, at: AtFolder, line: int | None) -> read.A
     )
 
 
-def _source(source: written.AdapterSource, at: AtFolder) -> read.AdapterSource:
+def _source(source: written.AdapterSource | None, at: AtFolder) -> read.AdapterSource:
+    if source is None:
+        return read.AdapterSource()
     if source.hub is not None:
         return read.AdapterSource(repo=source.hub.repo, revision=source.hub.revision)
     return read.AdapterSource(path=at(source.path) if source.path else None)

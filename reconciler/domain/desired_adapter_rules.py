@@ -31,18 +31,30 @@ def adapter_rules(settings: Settings) -> Iterator[Finding]:
     adapters = settings.adapters
     yield from names_are_unique("adapters", [adapter.name for adapter in adapters])
     for index, adapter in enumerate(adapters):
-        for finding in (*_base_rules(adapter, settings), *_source_rules(adapter, settings), *_file_names(adapter)):
-            yield below(finding, "adapters", index)
-        if not adapter.serve and not adapter.absent:
-            message = "'serve' is missing, so nothing would serve it"
-            yield Finding(
-                ("adapters", index), message, "add 'serve: [{target: NAME}]', or 'absent: true'",
-                rests_on=(("adapters", index, "serve"), ("adapters", index, "absent")),
-            )  # fmt: skip
-        for at, serving in enumerate(adapter.serve):
-            for finding in _serving_rules(adapter, serving, settings):
-                yield below(finding, "adapters", index, "serve", at)
+        if not adapter.absent:  # else its name says all: slot, organisation and target may have left the file before it
+            for finding in _rules_of(adapter, index, settings):
+                yield _unless_absent(finding, index)
     yield from _names_are_apart(settings)
+
+
+def _rules_of(adapter: Adapter, index: int, settings: Settings) -> Iterator[Finding]:
+    for finding in (*_base_rules(adapter, settings), *_source_rules(adapter, settings), *_file_names(adapter)):
+        yield below(finding, "adapters", index)
+    if not adapter.serve:
+        message = "'serve' is missing, so nothing would serve it"
+        yield Finding(
+            ("adapters", index), message, "add 'serve: [{target: NAME}]', or 'absent: true'",
+            rests_on=(("adapters", index, "serve"),),
+        )  # fmt: skip
+    for at, serving in enumerate(adapter.serve):
+        for finding in _serving_rules(adapter, serving, settings):
+            yield below(finding, "adapters", index, "serve", at)
+
+
+def _unless_absent(finding: Finding, *indices: int) -> Finding:
+    """A finding about adapters that holds while none of them is absent."""
+    places: tuple[Path, ...] = tuple(("adapters", index, "absent") for index in indices)
+    return replace(finding, elsewhere=(*finding.elsewhere, *places))
 
 
 # --- base and source
@@ -53,21 +65,22 @@ def _base_rules(adapter: Adapter, settings: Settings) -> Iterator[Finding]:
         names: Sequence[str] = IMPLIED_SLOTS
     else:
         names = [slot.name for slot in settings.slots]
-    slot = _slot(settings, adapter.base)
+    base = adapter.base or ""
+    slot = _slot(settings, base)
     judged_by = tuple(("slots", index, "name") for index in range(len(settings.slots or ()))) or (("slots",),)
     if slot is not None and slot.count > 1:
-        message = f"found {adapter.base!r}, a slot with 'count: {slot.count}'; allowed: one with a single model"
+        message = f"found {base!r}, a slot with 'count: {slot.count}'; allowed: one with a single model"
         hint = "write one slot for each model"
         yield Finding(("base",), message, hint, elsewhere=(*judged_by, *_of_slot(settings, slot, "count")))
-    if adapter.base in names or "/" in adapter.base or ":" in adapter.base:
+    if base in names or "/" in base or ":" in base:
         return
-    near = nearest(adapter.base, names, 1)
+    near = nearest(base, names, 1)
     hint = f"did you mean {near[0]}?" if near else "name a slot, or a model as a pin names it, such as org/name"
-    message = f"found {adapter.base!r}; allowed: a slot ({', '.join(names) or 'there is none'}), or a model"
+    message = f"found {base!r}; allowed: a slot ({', '.join(names) or 'there is none'}), or a model"
     yield Finding(("base",), message, hint, elsewhere=judged_by)
 
 
-def _slot(settings: Settings, name: str) -> Slot | None:
+def _slot(settings: Settings, name: str | None) -> Slot | None:
     return next((slot for slot in settings.slots or () if slot.name == name), None)
 
 
@@ -77,7 +90,7 @@ def _of_slot(settings: Settings, slot: Slot, key: str) -> tuple[Path, ...]:
 
 def _source_rules(adapter: Adapter, settings: Settings) -> Iterator[Finding]:
     """A repository is somebody's: its organisation must be allowed. A path of this host is the operator's own."""
-    hub, pool = adapter.source.hub, settings.pool or Pool()
+    hub, pool = adapter.source.hub if adapter.source else None, settings.pool or Pool()
     if hub is None:
         return
     organisation = hub.repo.partition("/")[0]
@@ -172,15 +185,17 @@ def _names_are_apart(settings: Settings) -> Iterator[Finding]:
         if first is None or first.path == name.path or first.is_twin_of(name):
             continue
         message = f"found {name.name!r}, {first.whose}; allowed: each once per target"
-        yield Finding(
+        finding = Finding(
             name.path, message, "give it another name with 'as'", first.path,
             elsewhere=((*name.path[:-1], "target"), (*first.path[:-1], "target")),
         )  # fmt: skip
+        places = (path for path in (name.path, first.path) if path[0] == "adapters")
+        yield _unless_absent(finding, *(int(path[1]) for path in places))
 
 
 def _adapter_names(settings: Settings) -> Iterator[_Name]:
     for index, adapter in enumerate(settings.adapters):
-        for at, serving in enumerate(adapter.serve):
+        for at, serving in enumerate(() if adapter.absent else adapter.serve):
             name = serving.as_name or adapter.name
             path: Path = ("adapters", index, "serve", at, "as") if serving.as_name else ("adapters", index, "name")
             if path[-1] == "name" and at:

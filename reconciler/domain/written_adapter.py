@@ -144,12 +144,14 @@ class Conversion(Written):
 class Adapter(Written):
     """A LoRA adapter that is served beside its base model."""
 
+    needed_unless = ("absent", ("base", "source"))
+
     name: AliasName
     """What the adapter is called; unique."""
-    base: Word
-    """The slot whose model it is for, or a model as a pin names it."""
-    source: AdapterSource
-    """Where its files are."""
+    base: Given[Word] = None
+    """The slot whose model it is for, or a model as a pin names it. Required, unless it is absent."""
+    source: Given[AdapterSource] = None
+    """Where its files are. Required, unless it is absent."""
     expect: Given[Expected] = None
     """What it must turn out to be."""
     contract: Given[Contract] = None
@@ -165,6 +167,6 @@ class Adapter(Written):
     on_mismatch: Literal["fail", "warn"] = "fail"
     """When it is not what expect and contract say: do not attach it, or attach it with a warning."""
     absent: bool = False
-    """Detach it wherever we attached it."""
+    """Detach it wherever we attached it; its name is enough then."""
     allow_pickle: bool = False
     """Pickled weights (.bin) may be fetched; they are never loaded."""

@@ -54,11 +54,12 @@ def _every_problem(loaded: Loaded, form: Form, error: ValidationError) -> list[P
         before = len(refused)
         for complaint in left.errors(include_url=False):
             path = _culprit(loaded, complaint)
-            if not any(_within(path, other) for other in refused[:before]):
+            known = any(_within(path, other) for other in refused[:before])
+            if not known and not _has_broken_switch(complaint, [*refused[:before], *misspelt]):
                 problems.append(words.of_pydantic(complaint))
             refused.append(path)
             misspelt += words.meant_by(complaint)
-            _take_out(root, path, is_missing=complaint["type"] == "missing", number=len(refused))
+            _take_out(root, path, is_missing=complaint["type"] in ("missing", "needed"), number=len(refused))
         try:
             document = form.model_validate(root)
         except ValidationError as again:
@@ -74,9 +75,20 @@ def _culprit(loaded: Loaded, complaint: Mapping[str, Any]) -> KeyPath:
     from reconciler.integrations.files.problems import later_key, without_tags
 
     path = without_tags(complaint["loc"])
+    if complaint["type"] == "needed":
+        return (*path, str(complaint["ctx"]["key"]))
     if complaint["type"] != "twins":
         return path
     return (*path, later_key(loaded, path, complaint["ctx"]["first"], complaint["ctx"]["second"]))
+
+
+def _has_broken_switch(complaint: Mapping[str, Any], broken: Iterable[KeyPath]) -> bool:
+    """What is missing may be rightly so: the key that says so was refused."""
+    from reconciler.integrations.files.problems import without_tags
+
+    if complaint["type"] != "needed":
+        return False
+    return (*without_tags(complaint["loc"]), complaint["ctx"]["switch"]) in broken
 
 
 def _within(path: KeyPath, outer: KeyPath) -> bool:

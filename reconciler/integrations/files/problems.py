@@ -36,6 +36,8 @@ class Words:
             return self.unknown_key(path)
         if kind == "missing":
             return self.missing(path)
+        if kind == "needed":
+            return self.missing((*path, context["key"]))
         if kind == "twins":
             return self.twins(path, context["first"], context["second"])
         if kind == "not_built":

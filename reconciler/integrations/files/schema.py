@@ -52,6 +52,10 @@ def _finish(definition: dict[str, Any], kind: type[Written], texts: dict[str, di
         definition["allOf"] = [{"not": {"required": list(pair)}} for pair in kind.twins]
     if kind.needs_a_key:
         definition["minProperties"] = 1
+    if kind.needed_unless:
+        switch, needed = kind.needed_unless
+        definition["if"] = {"properties": {switch: {"const": True}}, "required": [switch]}
+        definition["else"] = {"required": list(needed)}
 
 
 def _field_texts() -> dict[str, dict[str, str]]:

@@ -81,6 +81,27 @@ def test_the_name_stands_in_for_as() -> None:
     assert adapter.source.path == "/home/me/sql"
 
 
+def test_what_is_absent_needs_its_name_and_nothing_that_may_have_left_before_it() -> None:
+    text = """
+localModels:
+  slots: []
+  adapters:
+    - {name: sql, absent: true}
+    - {name: chat, base: gone, source: {hub: {repo: gone/x, revision: v1}}, serve: [{target: gone}], absent: true}
+"""
+    least, most = adapters(text)
+    assert (least.name, least.base, least.source, least.absent) == ("sql", "", AdapterSource(), True)
+    assert (most.base, most.source.repo, most.absent) == ("gone", "gone/x", True)
+    refused = problems(text.replace("absent: true", "absent: false"))
+    assert "adapters[0].base: the key is missing" in refused
+    assert "adapters[0].source: the key is missing" in refused
+
+
+def test_a_broken_absent_hides_what_it_would_have_excused() -> None:
+    assert "missing" not in problems("localModels: {slots: [], adapters: [{name: a, absent: perhaps}]}")
+    assert "missing" not in problems("localModels: {slots: [], adapters: [{name: a, absnt: true}]}")
+
+
 @pytest.mark.parametrize("revision", ["v1.0", "a" * 40, "refs/pr/1"])
 def test_a_pinned_revision_is_taken(revision: str) -> None:
     (adapter,) = adapters(written(source={"hub": {"repo": "Qwen/x", "revision": revision}}))

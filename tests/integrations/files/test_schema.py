@@ -39,6 +39,10 @@ def test_both_accept_whole_documents(root: dict[str, Any]) -> None:
 @example({"localModels": {"name": "a\n"}})
 @example({"localModels": {"slots": None}})
 @example({"localModels": {"hub": {"tokenFrom": {}}}})
+@example({"localModels": {"adapters": [{"name": "a"}]}})
+@example({"localModels": {"adapters": [{"name": "a", "absent": True}]}})
+@example({"localModels": {"adapters": [{"name": "a", "absent": 1}]}})
+@example({"localModels": {"adapters": [{"name": "a", "base": "b", "absent": False}]}})
 @example({"localModels": {}, "spec": {}})
 @example({})
 def test_both_accept_and_refuse_the_same(root: dict[str, Any]) -> None:
