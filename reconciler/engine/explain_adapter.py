@@ -6,11 +6,15 @@ from typing import Literal
 
 from reconciler.domain.adapter import Adapter, AdapterVerdict, RecordAdapter, ServedAdapter
 from reconciler.domain.document import Frozen
+from reconciler.domain.names import nearest
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.plan import Action, Plan, Reason, Row
 from reconciler.engine.look import find_adapter
 from reconciler.engine.world import Planned
+from reconciler.errors import UsageError
 
+ADDRESS = "adapter/"
+"""What the address of an adapter begins with, in plans and where one is asked for."""
 Standing = Literal["changes", "kept", "held", "deferred", "blocked"]
 """The part of the plan that a row stands in."""
 
@@ -27,6 +31,8 @@ class ExplainedAdapter(Frozen):
     action: Action
     reason: Reason
     message: str = ""
+    hint: str | None = None
+    """What a person can do about it, where no command says it."""
     command: str | None = None
     served: ServedAdapter | None = None
     """What answers to the name now, whoever attached it."""
@@ -39,17 +45,38 @@ class ExplainedAdapter(Frozen):
 class AdapterExplanation(Frozen):
     """Everything of one adapter."""
 
-    adapter: Adapter
+    address: str
+    """As ``plan`` prints it: ``adapter/NAME``."""
+    adapter: Adapter | None = None
+    """As the file declares it; None: it does not any more, and something of it is still ours."""
     places: tuple[ExplainedAdapter, ...]
     """In the order of the plan."""
     notes: tuple[str, ...] = ()
 
 
-def explain_adapter(found: Planned, adapter: Adapter) -> AdapterExplanation:
-    """What a plan says of one adapter of its file."""
-    places = tuple(_place(found, row, standing) for row, standing in _rows(found.plan, adapter.name))
-    notes = tuple(note for note in found.plan.warnings if note.startswith(f"adapter/{adapter.name}:"))
-    return AdapterExplanation(adapter=adapter, places=places, notes=notes)
+def explain_adapter(found: Planned, name: str, target: str | None = None) -> AdapterExplanation:
+    """What a plan says of one adapter: of its file, or one that left the file and is ours still.
+
+    Args:
+        found: the plan and what it was made from.
+        name: in the file.
+        target: of its targets, the only one that is asked about; None: all of them.
+
+    Raises:
+        UsageError: there is no such adapter, or nothing of it on that target.
+    """
+    adapter = next((one for one in found.desired.adapters if one.name == name), None)
+    everywhere = tuple(_place(found, row, standing) for row, standing in _rows(found.plan, name))
+    if adapter is None and not everywhere:
+        declared = [one.name for one in found.desired.adapters]
+        near = ", ".join(nearest(name, declared)) or "the file declares none"
+        raise UsageError(f"no adapter is called {name}", code="unknown-adapter", hint=near)
+    places = tuple(place for place in everywhere if target in (None, place.target))
+    if target is not None and not places:
+        known = ", ".join(dict.fromkeys(place.target for place in everywhere)) or "it is on no target"
+        raise UsageError(f"nothing of {ADDRESS}{name} is on {target}", hint=known)
+    notes = tuple(note for note in found.plan.warnings if note.startswith(f"{ADDRESS}{name}:"))
+    return AdapterExplanation(address=f"{ADDRESS}{name}", adapter=adapter, places=places, notes=notes)
 
 
 def _rows(plan: Plan, name: str) -> list[tuple[Row, Standing]]:
@@ -79,6 +106,7 @@ def _place(found: Planned, row: Row, standing: Standing) -> ExplainedAdapter:
         action=row.action,
         reason=row.reason,
         message=row.message,
+        hint=row.hint,
         command=row.command,
         served=find_adapter(target, name) if isinstance(target, ObservedTarget) else None,
         recorded=found.record.adapter(row.target_key, name),

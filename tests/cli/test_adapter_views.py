@@ -87,7 +87,7 @@ MISSED = verdict("sql 2", unpromoted=(error("no receipt at /r.json"),), contract
 
 
 def explained(told: Told) -> str:
-    return adapter_explanation_text(explain_adapter(Planned(told.want, told.known, told.seen, told.plan), lora()))
+    return adapter_explanation_text(explain_adapter(Planned(told.want, told.known, told.seen, told.plan), "sql"))
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,11 @@ def explained(told: Told) -> str:
         planned(lora(), **STANDS, says={"sql": WARNED}),
         planned(lora(), **{**STANDS, "served": []}, says={"sql": verdict("sql 1", error(), error("rank 128"))}),
         planned(gated(), **STANDS, says={"sql": MISSED}),
-        planned(),
+        planned(lora(absent=True)),
+        planned(lora("chat"), **STANDS),
+        planned(lora(), **{**STANDS, "mine": record(ours())}),
     ],
-    ids=["in sync", "rejected", "unpromoted", "nowhere"],
+    ids=["in sync", "rejected", "unpromoted", "nowhere", "left the file", "somebody else's"],
 )
 def test_an_explanation(told: Told, snapshot: object) -> None:
     assert explained(told) == snapshot
@@ -120,4 +122,22 @@ def test_explain_knows_the_adapters_of_the_file(line: Line) -> None:
     assert found["adapter"]["name"] == "sql"
     assert [(place["target"], place["reason"]) for place in found["places"]] == [("edge", "target-unknown")]
     assert "target edge is unknown" in line("explain", "sql", "--offline").out
+    assert line("explain", "adapter/sql", "--offline", "--json").data == found
+    assert found["address"] == "adapter/sql"
+    assert line("explain", "adapter/sql", "--offline").out == line("explain", "sql", "--offline").out
+    assert line("explain", "adapter/sql", "--target", "edge", "--offline", "--json").data == found
     assert "memory" in line("explain", "Qwen/Qwen3-8B-GGUF:Q4_K_M", "--offline", "--hardware", "rtx-4090").out.lower()
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [
+        (("adapter/sqk",), "unknown-adapter", "no adapter is called sqk"),
+        (("adapter/sql", "--target", "far"), "usage", "nothing of adapter/sql is on far"),
+        (("adapter/sql", "--profile", "coding"), "usage", "--profile of an adapter says nothing"),
+    ],
+)
+def test_explain_says_what_it_cannot_explain(line: Line, asked: tuple[str, ...], code: str, said: str) -> None:
+    line.write(FILE)
+    error = line("explain", *asked, "--offline", "--json").error
+    assert (error["code"], error["message"]) == (code, said)

@@ -16,10 +16,11 @@ from reconciler.cli.wiring import Wiring
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.estimate import Profile
 from reconciler.engine.explain import Explanation, Request, explain
-from reconciler.engine.explain_adapter import AdapterExplanation, explain_adapter
+from reconciler.engine.explain_adapter import ADDRESS, AdapterExplanation, explain_adapter
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.suggest import Question, scene_for
 from reconciler.engine.world import Options
+from reconciler.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,26 @@ def show_explanation(arguments: ExplainArguments) -> int:
 
 async def _adapter(arguments: ExplainArguments, wiring: Wiring) -> AdapterExplanation | None:
     """What a plan made now says of an adapter; None: the file has none of that name, or a model is asked about."""
-    if (arguments.slot, arguments.profile, arguments.context, arguments.target) != (None, None, None, None):
-        return None
-    desired = await wiring.desired_if_any()
-    adapter = next((one for one in desired.adapters if one.name == arguments.name), None) if desired else None
-    if adapter is None:
-        return None
+    name, given = arguments.name.removeprefix(ADDRESS), _of_models_alone(arguments)
+    if name == arguments.name:
+        desired = await wiring.desired_if_any()
+        if given or arguments.target is not None or not _declares(desired, name):
+            return None
+    elif given:
+        raise UsageError(f"{' and '.join(given)} of an adapter says nothing", hint=f"explain {arguments.name}")
     freshness = freshness_of(offline=arguments.offline, refresh=False)
     options = Options(freshness=freshness, ask=not arguments.offline)
-    return explain_adapter(await plan_once(wiring.world(Silent()), options), adapter)
+    return explain_adapter(await plan_once(wiring.world(Silent()), options), name, arguments.target)
+
+
+def _declares(desired: DesiredState | None, adapter: str) -> bool:
+    return desired is not None and any(one.name == adapter for one in desired.adapters)
+
+
+def _of_models_alone(arguments: ExplainArguments) -> list[str]:
+    """Options that were given and mean models only."""
+    values = {"--slot": arguments.slot, "--profile": arguments.profile, "--context": arguments.context}
+    return [option for option, value in values.items() if value is not None]
 
 
 async def _found(arguments: ExplainArguments, wiring: Wiring) -> Explanation:

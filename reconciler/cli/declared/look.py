@@ -79,7 +79,7 @@ def suggest(
 def explain(
     model: Annotated[
         str,
-        typer.Argument(help="A model id, a repository, repository:QUANT, an Ollama name, or an adapter of the file."),
+        typer.Argument(help="A model id, a repository, repository:QUANT, an Ollama name, or adapter/NAME."),
     ],
     file: options.File = None,
     json: options.Json = False,
@@ -96,7 +96,7 @@ def explain(
     """Show one candidate by parts, or why it is rejected.
 
     Memory, speed and quality with sources and dates; for a rejected one also what would change the verdict.
-    Of an adapter of the file: where it stands, what its source was found to be, and what speaks against it.
+    Of an adapter: where it stands, what its source was found to be, and what speaks against it.
     """
     from reconciler.cli.commands.explain import ExplainArguments, show_explanation
 

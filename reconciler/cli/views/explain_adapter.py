@@ -9,14 +9,14 @@ from reconciler.domain.adapter import Adapter, AdapterVerdict
 from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action
 from reconciler.domain.units import show_bytes
-from reconciler.engine.explain_adapter import AdapterExplanation, ExplainedAdapter
+from reconciler.engine.explain_adapter import ADDRESS, AdapterExplanation, ExplainedAdapter
 
 _COLOUR = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 def adapter_explanation_text(found: AdapterExplanation) -> str:
     """The whole explanation; one block for each target."""
-    lines = [paint(f"Adapter {found.adapter.name}", "bold"), *_declared(found.adapter)]
+    lines = [paint(f"Adapter {found.address.removeprefix(ADDRESS)}", "bold"), *_declared(found.adapter)]
     for place in found.places:
         lines += ["", *_place(place)]
     if not found.places:
@@ -24,11 +24,16 @@ def adapter_explanation_text(found: AdapterExplanation) -> str:
     return "\n".join(lines)
 
 
-def _declared(adapter: Adapter) -> Iterator[str]:
+def _declared(adapter: Adapter | None) -> Iterator[str]:
+    if adapter is None:
+        yield "  not in the file any more"
+        return
     source = adapter.source
-    where = f"{source.path} (of this host)" if source.path else f"{source.repo} at {source.revision}"
-    yield f"  source  {where}"
-    yield f"  base    {adapter.base}, onBaseChange: {adapter.on_base_change}"
+    if source.path or source.repo:
+        where = f"{source.path} (of this host)" if source.path else f"{source.repo} at {source.revision}"
+        yield f"  source  {where}"
+    if adapter.base:
+        yield f"  base    {adapter.base}, onBaseChange: {adapter.on_base_change}"
     if adapter.absent:
         yield "  absent: true"
 
@@ -46,6 +51,8 @@ def _place(place: ExplainedAdapter) -> Iterator[str]:
         yield f"  not served now; we attached it on {place.recorded.attached_at:%Y-%m-%d}"
     if place.verdict is not None:
         yield from _verdict(place.verdict)
+    if place.hint:
+        yield f"  hint: {place.hint}"
     if place.command:
         yield f"  run: {place.command}"
 
