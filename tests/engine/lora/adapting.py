@@ -68,6 +68,7 @@ class FakeHub:
     def __init__(self) -> None:
         self.repos: dict[str, Path] = {}
         self.asked = 0
+        self.endpoint = "https://huggingface.co"
 
     async def look(self, repo: str, revision: str | None, *, pickles: bool) -> RemoteAdapter:
         self.asked += 1
@@ -77,7 +78,7 @@ class FakeHub:
 
         found = {path.name: path.read_bytes() for path in sorted(self.repos[repo].iterdir())}
         artifact = HubArtifact(
-            endpoint="https://huggingface.co",
+            endpoint=self.endpoint,
             repo=repo,
             commit="c" * 40,
             files=tuple(
