@@ -16,6 +16,7 @@ from reconciler.integrations.http import Http
 from reconciler.integrations.runtimes.llama_server import LlamaServer
 from reconciler.integrations.runtimes.llama_server_api import LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_preset import read_preset
+from reconciler.integrations.runtimes.server import Server
 from reconciler.lora.adapter_config import read_adapter_config
 from reconciler.lora.corpus import CorpusLine, read_row
 from tests.fakes import FixedClock
@@ -71,7 +72,7 @@ async def router_answers(http: Callable[[], Http]) -> None:
     target = Target(name="r", runtime="llama-server", endpoint="http://127.0.0.1:9", cache="/nowhere/at/all")
     runtime = LlamaServer(target, http=http, clock=FixedClock(), environ={})
     await runtime.observe()
-    api = LlamaServerApi("http://127.0.0.1:9", http())
+    api = LlamaServerApi(Server("http://127.0.0.1:9", http=http))
     for asked in (
         api.version,
         api.models,
@@ -87,7 +88,7 @@ async def router_answers(http: Callable[[], Http]) -> None:
 
 
 async def router_events(http: Callable[[], Http]) -> None:
-    async for event in LlamaServerApi("http://127.0.0.1:9", http()).events(idle_timeout_seconds=1):
+    async for event in LlamaServerApi(Server("http://127.0.0.1:9", http=http)).events(idle_timeout_seconds=1):
         assert len(event.files) < 10_000
 
 

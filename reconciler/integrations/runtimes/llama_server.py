@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import Alias, Installed, Serving, TargetObservation, UnknownTarget
+from reconciler.domain.observation import Alias, Installed, Serving, TargetObservation
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
@@ -27,7 +27,7 @@ from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.free_space import free_bytes_of
 from reconciler.integrations.runtimes.llama_server_adapters import RouterAdapters, rescale
 from reconciler.integrations.runtimes.llama_server_aliases import check_name, stands_for
-from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
+from reconciler.integrations.runtimes.llama_server_api import Listed
 from reconciler.integrations.runtimes.llama_server_begun import Begun, remove_files
 from reconciler.integrations.runtimes.llama_server_content import Content, cached_file, standing, wanted_weights
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience, not_the_head
@@ -36,6 +36,7 @@ from reconciler.integrations.runtimes.llama_server_preset import Preset
 from reconciler.integrations.runtimes.llama_server_removal import Removal
 from reconciler.integrations.runtimes.llama_server_router import Router
 from reconciler.integrations.runtimes.llama_server_serving import RouterPreset
+from reconciler.integrations.runtimes.server import known, unknown
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
@@ -72,23 +73,20 @@ class LlamaServer:
         self._target = target
         self._clock = clock
         self._router = Router(target, http=http, clock=clock, api_key=api_key)
+        self._api = self._router.api
         self._patience = Patience(idle_seconds=idle_timeout_seconds, poll_seconds=poll_seconds)
         environ = os.environ if environ is None else environ
         self._environ = environ
         self._content = Content(target, environ, DigestCache(cache_directory))
         preset = Path(target.preset) if target.preset else None
         self._begun = Begun(cache_directory)
-        self._preset = RouterPreset(preset, lambda: self._api, target.name, self._router.is_busy)
+        self._preset = RouterPreset(preset, self._api, target.name, self._router.is_busy)
         self._removal = Removal(self._router, self._content, self._preset)
         self._adapters = RouterAdapters(self._router, self._preset)
 
     @property
     def target(self) -> Target:
         return self._target
-
-    @property
-    def _api(self) -> LlamaServerApi:
-        return self._router.api
 
     async def close(self) -> None:
         await self._router.close()
@@ -119,13 +117,7 @@ class LlamaServer:
             adapters = await self._adapters.seen(listed, busy)
             takes = await self._adapters.takes_any()
         except OutsideError as error:
-            return UnknownTarget(
-                name=self._target.name,
-                key=self._target.key,
-                reason=error.message,
-                code=error.code,
-                hint=error.hint or f"is the router running? See `endpoint` of target {self._target.name}",
-            )
+            return unknown(self._target, error, program="the router")
         look = Look(listed, view, sections, busy, version, frozenset(left.values()), adapters, takes)
         return observed(self._target, look, self._content)
 
@@ -207,10 +199,7 @@ class LlamaServer:
         return model is None or await self._content.weights(model) == wanted_weights(artifact)
 
     async def _observed_model(self, name: str) -> Installed:
-        observed = await self.observe()
-        if isinstance(observed, UnknownTarget):
-            raise Unreachable(observed.reason, code=observed.code, hint=observed.hint)
-        for model in observed.installed:
+        for model in known(await self.observe()).installed:
             if model.name == name:
                 return model
         raise Unreachable(f"{name} was downloaded but {self._target.name} does not list it")
@@ -275,10 +264,7 @@ class LlamaServer:
             raise
 
     async def _observed_alias(self, name: str) -> Alias:
-        found = await self.observe()
-        if isinstance(found, UnknownTarget):
-            raise Unreachable(found.reason, code=found.code, hint=found.hint)
-        for alias in found.aliases:
+        for alias in known(await self.observe()).aliases:
             if alias.name == name:
                 return alias
         raise Unreachable(f"{name} was told to {self._target.name}, and it does not list it")
@@ -304,10 +290,7 @@ class LlamaServer:
         listed = await self._api.models(reload=True)
         _, view = await self._content.look(listed)
         await self._adapters.attach(adapter, listed, {item.name for item in standing(listed, view)})
-        found = await self.observe()
-        if isinstance(found, UnknownTarget):
-            raise Unreachable(found.reason, code=found.code, hint=found.hint)
-        for served in found.adapters:
+        for served in known(await self.observe()).adapters:
             if served.name == adapter.name:
                 return served
         raise Unreachable(f"{adapter.name} was told to {self._target.name}, and it does not list it")

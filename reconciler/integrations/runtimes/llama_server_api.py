@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from urllib.parse import quote, unquote
 
-from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.errors import Corrupt, Refused, Unreachable
 from reconciler.formats.foreign_json import read_json
+from reconciler.integrations.runtimes.answers import bad_answer, count, failed, items, mapping, server_words
+from reconciler.integrations.runtimes.server import Server
 
 if TYPE_CHECKING:
-    from reconciler.integrations.http import Http, Reply
+    from reconciler.integrations.http import Reply
 
 Status = Literal["unloaded", "loading", "loaded", "sleeping", "downloading"]
 Source = Literal["cache", "models_dir", "preset"]
@@ -101,25 +103,11 @@ class LlamaServerApi:
     Read against llama.cpp b10434, and run against it.
 
     Args:
-        endpoint: base URL.
-        http: makes the requests; none follows a redirect, so that a key goes nowhere else.
-        key: what ``--api-key`` asks for, or a proxy before the router; None sends none.
-
-    Raises:
-        Refused: the key has characters that no key has.
+        server: where it is asked.
     """
 
-    def __init__(self, endpoint: str, http: Http, key: str | None = None) -> None:
-        self._endpoint = endpoint.rstrip("/")
-        self._http = http
-        key = (key or "").strip()
-        if any(not "!" <= letter <= "~" for letter in key):
-            raise Refused(
-                "the API key has characters that no key has",
-                code="unauthorised",
-                hint="the variable or file of apiKeyFrom must hold the key alone",
-            )
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
     async def version(self) -> str:
         """The build of the router.
@@ -127,25 +115,18 @@ class LlamaServerApi:
         Raises:
             Refused: it serves one model only, or wants a key. Corrupt: what answers is no llama-server.
         """
-        reply = await self._ask("GET", self._url("/props", autoload="false"), retries=1)
+        reply = await self._server.ask("GET", _path("/props", autoload="false"), retries=1)
         if reply.status in (401, 403):
-            known = bool(self._headers)
-            raise Refused(
-                f"{self._endpoint} {'does not accept the API key' if known else 'wants an API key'}",
-                code="unauthorised",
-                hint="the key that apiKeyFrom of the target names is not the router's"
-                if known
-                else "say where the key is: `apiKeyFrom: {env: VARIABLE}` (a set one) or `{file: PATH}` at the target",
-            )
+            raise self._server.wants_key()
         if not reply.ok:
-            raise _failed(reply, "cannot read /props")
-        document = _mapping(reply)
+            raise failed(reply, "cannot read /props")
+        document = mapping(reply)
         build = document.get("build_info")
         if not isinstance(build, str) or not build:
-            raise _bad_answer(reply, "no build in it: this is not a llama-server")
+            raise bad_answer(reply, "no build in it: this is not a llama-server")
         if document.get("role") != "router":
             raise Refused(
-                f"the llama-server at {self._endpoint} serves one model and cannot be given others",
+                f"the llama-server at {self._server.url} serves one model and cannot be given others",
                 code="no-api",
                 hint="start it without -m, -hf and LLAMA_ARG_MODEL: then it is a router",
             )
@@ -171,22 +152,19 @@ class LlamaServerApi:
         Raises:
             Refused: code ``bad-request``: it cannot read its preset file. Corrupt, Unreachable: no whole answer.
         """
-        url = self._url("/models", reload="1") if reload else self._url("/models")
+        path = _path("/models", reload="1") if reload else "/models"
         seconds = _RELOAD_SECONDS if reload else None
-        reply = await self._ask("GET", url, retries=0 if reload else 1, timeout_seconds=seconds)
+        reply = await self._server.ask("GET", path, retries=0 if reload else 1, timeout_seconds=seconds)
         if not reply.ok:
-            words = _server_words(reply.body)
+            words = server_words(reply.body)
             if any(part in words for part in _OF_THE_PRESET):
                 raise Refused(
                     f"the router cannot read its preset file: {words}",
                     code="bad-request",
                     hint="mend the file that it was started with as --models-preset; `preset:` names the same one",
                 )
-            raise _failed(reply, "cannot read /models")
-        items = _mapping(reply).get("data")
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise _bad_answer(reply, "no whole list of models in it")
-        return tuple(_listed(reply, item) for item in items)
+            raise failed(reply, "cannot read /models")
+        return tuple(_listed(reply, item) for item in items(reply, "data", called="models"))
 
     async def busy_slots(self, name: str) -> int | None:
         """Conversations that a loaded model answers now; None where it is not loaded.
@@ -194,30 +172,30 @@ class LlamaServerApi:
         Raises:
             Refused: the server does not tell (``--no-slots``).
         """
-        reply = await self._ask("GET", self._url("/slots", model=name, autoload="false"), retries=0)
+        reply = await self._server.ask("GET", _path("/slots", model=name, autoload="false"), retries=0)
         if reply.status in (400, 404):
             return None
         if not reply.ok:
-            raise Refused(f"the router does not tell what {name} is doing: {_server_words(reply.body)}")
+            raise Refused(f"the router does not tell what {name} is doing: {server_words(reply.body)}")
         document = reply.json()
         if not isinstance(document, list) or not all(
             isinstance(slot, dict) and isinstance(slot.get("is_processing"), bool) for slot in document
         ):
-            raise _bad_answer(reply, "no whole list of slots in it")
+            raise bad_answer(reply, "no whole list of slots in it")
         return [slot["is_processing"] for slot in document].count(True)
 
     async def adapters(self, name: str | None) -> tuple[LoadedAdapter, ...] | None:
         """LoRA adapters of a model of a router, or of a server of one model; None where it is not loaded."""
         query = {"model": name, "autoload": "false"} if name is not None else {}
-        reply = await self._ask("GET", self._url("/lora-adapters", **query), retries=0)
+        reply = await self._server.ask("GET", _path("/lora-adapters", **query), retries=0)
         if name is not None and reply.status in (400, 404):
             return None
         if not reply.ok:
-            raise _failed(reply, "cannot read /lora-adapters")
-        items = reply.json()
-        if not isinstance(items, list):
-            raise _bad_answer(reply, "no list of adapters in it")
-        return tuple(_loaded_adapter(reply, item) for item in items)
+            raise failed(reply, "cannot read /lora-adapters")
+        found = reply.json()
+        if not isinstance(found, list):
+            raise bad_answer(reply, "no list of adapters in it")
+        return tuple(_loaded_adapter(reply, item) for item in found)
 
     async def scale(self, scales: Mapping[int, float]) -> None:
         """Set the scales of a server of one model: those left out go to 0. A router forwards no such request.
@@ -225,9 +203,9 @@ class LlamaServerApi:
         An id that does not exist is accepted as any other: read back.
         """
         wanted = [{"id": number, "scale": scale} for number, scale in scales.items()]
-        reply = await self._ask("POST", self._url("/lora-adapters"), json=wanted, retries=0)
+        reply = await self._server.ask("POST", "/lora-adapters", json=wanted, retries=0)
         if not reply.ok:
-            raise _failed(reply, "cannot change the scale of its adapters")
+            raise failed(reply, "cannot change the scale of its adapters")
 
     async def answers(self, name: str) -> None:
         """Have a loaded model write one token. A model that writes none, such as an embedding model, has answered.
@@ -236,18 +214,20 @@ class LlamaServerApi:
             Refused: it does not answer, or no longer runs. Unreachable: it takes too long.
         """
         asked = {"model": name, "prompt": "a", "n_predict": 1, "cache_prompt": False}
-        url = self._url("/completion", autoload="false")
-        reply = await self._ask("POST", url, json=asked, retries=1, timeout_seconds=_ANSWER_SECONDS, is_repeatable=True)
+        url = _path("/completion", autoload="false")
+        reply = await self._server.ask(
+            "POST", url, json=asked, retries=1, timeout_seconds=_ANSWER_SECONDS, is_repeatable=True
+        )
         if not reply.ok and reply.status != 501:
-            raise Refused(f"{name} does not answer: {reply.status} {_server_words(reply.body)}".rstrip())
+            raise Refused(f"{name} does not answer: {reply.status} {server_words(reply.body)}".rstrip())
 
     async def download(self, name: str) -> bool:
         """Begin a download in the background; False where the router has that name already, or is at it.
 
         A 200 says nothing: also for a repository that does not exist.
         """
-        reply = await self._ask("POST", self._url("/models"), json={"model": name}, retries=0)
-        words = _server_words(reply.body)
+        reply = await self._server.ask("POST", "/models", json={"model": name}, retries=0)
+        words = server_words(reply.body)
         if reply.status == 400 and "already exists" in words:
             return False
         if reply.status == 500 and "limit reached" in words:
@@ -256,20 +236,20 @@ class LlamaServerApi:
                 hint="raise --models-max, or unload a model",
             )
         if not reply.ok:
-            raise _failed(reply, f"cannot download {name}")
+            raise failed(reply, f"cannot download {name}")
         return True
 
     async def load(self, name: str) -> None:
         """Begin to load a model; one that runs already is fine."""
-        reply = await self._ask("POST", self._url("/models/load"), json={"model": name}, retries=0)
-        if not reply.ok and "already running" not in _server_words(reply.body):
-            raise _failed(reply, f"cannot load {name}")
+        reply = await self._server.ask("POST", "/models/load", json={"model": name}, retries=0)
+        if not reply.ok and "already running" not in server_words(reply.body):
+            raise failed(reply, f"cannot load {name}")
 
     async def unload(self, name: str) -> None:
         """Stop a model or a download; one that does not run is fine. A request in flight has 10 s, then it is cut."""
-        reply = await self._ask("POST", self._url("/models/unload"), json={"model": name}, retries=0)
-        if not reply.ok and not (reply.status in (400, 404) and "not" in _server_words(reply.body).lower()):
-            raise _failed(reply, f"cannot unload {name}")
+        reply = await self._server.ask("POST", "/models/unload", json={"model": name}, retries=0)
+        if not reply.ok and not (reply.status in (400, 404) and "not" in server_words(reply.body).lower()):
+            raise failed(reply, f"cannot unload {name}")
 
     async def delete(self, name: str) -> bool:
         """Delete a model of the cache; False when the router knows none of that name.
@@ -277,14 +257,14 @@ class LlamaServerApi:
         Raises:
             Refused: it does not come from the cache. Unreachable: the server failed in the middle; look again.
         """
-        reply = await self._ask("DELETE", self._url("/models", model=name), retries=0, timeout_seconds=60)
-        words = _server_words(reply.body)
+        reply = await self._server.ask("DELETE", _path("/models", model=name), retries=0, timeout_seconds=60)
+        words = server_words(reply.body)
         if reply.status in (404, 500) and "not found" in words.lower():
             return False
         if "not removable" in words:
             raise Refused(f"the router does not remove {name}: {words}", code="refused")
         if not reply.ok:
-            raise _failed(reply, f"cannot delete {name}")
+            raise failed(reply, f"cannot delete {name}")
         return True
 
     async def events(self, *, idle_timeout_seconds: float) -> AsyncGenerator[Event]:
@@ -293,11 +273,9 @@ class LlamaServerApi:
         Raises:
             Unreachable: no answer, a broken connection, or no event for ``idle_timeout_seconds``.
         """
-        async with self._http.stream(
-            "GET", self._url("/models/sse"), headers=self._headers, idle_timeout_seconds=idle_timeout_seconds
-        ) as stream:
+        async with self._server.stream("GET", "/models/sse", idle_timeout_seconds=idle_timeout_seconds) as stream:
             if not 200 <= stream.status < 300:
-                raise Unreachable(f"{self._endpoint}/models/sse answered {stream.status}")
+                raise Unreachable(f"{self._server.url}/models/sse answered {stream.status}")
             yield Event("", "listening")
             pending = b""
             async for chunk in stream.chunks():
@@ -309,38 +287,19 @@ class LlamaServerApi:
                     if event is not None:
                         yield event
 
-    async def _ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        json: Any = None,
-        retries: int = 0,
-        timeout_seconds: float | None = None,
-        is_repeatable: bool = False,
-    ) -> Reply:
-        return await self._http.request(
-            method,
-            url,
-            json=json,
-            headers=self._headers,
-            retries=retries,
-            timeout_seconds=timeout_seconds,
-            is_repeatable=is_repeatable,
-        )
 
-    def _url(self, path: str, **query: str) -> str:
-        asked = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
-        return f"{self._endpoint}{path}{'?' + asked if asked else ''}"
+def _path(path: str, **query: str) -> str:
+    asked = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+    return f"{path}{'?' + asked if asked else ''}"
 
 
 def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
     name, status = item.get("id"), item.get("status")
     if not isinstance(name, str) or not name or not isinstance(status, dict):
-        raise _bad_answer(reply, f"an entry without id or status: {json.dumps(item)[:120]}")
+        raise bad_answer(reply, f"an entry without id or status: {json.dumps(item)[:120]}")
     value, source = status.get("value"), item.get("source", "preset")
     if value not in get_args(Status):
-        raise _bad_answer(reply, f"the status of {name} is {json.dumps(value)[:60]}")
+        raise bad_answer(reply, f"the status of {name} is {json.dumps(value)[:60]}")
     preset, meta = status.get("preset"), item.get("meta")
     return Listed(
         name=name,
@@ -349,8 +308,8 @@ def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
         can_remove=item.get("can_remove") is True,
         settings=dict(_SETTING.findall(preset)) if isinstance(preset, str) else {},
         failed=status.get("failed") is True,
-        exit_code=_count(status.get("exit_code")),
-        weights_bytes=_count(meta.get("size")) if isinstance(meta, dict) else None,
+        exit_code=count(status.get("exit_code")),
+        weights_bytes=count(meta.get("size")) if isinstance(meta, dict) else None,
         aliases=_names(item.get("aliases")),
         port=_port(status.get("args")),
     )
@@ -358,10 +317,10 @@ def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
 
 def _loaded_adapter(reply: Reply, item: object) -> LoadedAdapter:
     number, path, scale = (item.get(key) if isinstance(item, dict) else None for key in ("id", "path", "scale"))
-    if _count(number) is None or not isinstance(path, str) or isinstance(scale, bool):
-        raise _bad_answer(reply, f"an adapter without id or path: {json.dumps(item)[:120]}")
+    if count(number) is None or not isinstance(path, str) or isinstance(scale, bool):
+        raise bad_answer(reply, f"an adapter without id or path: {json.dumps(item)[:120]}")
     if not isinstance(scale, int | float) or not abs(scale) < _LARGEST_SCALE:
-        raise _bad_answer(reply, f"the scale of {path} is {json.dumps(scale)[:60]}")
+        raise bad_answer(reply, f"the scale of {path} is {json.dumps(scale)[:60]}")
     return LoadedAdapter(cast("int", number), path, float(scale))
 
 
@@ -387,17 +346,10 @@ def _file_progress(url: object, state: object) -> FileProgress | None:
     place = _RESOLVE.match(url) if isinstance(url, str) else None
     if place is None or not isinstance(state, dict):
         return None
-    done, total = _count(state.get("done")), _count(state.get("total"))
+    done, total = count(state.get("done")), count(state.get("total"))
     if done is None or total is None:
         return None
     return FileProgress(unquote(place[1]), place[2], unquote(place[3]), done, total)
-
-
-def _mapping(reply: Reply) -> Mapping[str, Any]:
-    document = reply.json()
-    if not isinstance(document, dict):
-        raise _bad_answer(reply, "it is not an object")
-    return document
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -408,35 +360,3 @@ def _port(words: object) -> int | None:
     given = [str(word) for word in words] if isinstance(words, list) else []
     port = given[given.index("--port") + 1 :][:1] if "--port" in given else []
     return int(port[0]) if port and port[0].isdecimal() and 0 < int(port[0]) < 65_536 else None
-
-
-def _count(value: object) -> int | None:
-    """A whole number of at least 0, or None."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        return None
-    return value
-
-
-def _bad_answer(reply: Reply, why: str) -> Corrupt:
-    return Corrupt(f"{reply.url} answered something else: {why}", code="bad-answer", details={"url": reply.url})
-
-
-def _failed(reply: Reply, what: str) -> OutsideError:
-    message = f"{what}: {reply.url} answered {reply.status}: {_server_words(reply.body)}".rstrip(": ")
-    details = {"url": reply.url, "status": reply.status}
-    if reply.status >= 500 or reply.status in (408, 429):
-        return Unreachable(message, details=details)
-    if reply.status in (401, 403):
-        return Refused(message, code="unauthorised", details=details)
-    return Refused(message, code="not-found" if reply.status == 404 else "refused", details=details)
-
-
-def _server_words(body: bytes) -> str:
-    try:
-        document = read_json(body)
-    except (ValueError, RecursionError):
-        document = None
-    error = document.get("error") if isinstance(document, dict) else None
-    if isinstance(error, dict) and isinstance(error.get("message"), str):
-        return str(error["message"])[:200]
-    return body[:200].decode("utf-8", "replace").strip()

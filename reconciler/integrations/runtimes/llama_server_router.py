@@ -10,6 +10,7 @@ from reconciler.domain.desired import Target
 from reconciler.domain.desired_rules import is_loopback
 from reconciler.errors import Refused, Unreachable
 from reconciler.integrations.runtimes.llama_server_api import DEFAULT_ENDPOINT, Listed, LlamaServerApi
+from reconciler.integrations.runtimes.server import Server
 from reconciler.ports import Clock
 
 if TYPE_CHECKING:
@@ -33,29 +34,21 @@ class Router:
 
     def __init__(self, target: Target, *, http: Callable[[], Http], clock: Clock, api_key: str | None) -> None:
         self.name = target.name
-        self._endpoint = target.endpoint or DEFAULT_ENDPOINT
-        self._make_http, self._clock, self._key = http, clock, api_key
-        self._http: Http | None = None
-
-    @property
-    def api(self) -> LlamaServerApi:
-        if self._http is None:
-            self._http = self._make_http()
-        return LlamaServerApi(self._endpoint, self._http, self._key)
+        self._server = Server(target.endpoint or DEFAULT_ENDPOINT, http=http, key=api_key)
+        self._clock = clock
+        self.api = LlamaServerApi(self._server)
 
     def process(self, item: Listed) -> LlamaServerApi | None:
         """A running model's own process; None where it cannot be asked from here. It listens on its own host only.
 
         A key is the router's alone: a process that asks for one is not asked.
         """
-        if self._http is None or item.port is None or not item.is_running or not is_loopback(self._endpoint):
+        if item.port is None or not item.is_running or not is_loopback(self._server.url):
             return None
-        return LlamaServerApi(f"http://127.0.0.1:{item.port}", self._http)
+        return LlamaServerApi(self._server.beside(f"http://127.0.0.1:{item.port}"))
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._server.close()
 
     async def find(self, name: str, *, reload: bool = True) -> Listed | None:
         """A listed name; ghosts of a preset whose files are gone are listed too."""

@@ -26,7 +26,7 @@ class RouterPreset:
 
     Args:
         path: as the router was started with; None: it was started without, or we do not know.
-        api: of the router; called when it is first needed.
+        api: of the router.
         target: what the router is called, for messages.
         is_busy: whether a running model answers somebody.
     """
@@ -34,7 +34,7 @@ class RouterPreset:
     def __init__(
         self,
         path: Path | None,
-        api: Callable[[], LlamaServerApi],
+        api: LlamaServerApi,
         target: str,
         is_busy: Callable[[Listed], Awaitable[bool]],
     ) -> None:
@@ -126,7 +126,7 @@ class RouterPreset:
         if self.path is None or not await self.is_ours(name):
             return
         await self._write((await self._read()).without_section(name))
-        await self._api().models(reload=True)
+        await self._api.models(reload=True)
 
     async def names_of(self, model: str) -> tuple[str, ...]:
         """Stable names of ours that stand for a model."""
@@ -151,7 +151,7 @@ class RouterPreset:
                 elif section.is_ours:
                     now = now.with_settings(name, section.settings, is_read=False)
             await self._write(now)
-            await self._api().models(reload=True)
+            await self._api.models(reload=True)
             await self._write(now.all_read())
 
     async def change(self, edit: Callable[[Preset], Preset]) -> tuple[Preset, frozenset[str]]:
@@ -171,7 +171,7 @@ class RouterPreset:
         await self._refuse_busy({name for name in touched if not is_probe(name)})
         await self._write(after)
         try:
-            listed = {item.name: item for item in await self._api().models(reload=True)}
+            listed = {item.name: item for item in await self._api.models(reload=True)}
             for name in touched & after.sections.keys():
                 if any(_found(listed, name).get(key) != value for key, value in after.sections[name].settings.items()):
                     raise self._not_in_force(name, after.sections[name].settings, _found(listed, name))
@@ -182,7 +182,7 @@ class RouterPreset:
         return before, touched
 
     async def _refuse_busy(self, names: Collection[str]) -> None:
-        for item in await self._api().models():
+        for item in await self._api.models():
             if item.name in names and item.is_running and await self._is_busy(item):
                 raise Refused(
                     f"{item.name} is serving a request on {self._target}, and would be stopped for it",

@@ -19,14 +19,14 @@ from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.domain.artifact import HubArtifact, RegistryArtifact
 from reconciler.domain.desired import Target
 from reconciler.domain.names import DEFAULT_TAG, HUB_HOSTS, OllamaName
-from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.adapter_place import HeldGguf
 from reconciler.integrations.runtimes.free_space import free_bytes_of
 from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters, can_make, is_passing
-from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
+from reconciler.integrations.runtimes.ollama_api import DEFAULT_ENDPOINT, Listed, OllamaApi
 from reconciler.integrations.runtimes.ollama_keep import Keep, is_kept, kept_of
 from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, find, key, parsed
 from reconciler.integrations.runtimes.ollama_names import OllamaNames, aliases_of
@@ -34,12 +34,11 @@ from reconciler.integrations.runtimes.ollama_pull import Ledger, Patience, Pull
 from reconciler.integrations.runtimes.ollama_removal import Removal
 from reconciler.integrations.runtimes.ollama_store import StoreView, store_directories
 from reconciler.integrations.runtimes.ollama_use import keep_alive_of, last_use
+from reconciler.integrations.runtimes.server import Server, known, unknown
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http
-
-DEFAULT_ENDPOINT = "http://127.0.0.1:11434"
 
 _BETWEEN_LOOKS_SECONDS = 0.5
 
@@ -75,38 +74,30 @@ class Ollama:
         cache_directory: Path | None = None,
     ) -> None:
         self._target = target
-        self._make_http = http
-        self._http: Http | None = None
+        self._server = Server(target.endpoint or DEFAULT_ENDPOINT, http=http)
+        self._api = OllamaApi(self._server)
         self._clock = clock
         self._patience = Patience(idle_seconds=idle_timeout_seconds, retries=max_pull_retries)
         self._environ = os.environ if environ is None else environ
         directories = store_directories(self._environ) if directories is None else directories
-        self._looking = Looking(target, api=lambda: self._api, clock=clock, directories=directories)
-        self._removal = Removal(self._looking, api=lambda: self._api, clock=clock, where=target.name)
-        self._names = OllamaNames(self._looking, self._removal, api=lambda: self._api, where=target.name)
+        self._looking = Looking(target, api=self._api, clock=clock, directories=directories)
+        self._removal = Removal(self._looking, api=self._api, clock=clock, where=target.name)
+        self._names = OllamaNames(self._looking, self._removal, api=self._api, where=target.name)
         self._adapters = OllamaAdapters(
             self._looking,
             self._removal,
-            api=lambda: self._api,
+            api=self._api,
             where=target.name,
             held=HeldGguf(adapter_store, cache_directory),
         )
-        self._keep = Keep(lambda: self._api)
+        self._keep = Keep(self._api)
 
     @property
     def target(self) -> Target:
         return self._target
 
-    @property
-    def _api(self) -> OllamaApi:
-        if self._http is None:
-            self._http = self._make_http()
-        return OllamaApi(self._target.endpoint or DEFAULT_ENDPOINT, self._http)
-
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._server.close()
 
     # observing
 
@@ -121,13 +112,7 @@ class Ollama:
             look = await self._looking.look()
             adapters = await self._adapters.seen(look)
         except OutsideError as error:
-            return UnknownTarget(
-                name=self._target.name,
-                key=self._target.key,
-                reason=error.message,
-                code=error.code,
-                hint=error.hint or f"is Ollama running? See `endpoint` of target {self._target.name}",
-            )
+            return unknown(self._target, error, program="Ollama")
         return self._observed(version, look, adapters)
 
     def _observed(self, version: str, look: Look, adapters: tuple[ServedAdapter, ...]) -> ObservedTarget:
@@ -331,10 +316,7 @@ class Ollama:
         return {f"sha256:{file.sha256}" for file in artifact.files} <= set(shown.blobs)
 
     async def _observed_model(self, name: OllamaName) -> Installed:
-        observed = await self.observe()
-        if isinstance(observed, UnknownTarget):
-            raise Unreachable(observed.reason, code=observed.code, hint=observed.hint)
-        for model in observed.installed:
+        for model in known(await self.observe()).installed:
             if key(model.name) == key(name.canonical):
                 return model
         raise Unreachable(f"{name.canonical} was pulled but {self._target.name} does not list it")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -74,9 +74,7 @@ def _served(item: Listed, look: Look, held: Mapping[str, str]) -> ServedAdapter:
 class OllamaAdapters:
     """The ``ServesAdapters`` port of one Ollama server."""
 
-    def __init__(
-        self, looking: Looking, removal: Removal, *, api: Callable[[], OllamaApi], where: str, held: HeldGguf
-    ) -> None:
+    def __init__(self, looking: Looking, removal: Removal, *, api: OllamaApi, where: str, held: HeldGguf) -> None:
         self._looking = looking
         self._removal = removal
         self._api = api
@@ -150,7 +148,7 @@ class OllamaAdapters:
         )
 
     async def _check_can(self, adapter: HeldAdapter) -> None:
-        version = await self._api().version()
+        version = await self._api.version()
         if not can_make(version):
             raise Refused(
                 f"{self._where} has Ollama {version}, which takes no adapters", code="no-api", hint=_NO_LONGER
@@ -167,9 +165,9 @@ class OllamaAdapters:
     # making
 
     async def _upload(self, path: Path, blob: str) -> None:
-        if not await self._api().has_blob(blob):
+        if not await self._api.has_blob(blob):
             size = (await asyncio.to_thread(path.stat)).st_size
-            await self._api().upload(blob, _blocks(path), size, idle_timeout_seconds=_SILENCE_SECONDS)
+            await self._api.upload(blob, _blocks(path), size, idle_timeout_seconds=_SILENCE_SECONDS)
 
     async def _sweep(self, name: str, look: Look) -> None:
         """Delete what an attach of this name left when it was cut off."""
@@ -188,7 +186,7 @@ class OllamaAdapters:
 
     async def _answered(self, passing: str, adapter: HeldAdapter) -> None:
         try:
-            await self._api().generate(
+            await self._api.generate(
                 passing, timeout_seconds=_PROBE_SECONDS, prompt="a", keep_alive=0, options={"num_predict": 1}
             )
         except OutsideError as error:
@@ -204,7 +202,7 @@ class OllamaAdapters:
     async def _dropped(self, passing: str) -> None:
         """Best effort: what stays is swept by the next step about the name."""
         with suppress(OutsideError):
-            await self._api().delete(passing)
+            await self._api.delete(passing)
 
     async def _made(self, adapter: HeldAdapter, base: Listed, blob: str) -> ServedAdapter:
         """Create it over whatever has the name: one step at the server. What stands there then counts."""
@@ -233,9 +231,7 @@ class OllamaAdapters:
             raise
 
     async def _created(self, name: str, base: str, blob: str) -> None:
-        lines = self._api().create(
-            name, base, {}, idle_timeout_seconds=_SILENCE_SECONDS, adapters={"adapter.gguf": blob}
-        )
+        lines = self._api.create(name, base, {}, idle_timeout_seconds=_SILENCE_SECONDS, adapters={"adapter.gguf": blob})
         async with aclosing(lines) as said:
             async for line in said:
                 if line.error:

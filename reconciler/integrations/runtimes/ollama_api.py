@@ -13,12 +13,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.errors import Corrupt, Refused
 from reconciler.formats.foreign_json import read_json
+from reconciler.integrations.runtimes.answers import (
+    bad_answer,
+    count,
+    failed,
+    items,
+    mapping,
+    server_words,
+    status_error,
+)
+from reconciler.integrations.runtimes.server import Server
 
 if TYPE_CHECKING:
-    from reconciler.integrations.http import Http, Reply
+    from reconciler.integrations.http import Reply
 
+DEFAULT_ENDPOINT = "http://127.0.0.1:11434"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOB = re.compile(r"^(?:FROM|ADAPTER)\s.*sha256-([0-9a-f]{64})\s*\"?\s*$", re.MULTILINE)
 _CONTEXT = re.compile(r"^num_ctx\s+(\d+)\s*$", re.MULTILINE)
@@ -94,26 +105,25 @@ class OllamaApi:
     Read against Ollama 0.33.0-rc2, its source of 2026-08-21.
     """
 
-    def __init__(self, endpoint: str, http: Http) -> None:
-        self._endpoint = endpoint.rstrip("/")
-        self._http = http
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
     async def version(self) -> str:
         """The server's version, or ``Corrupt`` where what answers is not Ollama."""
         reply = await self._get("/api/version")
-        version = _mapping(reply).get("version")
+        version = mapping(reply).get("version")
         if not isinstance(version, str) or not version:
-            raise _bad_answer(reply, "no version in it: this is not an Ollama server")
+            raise bad_answer(reply, "no version in it: this is not an Ollama server")
         return version
 
     async def tags(self) -> tuple[Listed, ...]:
         """Everything installed, cloud stubs included; whole or not at all."""
         reply = await self._get("/api/tags")
-        return tuple(_listed(reply, item) for item in _items(reply, "models"))
+        return tuple(_listed(reply, item) for item in items(reply, "models"))
 
     async def loaded(self) -> tuple[Loaded, ...]:
         reply = await self._get("/api/ps")
-        return tuple(_loaded(reply, item) for item in _items(reply, "models"))
+        return tuple(_loaded(reply, item) for item in items(reply, "models"))
 
     async def show(self, name: str) -> Shown:
         """Blobs and parameters of one installed model.
@@ -121,15 +131,15 @@ class OllamaApi:
         Raises:
             Refused: not installed, or its files are damaged.
         """
-        reply = await self._http.request("POST", self._url("/api/show"), json={"model": name}, retries=1)
+        reply = await self._server.ask("POST", "/api/show", json={"model": name}, retries=1)
         if reply.status == 500:  # a listed model with a missing file fails here, and only here (1.2)
-            raise Refused(f"{name} is damaged: {_server_words(reply.body)}", code="refused")
+            raise Refused(f"{name} is damaged: {server_words(reply.body)}", code="refused")
         if not reply.ok:
-            raise _failed(reply, f"cannot show {name}")
-        document = _mapping(reply)
+            raise failed(reply, f"cannot show {name}")
+        document = mapping(reply)
         modelfile, parameters = document.get("modelfile"), document.get("parameters", "")
         if not isinstance(modelfile, str) or not isinstance(parameters, str):
-            raise _bad_answer(reply, "no modelfile in it")
+            raise bad_answer(reply, "no modelfile in it")
         context = _CONTEXT.search(parameters)
         blobs = dict.fromkeys(f"sha256:{match}" for match in _BLOB.findall(modelfile))
         details = document.get("details")
@@ -147,11 +157,11 @@ class OllamaApi:
         Raises:
             Unreachable: the server failed in the middle; look again.
         """
-        reply = await self._http.request("DELETE", self._url("/api/delete"), json={"model": name}, retries=0)
+        reply = await self._server.ask("DELETE", "/api/delete", json={"model": name}, retries=0)
         if reply.status == 404:
             return False
         if not reply.ok:
-            raise _failed(reply, f"cannot delete {name}")
+            raise failed(reply, f"cannot delete {name}")
         return True
 
     async def copy(self, source: str, destination: str) -> None:
@@ -161,11 +171,11 @@ class OllamaApi:
             Refused: ``not-found``: there is no such model.
         """
         body = {"source": source, "destination": destination}
-        reply = await self._http.request("POST", self._url("/api/copy"), json=body, retries=0)
+        reply = await self._server.ask("POST", "/api/copy", json=body, retries=0)
         if not reply.ok:
-            raise _failed(reply, f"cannot copy {source}")
+            raise failed(reply, f"cannot copy {source}")
 
-    async def create(
+    def create(
         self,
         name: str,
         source: str,
@@ -184,20 +194,13 @@ class OllamaApi:
         """
         more = {"parameters": parameters, "adapters": adapters}
         body = {"model": name, "from": source, "stream": True, **{key: value for key, value in more.items() if value}}
-        async with self._http.stream(
-            "POST", self._url("/api/create"), json=body, idle_timeout_seconds=idle_timeout_seconds
-        ) as stream:
-            if not 200 <= stream.status < 300:
-                raise _status_error(stream.status, stream.url, await stream.read(2048), f"cannot create {name}")
-            async with aclosing(_lines(stream.chunks())) as lines:
-                async for line in lines:
-                    yield _pull_line(line)
+        return self._told("/api/create", body, f"cannot create {name}", idle_timeout_seconds)
 
     async def has_blob(self, digest: str) -> bool:
         """Whether the server has this file, ``sha256:<hex>``."""
-        reply = await self._http.request("HEAD", self._url(f"/api/blobs/{digest}"), retries=1)
+        reply = await self._server.ask("HEAD", f"/api/blobs/{digest}", retries=1)
         if not reply.ok and reply.status != 404:
-            raise _failed(reply, f"cannot ask for {digest}")
+            raise failed(reply, f"cannot ask for {digest}")
         return reply.ok
 
     async def upload(
@@ -209,15 +212,15 @@ class OllamaApi:
             Refused: the content is not what the digest says. Unreachable: the connection broke.
         """
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        async with self._http.stream(
+        async with self._server.stream(
             "POST",
-            self._url(f"/api/blobs/{digest}"),
+            f"/api/blobs/{digest}",
             headers=headers,
             content=content,
             idle_timeout_seconds=idle_timeout_seconds,
         ) as stream:
             if not 200 <= stream.status < 300:
-                raise _status_error(stream.status, stream.url, await stream.read(2048), f"cannot upload {digest}")
+                raise status_error(stream.status, stream.url, await stream.read(2048), f"cannot upload {digest}")
 
     async def unload(self, name: str, *, timeout_seconds: float) -> None:
         """Have it unloaded once nobody is being answered by it; returns at once. Nothing where it is not loaded.
@@ -236,14 +239,12 @@ class OllamaApi:
             Refused: the server says no to this model. Unreachable: no answer in time, or it failed on it.
         """
         body = {"model": name, "stream": False, **fields}
-        reply = await self._http.request(
-            "POST", self._url("/api/generate"), json=body, timeout_seconds=timeout_seconds, retries=0
-        )
+        reply = await self._server.ask("POST", "/api/generate", json=body, timeout_seconds=timeout_seconds, retries=0)
         if not reply.ok:
-            raise _failed(reply, f"{name} does not run")
-        return _mapping(reply)
+            raise failed(reply, f"{name} does not run")
+        return mapping(reply)
 
-    async def pull(self, name: str, *, insecure: bool, idle_timeout_seconds: float) -> AsyncGenerator[PullLine]:
+    def pull(self, name: str, *, insecure: bool, idle_timeout_seconds: float) -> AsyncGenerator[PullLine]:
         """Lines of a pull as they come. Closing the generator cancels the download on the server, resumably.
 
         A status of 200 proves nothing: failures arrive as ``error`` lines. The stream may simply end.
@@ -253,22 +254,23 @@ class OllamaApi:
             Refused: the server does not take such a name.
         """
         body = {"model": name, "insecure": insecure, "stream": True}
-        async with self._http.stream(
-            "POST", self._url("/api/pull"), json=body, idle_timeout_seconds=idle_timeout_seconds
-        ) as stream:
+        return self._told("/api/pull", body, f"cannot pull {name}", idle_timeout_seconds)
+
+    async def _told(
+        self, path: str, body: Mapping[str, Any], what: str, idle_timeout_seconds: float
+    ) -> AsyncGenerator[PullLine]:
+        """What the server tells of its work, line by line."""
+        async with self._server.stream("POST", path, json=body, idle_timeout_seconds=idle_timeout_seconds) as stream:
             if not 200 <= stream.status < 300:
-                raise _status_error(stream.status, stream.url, await stream.read(2048), f"cannot pull {name}")
+                raise status_error(stream.status, stream.url, await stream.read(2048), what)
             async with aclosing(_lines(stream.chunks())) as lines:
                 async for line in lines:
                     yield _pull_line(line)
 
-    def _url(self, path: str) -> str:
-        return self._endpoint + path
-
     async def _get(self, path: str) -> Reply:
-        reply = await self._http.request("GET", self._url(path), retries=1)
+        reply = await self._server.ask("GET", path, retries=1)
         if not reply.ok:
-            raise _failed(reply, f"cannot read {path}")
+            raise failed(reply, f"cannot read {path}")
         return reply
 
 
@@ -293,7 +295,7 @@ def _pull_line(line: bytes) -> PullLine:
         document = None
     if not isinstance(document, dict):
         return PullLine(malformed=line[:200].decode("utf-8", "replace"))
-    total, completed = _count(document.get("total")), _count(document.get("completed"))
+    total, completed = count(document.get("total")), count(document.get("completed"))
     return PullLine(
         status=_text(document.get("status")),
         error=_error_text(document),
@@ -311,20 +313,13 @@ def _error_text(document: Mapping[str, Any]) -> str:
     return error if isinstance(error, str) else json.dumps(error)[:500]
 
 
-def _items(reply: Reply, key: str) -> list[Mapping[str, Any]]:
-    items = _mapping(reply).get(key)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _bad_answer(reply, f"no whole list of {key} in it")
-    return items
-
-
 def _listed(reply: Reply, item: Mapping[str, Any]) -> Listed:
-    name, size, digest = item.get("name"), _count(item.get("size")), item.get("digest")
+    name, size, digest = item.get("name"), count(item.get("size")), item.get("digest")
     if not isinstance(name, str) or not name or size is None or not isinstance(digest, str):
-        raise _bad_answer(reply, f"an entry without name, size or digest: {json.dumps(item)[:120]}")
+        raise bad_answer(reply, f"an entry without name, size or digest: {json.dumps(item)[:120]}")
     remote = _is_remote(item, name, size)
     if not remote and not _DIGEST.fullmatch(digest):
-        raise _bad_answer(reply, f"the digest of {name} is not a SHA-256")
+        raise bad_answer(reply, f"the digest of {name} is not a SHA-256")
     details = item.get("details")
     quant = _text(details.get("quantization_level")) if isinstance(details, dict) else ""
     return Listed(
@@ -348,14 +343,14 @@ def _is_remote(item: Mapping[str, Any], name: str, size: int) -> bool:
 def _loaded(reply: Reply, item: Mapping[str, Any]) -> Loaded:
     name = item.get("name") or item.get("model")
     if not isinstance(name, str) or not name:
-        raise _bad_answer(reply, "a loaded model without a name")
-    context = _count(item.get("context_length"))
+        raise bad_answer(reply, "a loaded model without a name")
+    context = count(item.get("context_length"))
     return Loaded(
         name=name,
         expires_at=_moment(item.get("expires_at")),
         context=context or None,
-        size=_count(item.get("size")),
-        size_vram=_count(item.get("size_vram")),
+        size=count(item.get("size")),
+        size_vram=count(item.get("size_vram")),
         digest=_text(item.get("digest")) or None,
     )
 
@@ -367,25 +362,8 @@ def _form(document: Mapping[str, Any], parameters: str) -> str:
     return json.dumps([*(word or None for word in words), told], sort_keys=True)
 
 
-def _mapping(reply: Reply) -> Mapping[str, Any]:
-    try:
-        document = reply.json()
-    except RecursionError as error:
-        raise _bad_answer(reply, "nested too deeply") from error
-    if not isinstance(document, dict):
-        raise _bad_answer(reply, "it is not an object")
-    return document
-
-
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    """A whole number of at least 0, or None."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        return None
-    return value
 
 
 def _moment(value: object) -> datetime | None:
@@ -395,32 +373,3 @@ def _moment(value: object) -> datetime | None:
     except ValueError:
         return None
     return moment if moment is not None and moment.tzinfo is not None and moment.year > 1 else None
-
-
-def _bad_answer(reply: Reply, why: str) -> Corrupt:
-    return Corrupt(f"{reply.url} answered something else: {why}", code="bad-answer", details={"url": reply.url})
-
-
-def _failed(reply: Reply, what: str) -> OutsideError:
-    return _status_error(reply.status, reply.url, reply.body, what)
-
-
-def _status_error(status: int, url: str, body: bytes, what: str) -> OutsideError:
-    """Our error for an HTTP status: what failed, the server's own words, at most 200 characters of them."""
-    message = f"{what}: {url} answered {status}: {_server_words(body)}".rstrip(": ")
-    details = {"url": url, "status": status}
-    if status >= 500 or status in (408, 429):
-        return Unreachable(message, details=details)
-    if status in (401, 403):
-        return Refused(message, code="unauthorised", details=details)
-    return Refused(message, code="not-found" if status == 404 else "refused", details=details)
-
-
-def _server_words(body: bytes) -> str:
-    try:
-        document = read_json(body)
-    except (ValueError, RecursionError):
-        document = None
-    if isinstance(document, dict) and isinstance(document.get("error"), str):
-        return str(document["error"])[:200]
-    return body[:200].decode("utf-8", "replace").strip()

@@ -7,7 +7,7 @@ of the old manifest costs nothing and holds them: what turns out wrong is put ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from reconciler.domain.units import Bytes
@@ -47,7 +47,7 @@ def _place_of(name: str) -> str:
 class Keep:
     """Second names on one server."""
 
-    def __init__(self, api: Callable[[], OllamaApi]) -> None:
+    def __init__(self, api: OllamaApi) -> None:
         self._api = api
 
     async def hold(self, found: Listed, wanted: str, listed: Iterable[Listed]) -> None:
@@ -55,9 +55,9 @@ class Keep:
         older, name = kept_of(listed, found.name), kept_name(found.name, wanted)
         if older is None or key(older.name) != key(name):
             with suppress(Refused):  # gone in this very moment: there is nothing to keep
-                await self._api().copy(older.name if older else found.name, name)
+                await self._api.copy(older.name if older else found.name, name)
         if older is not None and key(older.name) != key(name):
-            await self._api().delete(older.name)
+            await self._api.delete(older.name)
 
     async def restore(self, name: str, kept: Listed | None) -> bool:
         """Put the kept content back under its name, where there is some; whether that worked.
@@ -68,15 +68,15 @@ class Keep:
             return False
         with suppress(OutsideError):
             wrong = f"{_place_of(name)}:{_WRONG}"
-            await self._api().copy(name, wrong)
-            await self._api().copy(kept.name, name)
-            await self._api().delete(wrong)
+            await self._api.copy(name, wrong)
+            await self._api.copy(kept.name, name)
+            await self._api.delete(wrong)
             return True
         return False
 
     async def release(self, kept: Listed) -> None:
         """Let the old content go, with the files nobody else refers to."""
-        await self._api().delete(kept.name)
+        await self._api.delete(kept.name)
 
     async def clean(self, listed: Sequence[Listed], names: Iterable[str]) -> Bytes:
         """Let go of what is kept for nothing any more; bytes as the API counts them.
@@ -90,7 +90,7 @@ class Keep:
             if await self._is_needed(item, listed):
                 continue
             shared = any(other.digest == item.digest and other is not item for other in listed)
-            freed += item.size if await self._api().delete(item.name) and not shared else 0
+            freed += item.size if await self._api.delete(item.name) and not shared else 0
         return Bytes(freed)
 
     async def _is_needed(self, kept: Listed, listed: Sequence[Listed]) -> bool:
@@ -99,6 +99,6 @@ class Keep:
         if now is None or wanted == _WRONG or now.digest == kept.digest or now.digest.startswith(wanted):
             return False
         with suppress(Refused):
-            shown = await self._api().show(now.name)
+            shown = await self._api.show(now.name)
             return not any(blob.startswith(f"sha256:{wanted}") for blob in shown.blobs)
         return True

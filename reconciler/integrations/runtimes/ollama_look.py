@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +84,7 @@ class Looking:
         directories: where the server's models may lie on this host, to be read only.
     """
 
-    def __init__(
-        self, target: Target, *, api: Callable[[], OllamaApi], clock: Clock, directories: Sequence[Path]
-    ) -> None:
+    def __init__(self, target: Target, *, api: OllamaApi, clock: Clock, directories: Sequence[Path]) -> None:
         self._target = target
         self._api = api
         self._clock = clock
@@ -102,11 +100,11 @@ class Looking:
         Raises:
             OutsideError: an answer is missing or not whole.
         """
-        first = await self._api().loaded()
-        listed = await self._api().tags()
+        first = await self._api.loaded()
+        listed = await self._api.tags()
         view = await self.directory(listed)
         shown = await self._show_all(listed, view)
-        second = await self._api().loaded() if first else first
+        second = await self._api.loaded() if first else first
         self._weights |= {item.digest: frozenset(shown[item.name].blobs) for item in listed if item.name in shown}
         return Look(
             listed=listed,
@@ -139,7 +137,7 @@ class Looking:
         async def show(item: Listed) -> None:
             async with gate:
                 with suppress(Refused, Corrupt):  # listed with damaged files: it is there, and tells nothing more
-                    self._shown[item.name, item.digest] = await self._api().show(item.name)
+                    self._shown[item.name, item.digest] = await self._api.show(item.name)
 
         local = [item for item in listed if not item.remote]
         unasked = [item for item in local if (item.name, item.digest) not in self._shown]

@@ -17,15 +17,15 @@ from reconciler.domain.observation import Installed
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.host_load import other_load
-from reconciler.integrations.runtimes.ollama_api import Loaded, OllamaApi
+from reconciler.integrations.runtimes.ollama_api import DEFAULT_ENDPOINT, Loaded, OllamaApi
 from reconciler.integrations.runtimes.ollama_look import key
 from reconciler.integrations.runtimes.ollama_use import busy
+from reconciler.integrations.runtimes.server import Server
 from reconciler.ports import Clock
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http
 
-DEFAULT_ENDPOINT = "http://127.0.0.1:11434"
 _NANO = 1e9
 _BETWEEN_LOOKS_SECONDS = 0.5
 _UNLOAD_SECONDS = 10.0
@@ -59,7 +59,7 @@ class OllamaMeter:
 
     def __init__(self, target: Target, *, http: Http, clock: Clock) -> None:
         self._http = http
-        self._api = OllamaApi(target.endpoint or DEFAULT_ENDPOINT, http)
+        self._api = OllamaApi(Server(target.endpoint or DEFAULT_ENDPOINT, http=lambda: http))
         self._clock = clock
 
     async def close(self) -> None:

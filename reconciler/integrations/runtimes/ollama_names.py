@@ -6,7 +6,6 @@ Such a name costs a few hundred bytes, and creating it again over the old one is
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from reconciler.domain.names import DEFAULT_TAG, OllamaName
@@ -63,7 +62,7 @@ def plain(name: str) -> str:
 class OllamaNames:
     """The ``Names`` port of one Ollama server."""
 
-    def __init__(self, looking: Looking, removal: Removal, *, api: Callable[[], OllamaApi], where: str) -> None:
+    def __init__(self, looking: Looking, removal: Removal, *, api: OllamaApi, where: str) -> None:
         self._looking = looking
         self._removal = removal
         self._api = api
@@ -84,7 +83,7 @@ class OllamaNames:
         if before is not None and _is_as_asked(before, source, context):
             return before
         self._refuse_to_lose(wanted, before, look)
-        await self._api().show(source.name)  # listed without its weights, it fails here
+        await self._api.show(source.name)  # listed without its weights, it fails here
         failure: OutsideError | None = None
         try:
             await self._create(wanted, source.name, context)
@@ -139,7 +138,7 @@ class OllamaNames:
     async def _create(self, wanted: OllamaName, source: str, context: int | None) -> None:
         """One create to its ``success``. Every other end is an error."""
         parameters = {} if context is None else {"num_ctx": context}
-        lines = self._api().create(wanted.canonical, source, parameters, idle_timeout_seconds=_CREATE_SECONDS)
+        lines = self._api.create(wanted.canonical, source, parameters, idle_timeout_seconds=_CREATE_SECONDS)
         async with aclosing(lines) as said:
             async for line in said:
                 if line.error:
@@ -180,7 +179,7 @@ class OllamaNames:
                 await self._create(wanted, before.model, before.context)
                 left = f"it stands for {before.model} again"
             elif item is not None and before is None:
-                await self._api().delete(item.name)
+                await self._api.delete(item.name)
         return Corrupt(
             f"{wanted.canonical} was created on {self._where}, and is not what was asked for: {left}",
             code=failure.code if failure else None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from reconciler.domain.advice import quoted
 from reconciler.domain.names import OllamaName
 from reconciler.domain.units import Bytes
@@ -21,7 +19,7 @@ _UNLOADED_WITHIN_SECONDS = 30.0
 class Removal:
     """Deletes names of one server. Deleting does not unload there, so that comes first."""
 
-    def __init__(self, looking: Looking, *, api: Callable[[], OllamaApi], clock: Clock, where: str) -> None:
+    def __init__(self, looking: Looking, *, api: OllamaApi, clock: Clock, where: str) -> None:
         self._looking = looking
         self._api = api
         self._clock = clock
@@ -57,13 +55,13 @@ class Removal:
             return
         self._refuse_if_busy(item, look.busy.intersection(users))
         await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
-        now = busy(look.loaded, await self._api().loaded(), self._clock.now())
+        now = busy(look.loaded, await self._api.loaded(), self._clock.now())
         names = {(one.name, one.digest) for one in users}
         self._refuse_if_busy(item, frozenset(one for one in now if (one.name, one.digest) in names))
         if any(key(one.name) == key(item.name) for one in users):
             await self._unload(item)
         elif not look.shares_weights(item):  # loaded under a name that has moved on: its files would stay open
-            await self._api().unload(item.name, timeout_seconds=_UNLOADED_WITHIN_SECONDS)
+            await self._api.unload(item.name, timeout_seconds=_UNLOADED_WITHIN_SECONDS)
 
     def _refuse_if_busy(self, item: Listed, users: frozenset[Loaded]) -> None:
         for user in sorted(users, key=lambda one: one.name):
@@ -75,9 +73,9 @@ class Removal:
 
         What the name stood for before may stay loaded under it: other weights, which go when their own time is over.
         """
-        await self._api().unload(item.name, timeout_seconds=_UNLOADED_WITHIN_SECONDS)
+        await self._api.unload(item.name, timeout_seconds=_UNLOADED_WITHIN_SECONDS)
         until = self._clock.elapsed() + _UNLOADED_WITHIN_SECONDS
-        while any(_is_of(one, item) for one in await self._api().loaded()):
+        while any(_is_of(one, item) for one in await self._api.loaded()):
             if self._clock.elapsed() >= until:
                 raise self._in_use(item, f"does not go from the memory of {self._where}: it is serving a request")
             await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
@@ -89,14 +87,14 @@ class Removal:
     async def _delete(self, item: Listed, look: Look) -> Bytes:
         """Delete; after a failure in the middle, what the list says counts (a 500 may come after the manifest went)."""
         try:
-            was_there = await self._api().delete(item.name)
+            was_there = await self._api.delete(item.name)
         except Unreachable:
-            if find(await self._api().tags(), item.name) is not None:
+            if find(await self._api.tags(), item.name) is not None:
                 raise
             was_there = True
         if not was_there:
             return Bytes(0)
-        left = await self._api().tags()
+        left = await self._api.tags()
         if find(left, item.name) is not None:
             raise Unreachable(f"{item.name} was deleted, and {self._where} lists it still")
         return await self._freed(item, look, left)

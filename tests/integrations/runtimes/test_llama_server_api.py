@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reconciler.errors import Corrupt, OutsideError
 from reconciler.integrations.http import ByteStream, Http, MockTransport, Response
 from reconciler.integrations.runtimes.llama_server_api import Event, LlamaServerApi
+from reconciler.integrations.runtimes.server import Server
 from tests.doubles.ollama_rig import QuickClock
 
 KEYS = [
@@ -42,7 +43,7 @@ def asked(question, *, body: bytes = b"", stream: bool = False):
     async def ask():
         http = Http(clock=QuickClock(), transport=MockTransport(answer))
         try:
-            return await question(LlamaServerApi("http://router/", http))
+            return await question(LlamaServerApi(Server("http://router/", http=lambda: http)))
         finally:
             await http.close()
 

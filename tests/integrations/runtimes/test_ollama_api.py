@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reconciler.errors import OutsideError
 from reconciler.integrations.http import Http, MockTransport, Response
 from reconciler.integrations.runtimes.ollama_api import OllamaApi, PullLine, _pull_line
+from reconciler.integrations.runtimes.server import Server
 from tests.doubles.ollama_rig import QuickClock
 
 json_values = st.recursive(
@@ -33,7 +34,7 @@ def asked(body: bytes, question):
     async def ask():
         http = Http(clock=QuickClock(), transport=MockTransport(lambda _: Response(200, content=body)))
         try:
-            return await question(OllamaApi("http://double/", http))
+            return await question(OllamaApi(Server("http://double/", http=lambda: http)))
         finally:
             await http.close()
 
