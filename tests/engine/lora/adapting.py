@@ -161,3 +161,10 @@ def codes(report: object) -> list[tuple[str, str | None]]:
 
 def raised_crash(raised: pytest.ExceptionInfo[BaseException], kind: type[BaseException]) -> bool:
     return isinstance(raised.value, kind) or raised.group_contains(kind)
+
+
+def hub_lora(repo: str, revision: str | None = None, **changes: object) -> Adapter:
+    """An adapter of a Hub as the file declares it."""
+    source = AdapterSource(repo=repo, revision=revision)
+    base = Adapter(name="sql", base="coder", source=source, serve=(AdapterServing(target="edge", name="sql"),))
+    return base.model_copy(update=changes)
