@@ -77,6 +77,8 @@ def command_for(
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What ``--max-lora-rank`` takes. Source: vLLM's documentation of 2026."""
+VLLM_DEFAULT_RANK = 16
+"""What a vLLM takes that was started without ``--max-lora-rank``. Source: as above."""
 
 
 def adapter_command(
@@ -88,7 +90,7 @@ def adapter_command(
         runtime: ``vllm``, ``llama-server`` or ``ollama``.
         base: as the program names it; like what follows never trusted, always quoted.
         adapters: what requests call each, and its folder, file or Hub repository; a llama-server takes a GGUF file.
-            A vLLM alone serves more than one from its start; of others the first counts.
+            A vLLM alone serves more than one from its start, or none until it is told; of others the first counts.
         rank: the highest of all of them; None: not known.
         scale: how strongly it is applied; a llama-server alone takes one.
 
@@ -99,12 +101,12 @@ def adapter_command(
     >>> adapter_command("llama-server", "org/m-GGUF:Q8_0", [("sql", "/sql.gguf")], scale=0.5)
     'llama-server -hf org/m-GGUF:Q8_0 --lora-scaled /sql.gguf:0.5 --alias sql'
     """
-    name, reference = adapters[0]
     if runtime == "vllm":
         limit = next((one for one in VLLM_RANKS if rank is not None and one >= rank), None)
         words = ["vllm", "serve", base, "--enable-lora", *(("--max-lora-rank", str(limit)) if limit else ())]
-        words += ["--lora-modules", *(f"{one}={place}" for one, place in adapters)]
+        words += ["--lora-modules", *(f"{one}={place}" for one, place in adapters)] if adapters else []
         return "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True " + " ".join(quoted(word) for word in words)
+    name, reference = adapters[0]
     if runtime == "llama-server":
         applied = ["--lora", reference] if scale == 1.0 else ["--lora-scaled", f"{reference}:{scale:g}"]
         return " ".join(quoted(word) for word in ["llama-server", "-hf", base, *applied, "--alias", name])

@@ -32,13 +32,14 @@ class ByHand:
         return self.name, self.adapter.source.path or self.adapter.source.repo or ""
 
 
-def by_hand(row: Row, one: ByHand, served: Sequence[ByHand]) -> Row:
+def by_hand(row: Row, one: ByHand, served: Sequence[ByHand], rank: int | None = None) -> Row:
     """The row with what a person does.
 
     Args:
         row: about the adapter.
         one: the adapter.
         served: all that the target is to serve on this base: a server that is started anew serves what it is told then.
+        rank: the highest that it is to take; None: not known.
     """
     target, verdict = one.target, one.verdict
     runtime = target.program or "advisory" if target.runtime == "advisory" else target.runtime
@@ -47,7 +48,7 @@ def by_hand(row: Row, one: ByHand, served: Sequence[ByHand]) -> Row:
         runtime,
         one.base.partition(":")[0] if runtime == "vllm" else one.base,
         tuple(dict(each.module for each in together).items()),
-        rank=max((each.verdict.rank for each in together if each.verdict and each.verdict.rank), default=None),
+        rank=rank,
         scale=one.scale,
     )
     messages = {
@@ -60,7 +61,8 @@ def by_hand(row: Row, one: ByHand, served: Sequence[ByHand]) -> Row:
         message = f"{target.name} takes no adapters as it runs now: is it a router, with the preset file of the target?"
     if runtime == "llama-server" and (verdict is None or verdict.format != "gguf"):
         message += "; it takes GGUF, which convert_lora_to_gguf.py of llama.cpp makes of a PEFT folder"
-    return row.model_copy(update={"message": message, "command": command})
+    hint = "name another target" if command is None else None
+    return row.model_copy(update={"message": message, "hint": hint, "command": command})
 
 
 def beside(

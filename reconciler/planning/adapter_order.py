@@ -39,8 +39,9 @@ def among(
     for row in moves:
         verdict = room.judge(row)
         if isinstance(verdict, str):
-            update = {"action": Action.KEEP, "reason": Reason.NO_ROOM, "message": verdict, "resolved": True}
-            blocked.append(row.model_copy(update=update))
+            hint = "take something out, or make room there"
+            update = {"action": Action.KEEP, "reason": Reason.NO_ROOM, "message": verdict, "hint": hint}
+            blocked.append(row.model_copy(update={**update, "resolved": True}))
         else:
             sized = row.model_copy(update={"bytes_down": Bytes(verdict.bytes)})
             (late if verdict.waits else early).append(sized)

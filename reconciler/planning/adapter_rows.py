@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler.domain.adapter import (
     Adapter,
     AdapterServing,
@@ -10,14 +12,16 @@ from reconciler.domain.adapter import (
     ServedAdapter,
     outtype_of_place,
 )
+from reconciler.domain.advice import quoted
 from reconciler.domain.desired import Target
+from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action, AdapterMove, Reason, Row
 from reconciler.domain.units import Bytes
 from reconciler.planning.adapter_standing import served_on
 from reconciler.planning.scene import Scene
 
 _MOST_TOLD = 3
-"""Errors of one adapter that its row has in words; ``lora inspect`` has all of them."""
+"""Errors of one adapter that its row has in words; ``explain`` has all of them."""
 
 
 def adapter_row(
@@ -97,9 +101,15 @@ def promotion_words(verdict: AdapterVerdict) -> str:
 
 
 def rejection_words(verdict: AdapterVerdict) -> str:
-    """What speaks against an adapter, the first things first; the hint where there is one thing only."""
+    """What speaks against an adapter, the first things first."""
     told = [finding.message for finding in verdict.errors[:_MOST_TOLD]]
     more = len(verdict.errors) - len(told)
-    told += [f"{more} more, as `localmodels lora inspect` says"] if more else []
-    only = verdict.errors[0].hint if len(verdict.errors) == 1 else None
-    return "; ".join([*told, only] if only else told)
+    return "; ".join([*told, f"{more} more"] if more else told)
+
+
+def what_to_do(findings: Sequence[Finding], adapter: Adapter) -> str:
+    """The hints of the first findings, each once; where they are many or say nothing, who says more."""
+    hints = list(dict.fromkeys(finding.hint for finding in findings[:_MOST_TOLD] if finding.hint))
+    if not hints or len(findings) > _MOST_TOLD:
+        hints.append(f"`localmodels explain {quoted(adapter.name)}` says everything")
+    return "; ".join(hints)

@@ -137,7 +137,9 @@ def test_a_broken_successor_leaves_what_is_attached() -> None:
 def test_a_source_that_does_not_answer_changes_nothing() -> None:
     assert why(planned(lora(), says={"sql": "refused"}).plan.blocked) == [("sql", "unavailable")]
     plan = planned(lora(), **STANDS, says={"sql": "refused"}).plan
-    assert (plan.in_sync, plan.kept[0].message) == (True, "as it was attached; its source could not be asked: refused")
+    row = next(row for row in plan.kept if row.adapter is not None)
+    assert (plan.in_sync, row.reason, row.message.endswith("asks for: refused")) == (True, Reason.UNAVAILABLE, True)
+    assert row.hint
 
 
 def test_offline_it_is_asked_all_the_same_for_its_files_may_be_here() -> None:

@@ -105,6 +105,8 @@ def _rows(rows: Sequence[Row], *, with_action: bool) -> list[str]:
             shown += [f"      {line}" for line in standing_lines(row.before, row.after)]
         if row.message:
             shown.append(f"      {row.message}")
+        if row.hint:
+            shown.append(f"      hint: {row.hint}")
         if row.evidence.nearest:
             shown.append(f"      nearest: {row.evidence.nearest}")
         if row.command:
@@ -204,7 +206,8 @@ def _markdown_table(title: str, rows: Sequence[Row]) -> str:
     lines = [f"#### {title}", "", "| | slot | model | size | target | why |", "|---|---|---|--:|---|---|"]
     for row in rows:
         cells = _cells(row, with_action=True)
-        said = "; ".join(part for part in (row.message, "" if row.action is Action.KEEP else _numbers(row)) if part)
+        numbers = "" if row.action is Action.KEEP else _numbers(row)
+        said = "; ".join(part for part in (row.message, row.hint, numbers) if part)
         said += f"; nearest: {row.evidence.nearest}" if row.evidence.nearest else ""
         why = f"{row.reason.value}{f': {said}' if said else ''}"
         sign = "unfilled" if title == "Unfilled" else f"`{cells[0]}` {cells[2]}"

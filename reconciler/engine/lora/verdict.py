@@ -38,6 +38,8 @@ _UNSAID = frozenset({"remote_adapter", "adapter_conversion", "runtime_no_lora", 
 _SOFT = frozenset({"base_mismatch", "base_suffix", "base_unstated", "artifact_differs", "artifact_missing"})
 """What names and papers say against it: ``onMismatch: warn`` lets it pass."""
 _SOFT_BEGINNINGS = ("expect_", "contract_")
+_BROKEN = {"adapter-invalid": "config_invalid", "manifest-invalid": "manifest_invalid"}
+"""Files that can be read and are not what they should be, by what reading them is refused with."""
 _HOW_TO_GO_ON = "correct the adapter, or what the file says of it; `onMismatch: warn` lets it pass"
 _ELEMENT_BYTES: dict[Outtype, float] = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "auto": 2}
 _GGUF_HEAD_BYTES = 64 * 1024
@@ -79,7 +81,8 @@ def local_source(adapter: Adapter, files: AdapterFiles) -> Place:
     given = adapter.source.path or ""
     place = files.find(given)
     if not place.exists or place.folder is None:
-        raise Refused(f"{given} is not there", code="not-found", hint=f"see source.path of adapter {adapter.name}")
+        hint = f"put it back, or correct source.path of adapter {adapter.name}"
+        raise Refused(f"{given} is not there", code="not-found", hint=hint)
     chosen = tuple(_chosen(place))
     held = tuple(ContentFile(name=one.name, bytes=one.bytes, sha256=files.digest(one.path)) for one in chosen)
     return Place(given, files, AdapterContent(digest=content_digest(held), files=held, folder=place.folder))
@@ -103,13 +106,25 @@ def remote_source(adapter: Adapter, found: RemoteAdapter, files: AdapterFiles) -
 def judged(
     adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances, files: AdapterFiles
 ) -> AdapterVerdict:
-    """The verdict. Blocks while it reads.
+    """The verdict. Blocks while it reads. A file that can be read and is not what it should be speaks against it.
 
     Raises:
-        ReconcilerError: the adapter, its manifest or the base cannot be read as what they are.
+        OutsideError: a file of the adapter, or its manifest, cannot be read now.
+        ReconcilerError: the base cannot be read as what it is.
     """
-    report = _report(adapter, need, source, seen)
     kind = _kind(source.content)
+    try:
+        report = _report(adapter, need, source, seen)
+    except ReconcilerError as flaw:
+        if flaw.code not in _BROKEN:
+            raise
+        return AdapterVerdict(
+            digest=source.content.digest,
+            format=kind,
+            bytes=source.content.bytes,
+            artifact=source.content.artifact,
+            findings=(error(_BROKEN[flaw.code], flaw.message, flaw.hint),),
+        )
     found = [
         *(one for one in report.findings if one.code not in _UNSAID and one.code != "weights_pickle"),
         *_pickled(adapter, source.content, report),
@@ -141,7 +156,18 @@ def _report(adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstan
         tool_format=contract.tool_format if contract else None,
         base_gguf=seen.base_file,
     )
-    route = _route(need, seen)
+    try:
+        return _inspected(request, _route(need, seen), source, seen)
+    except Refused as flaw:
+        if request.manifest is None or flaw.details.get("path") != request.manifest:
+            raise
+        hint = f"put it back, or correct contract.manifest of adapter {adapter.name}"
+        text = f"its contract manifest {flaw.message}"
+        raise Refused(text, code=flaw.code, hint=hint, details=flaw.details) from flaw
+
+
+def _inspected(request: InspectRequest, route: Route, source: Place, seen: Circumstances) -> InspectReport:
+    """With the base's own file, where that can be read as what it is."""
     try:
         return inspect(request, route, source.files, OURS)
     except (ReconcilerError, OutsideError) as flaw:
@@ -186,7 +212,8 @@ def _form(adapter: Adapter, content: AdapterContent, seen: Circumstances) -> Ite
     if not content.files or seen.takes is None or seen.takes == kind:
         return
     if seen.takes == "peft":
-        yield error("adapter_format_differs", "its target takes adapters as peft saves them, and this is GGUF")
+        hint = "name the folder that it was converted from in source.path, or serve it with a llama-server"
+        yield error("adapter_format_differs", "its target takes adapters as peft saves them, and this is GGUF", hint)
     elif seen.no_converter is not None:
         hint = "convert it with llama.cpp's convert_lora_to_gguf.py and name the GGUF file in source.path"
         yield error("converter_missing", f"its target takes GGUF: {seen.no_converter}", hint)
@@ -218,12 +245,14 @@ def _unpromoted(
         return ()
     try:
         if not files.find(gate.receipt).exists:
-            return (error("receipt_missing", f"there is no promotion receipt at {gate.receipt}"),)
+            hint = f"try the adapter and put its receipt there, or correct gate.receipt of adapter {adapter.name}"
+            return (error("receipt_missing", f"there is no promotion receipt at {gate.receipt}", hint),)
         receipt = read_receipt(files.beginning(gate.receipt, RECEIPT_LIMIT_BYTES + 1))
     except OutsideError as flaw:
-        return (error("receipt_unreadable", flaw.message),)
+        return (error("receipt_unreadable", flaw.message, flaw.hint or "see who may read it"),)
     except ValueError as flaw:
-        return (error("receipt_invalid", f"{gate.receipt} is no promotion receipt: {flaw}"),)
+        hint = "write it again with what tried the adapter: JSON, as docs/lora.md says"
+        return (error("receipt_invalid", f"{gate.receipt} is no promotion receipt: {flaw}", hint),)
     weights = [file.sha256 for file in content.files if file.name != CONFIG]
     return judge_receipt(receipt, gate, contract_id=contract_id, weights=weights, now=seen.now)
 

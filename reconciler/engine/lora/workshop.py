@@ -75,7 +75,7 @@ class Workshop:
                 source = kept
             elif observation.offline:
                 text = f"{adapter.source.repo} cannot be asked for: offline"
-                return Unavailable(need=need, code="offline", message=text)
+                return Unavailable(need=need, code="offline", message=text, hint="plan without --offline")
             else:
                 hub = self.ports.hub(self.desired)
                 async with self._looking:
@@ -137,13 +137,12 @@ async def _whole_file(runtime: object, name: str) -> str | None:
 
 
 def _unavailable(need: AdapterNeed, error: Exception) -> Unavailable:
-    message = error.message if isinstance(error, ReconcilerError) else str(error)
-    if isinstance(error, ReconcilerError) and error.hint:
-        message = f"{message}; {error.hint}"
+    told = error if isinstance(error, ReconcilerError) else None
+    message, hint = (told.message, told.hint) if told is not None else (str(error), None)
     if isinstance(error, Unreachable):
-        return Unavailable(need=need, code="unreachable", message=message)
+        return Unavailable(need=need, code="unreachable", message=message, hint=hint)
     known = ("not-found", "unauthorised", "gated", "not-installable")
     if isinstance(error, Refused):
         code = error.code if error.code in known else "not-found"
-        return Unavailable.model_validate({"need": need, "code": code, "message": message})
-    return Unavailable(need=need, code="corrupt", message=message)
+        return Unavailable.model_validate({"need": need, "code": code, "message": message, "hint": hint})
+    return Unavailable(need=need, code="corrupt", message=message, hint=hint)

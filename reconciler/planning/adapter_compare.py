@@ -1,0 +1,117 @@
+"""The table: served or not, ours or not, the same or not → what becomes of an adapter that the file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.domain.adapter import AdapterVerdict, RecordAdapter, ServedAdapter
+from reconciler.domain.finding import Finding
+from reconciler.domain.plan import Action, Reason, Row
+from reconciler.planning.adapter_base import Base
+from reconciler.planning.adapter_case import Case, Decided
+from reconciler.planning.adapter_rows import made_otherwise
+from reconciler.planning.adapter_standing import how_it_drifted
+
+_ANOTHER_NAME = "give the adapter another name with `as`"
+
+
+def compared(case: Case, base: Base, verdict: AdapterVerdict, changes: Sequence[Row]) -> Decided:
+    """What is wanted beside what is served.
+
+    Args:
+        case: whose source may be attached.
+        base: what it is for.
+        verdict: what its source is.
+        changes: of models and names, which may take the name.
+    """
+    served, ours = case.served, case.ours
+    if served is None and (taken := _taken_by(case, changes)):
+        message = f"the name {case.name} is taken by {taken} on {case.target.name}"
+        return case.keep(
+            "blocked", Reason.UNMANAGED_CONFLICT, message, base=base.name, hint=_ANOTHER_NAME, verdict=verdict
+        )
+    if served is None and ours is None:
+        return Decided("change", case.row(Action.ATTACH, Reason.MISSING, base=base.name, verdict=verdict))
+    if served is None:
+        message = "it is served no more: somebody removed it, or the server was started anew"
+        return Decided("change", case.row(Action.ATTACH, Reason.DRIFTED, message, base=base.name, verdict=verdict))
+    return _owned(case, base, served, ours, verdict) if ours is not None else _foreign(case, base, served, verdict)
+
+
+def _taken_by(case: Case, changes: Sequence[Row]) -> str:
+    """What answers to the name and is no adapter; empty: it is free."""
+    key, name = case.target.key, case.name
+    models = case.scene.observed[case.target.name].installed
+    coming = [row.name for row in changes if row.fetches and row.target_key == key]
+    if any(case.is_same_model(one, name) for one in (*(m.name for m in models), *coming)):
+        return "a model"
+    return "a stable name" if case.scene.alias(case.target, name) is not None else ""
+
+
+def _foreign(case: Case, base: Base, served: ServedAdapter, verdict: AdapterVerdict) -> Decided:
+    """Somebody else's: a match by its content, by the place it was loaded from, or where nothing tells."""
+    known = served.digest == verdict.digest
+    from_there = case.adapter.source.path is not None and served.path == case.adapter.source.path
+    on_base = served.base is None or case.is_same_model(served.base, base.name)
+    takes = case.scene.observed[case.target.name].takes_adapters is not None
+    if on_base and (known or from_there or (not takes and served.digest is None)):
+        found = () if known else (_unknown_content(served if from_there else None, takes=takes),)
+        message = "it is served already, and somebody else attached it"
+        message = f"{message}{f': {found[0].message}' if found else ''}"
+        match = case.keep(
+            "kept", Reason.UNMANAGED_MATCH, message,
+            base=base.name, hint=found[0].hint if found else None, verdict=verdict, findings=found,
+        )  # fmt: skip
+        return Decided("kept", match.row.model_copy(update={"ours": False}))
+    where = f" from {served.path}" if served.path else ""
+    message = f"another adapter is served as {case.name}{where}, and somebody else attached it: it is left alone"
+    hint = f"unload it there, or {_ANOTHER_NAME}"
+    blocked = case.keep(
+        "blocked", Reason.UNMANAGED_CONFLICT, message, base=base.name, hint=hint, verdict=verdict, served=served
+    )
+    return Decided("blocked", blocked.row.model_copy(update={"ours": False}))
+
+
+def _unknown_content(served: ServedAdapter | None, *, takes: bool) -> Finding:
+    """A server keeps what it loaded, whatever becomes of the place it read it from; nobody can ask it for that.
+
+    Args:
+        served: from the adapter's own source; None: nothing tells from where.
+        takes: the target can be given adapters.
+    """
+    again = "unload it there, and the next apply attaches it" if takes else "start the server anew"
+    if served is None:
+        return Finding(code="content_unknown", severity="note", message="what it holds cannot be told")
+    return Finding(
+        code="content_unknown",
+        severity="note",
+        message=f"it serves what stood at {served.path} when it was loaded, which need not be what stands there now",
+        hint=f"to be sure that it is what stands there now: {again}",
+    )
+
+
+def _owned(case: Case, base: Base, served: ServedAdapter, ours: RecordAdapter, verdict: AdapterVerdict) -> Decided:
+    reason, message = _why_changed(case, base, served, ours, verdict)
+    if reason is None:
+        return case.keep("kept", Reason.IN_SYNC, base=base.name, verdict=verdict, served=served)
+    row = case.row(Action.UPDATE, reason, message, base=base.name, verdict=verdict, served=served)
+    if served.loaded and (reason is not Reason.SERVING or made_otherwise(case.adapter, ours, verdict)):
+        update = {"action": Action.KEEP, "reason": Reason.IN_USE, "message": f"{message}; in use now, so it waits"}
+        return Decided("deferred", row.model_copy(update=update))
+    return Decided("change", row)
+
+
+def _why_changed(
+    case: Case, base: Base, served: ServedAdapter, ours: RecordAdapter, verdict: AdapterVerdict
+) -> tuple[Reason | None, str]:
+    if not case.is_same_model(ours.base, base.name):
+        return Reason.BASE_CHANGED, f"its base is {base.name} now; it stood on {ours.base}"
+    if drifted := how_it_drifted(case.scene, case.target, served, ours):
+        return Reason.DRIFTED, drifted
+    if verdict.digest != ours.digest:
+        return Reason.UPSTREAM_MOVED, "its source holds other content than is attached"
+    if other := made_otherwise(case.adapter, ours, verdict):
+        return Reason.SERVING, other
+    if case.serving.scale != ours.scale:
+        return Reason.SERVING, f"scale {case.serving.scale:g} instead of {ours.scale:g}"
+    return None, ""

@@ -1,0 +1,120 @@
+"""What the source of an adapter lets be done: may it be asked, could it be read, does it fit, is it promoted.
+
+What is attached stays in every one of these cases; that nobody can say what it is now is told, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.domain.adapter import CANDIDATE_SUFFIX, Adapter, AdapterVerdict
+from reconciler.domain.finding import Finding
+from reconciler.domain.observation import AdapterNeed, Unavailable
+from reconciler.domain.plan import Action, Reason
+from reconciler.planning.adapter_base import Base
+from reconciler.planning.adapter_case import Case, Decided
+from reconciler.planning.adapter_grounds import Grounds
+from reconciler.planning.adapter_rows import promotion_words, rejection_words, what_to_do
+from reconciler.planning.adapter_standing import how_it_drifted
+from reconciler.planning.scene import Scene
+from reconciler.planning.trust import distrust_of_names
+
+_AGAIN = "plan again once it answers"
+
+
+def need_of(case: Case, base: Base) -> AdapterNeed:
+    """The question what its source is now."""
+    return AdapterNeed(adapter=case.adapter.name, target=case.target.name, base_id=base.model_id, base_name=base.name)
+
+
+def distrusted(case: Case, base: Base) -> Decided | None:
+    """Blocked where the file does not allow its source; a path of this host is the operator's own."""
+    found = _distrust(case.scene, case.adapter)
+    if found is None:
+        return None
+    message, hint = found
+    return case.keep("blocked", Reason.NOT_ALLOWED, message, base=base.name, hint=hint)
+
+
+def _distrust(scene: Scene, adapter: Adapter) -> tuple[str, str] | None:
+    repo, pool = adapter.source.repo, scene.desired.pool
+    if repo is None:
+        return None
+    organisation = repo.partition("/")[0]
+    if organisation not in pool.allowed_orgs:
+        return f"{repo}: {organisation} is not in pool.allowedOrgs", f"add {organisation} there, if you trust it"
+    forbidden = distrust_of_names(pool, (repo,))
+    return (forbidden.message, "change that, or take the adapter out") if forbidden is not None else None
+
+
+def not_asked(case: Case, base: Base) -> Decided:
+    """A question is open: what stands is shown as it is, what does not as a change that cannot be applied yet."""
+    if case.ours is not None and case.served is not None:
+        return case.keep("kept", Reason.IN_SYNC, base=case.ours.base)
+    row = case.row(Action.ATTACH, Reason.MISSING, base=base.name)
+    return Decided("change", row.model_copy(update={"resolved": False}))
+
+
+def not_read(case: Case, base: Base, answer: Unavailable | None) -> Decided:
+    """It cannot be read now: what is attached as it was stays and is told of, and nothing else begins."""
+    why = answer.message if answer is not None else "nothing is known of it"
+    hint = (answer.hint if answer is not None else None) or _default_hint(case.adapter, answer)
+    ours, served = case.ours, case.served
+    stands = ours is not None and served is not None and not how_it_drifted(case.scene, case.target, served, ours)
+    if not stands or ours is None or not case.is_same_model(ours.base, base.name):
+        return case.keep("blocked", Reason.UNAVAILABLE, why, base=base.name, hint=hint)
+    if answer is not None and answer.code == "offline":
+        message = f"as it was attached; its source was not asked: {why}"
+        return case.keep("kept", Reason.IN_SYNC, message, base=base.name)
+    message = f"it stays as it was attached, and nobody can tell whether that is what the file asks for: {why}"
+    unverified = Finding(code="unverified", severity="warning", message=message, hint=hint)
+    return case.keep("kept", Reason.UNAVAILABLE, message, base=base.name, hint=hint, findings=(unverified,))
+
+
+def _default_hint(adapter: Adapter, answer: Unavailable | None) -> str:
+    if answer is not None and answer.code == "unreachable":
+        return _AGAIN
+    if answer is not None and answer.code in ("unauthorised", "gated"):
+        return "see hub.tokenFrom, and ask its owner for access"
+    return f"see `source` of adapter {adapter.name}"
+
+
+def rejected(case: Case, base: Base, verdict: AdapterVerdict, grounds: Grounds) -> tuple[Decided, bool]:
+    """What does not belong to its base is not attached; and whether it is detached from the one it stands on."""
+    message, hint = rejection_words(verdict), what_to_do(verdict.errors, case.adapter)
+    ours, stays = case.ours, grounds.stays_on(case, base)
+    if ours is not None and stays and case.adapter.on_base_change != "drop":
+        message = f"it does not belong to {base.name} ({message}), so it stays on {ours.base}"
+        return case.keep("held", Reason.HELD_BY_ADAPTER, message, base=ours.base, hint=hint, verdict=verdict), False
+    if ours is not None and not stays and case.served is not None:
+        message += f"; what is attached {'goes with its base' if grounds.leaves(case.target, ours.base) else 'stays'}"
+    blocked = case.keep("blocked", Reason.ADAPTER_REJECTED, message, base=base.name, hint=hint, verdict=verdict)
+    return blocked, ours is not None and stays
+
+
+def not_promoted(case: Case, base: Base, verdict: AdapterVerdict) -> Decided:
+    """Its gate is not met, and until it is, nothing is attached under its name."""
+    message = promotion_words(verdict)
+    if case.ours is not None and case.served is not None:
+        message += "; what is attached stays"
+    hint = what_to_do(verdict.unpromoted, case.adapter)
+    return case.keep("blocked", Reason.NOT_PROMOTED, message, base=base.name, hint=hint, verdict=verdict)
+
+
+def beside_candidate(case: Case, verdict: AdapterVerdict) -> Decided | None:
+    """The promoted one that is served stays while what is new is tried as a candidate; None: none is served."""
+    if case.ours is None:
+        return None
+    missing = promotion_words(verdict)
+    message = f"the promoted one stays; what is new is served as {case.name}{CANDIDATE_SUFFIX}: {missing}"
+    hint = what_to_do(verdict.unpromoted, case.adapter)
+    return case.keep("kept", Reason.NOT_PROMOTED, message, base=case.ours.base, hint=hint)
+
+
+def told(adapter: Adapter, findings: Iterable[Finding]) -> list[str]:
+    """Warnings of an adapter as lines of the plan."""
+    return [
+        f"adapter/{adapter.name}: {one.message}{f'; {one.hint}' if one.hint else ''}"
+        for one in findings
+        if one.severity == "warning"
+    ]
