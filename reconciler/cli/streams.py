@@ -22,6 +22,15 @@ def harmless(text: str) -> str:
     return _OBEYED.sub("�", text)
 
 
+def harmless_line(text: str) -> str:
+    r"""One line of what somebody else wrote: harmless, and without anything that would look like a line of ours.
+
+    >>> harmless_line("base\x1b[2J\nerror: none")
+    'base�[2J�error: none'
+    """
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
 def harmless_json(text: str) -> str:
     """A JSON document that says the same, with such letters escaped: outside its strings there are none."""
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler.cli.views.lora_text import finding_lines, line, printable
+from reconciler.cli.streams import harmless_line
+from reconciler.cli.views.lora_text import finding_lines, line
 from reconciler.cli.views.table import columns
 from reconciler.domain.finding import Finding
 from reconciler.engine.lora.export import ExportReport
@@ -35,7 +36,7 @@ def export_text(report: ExportReport) -> str:
         *([line("sha256", report.output.sha256)] if report.output.sha256 else []),
         *([line("manifest", report.output.manifest_path)] if report.output.manifest_path else []),
     ]
-    return "\n".join([*map(printable, lines), *_findings(report.findings)])
+    return "\n".join([*map(harmless_line, lines), *_findings(report.findings)])
 
 
 def preflight_text(report: PreflightReport) -> str:
@@ -63,7 +64,9 @@ def preflight_text(report: PreflightReport) -> str:
         line("task types", _counts(report.breakdown.task_types)),
         line("declared formats", _counts(report.breakdown.declared_tool_formats)),
     ]
-    return "\n".join([*map(printable, [*lines, *_longest(report), *_problems(report)]), *_findings(report.findings)])
+    return "\n".join(
+        [*map(harmless_line, [*lines, *_longest(report), *_problems(report)]), *_findings(report.findings)]
+    )
 
 
 def _counts(found: Mapping[str, int]) -> str:

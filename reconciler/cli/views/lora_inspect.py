@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.cli.views.lora_text import command, finding_lines, line, printable, yes_or_no
+from reconciler.cli.streams import harmless_line
+from reconciler.cli.views.lora_text import command, finding_lines, line, yes_or_no
 from reconciler.cli.views.words import counted
 from reconciler.lora.inspection import InspectReport, WeightsReport
 
@@ -14,7 +15,7 @@ def inspect_text(report: InspectReport) -> str:
     adapter, fit = report.adapter, report.compatibility
     match = fit.base_model_match
     lines = [
-        printable(f"{adapter.name} -> {report.base.id} via {report.base.provider}"),
+        harmless_line(f"{adapter.name} -> {report.base.id} via {report.base.provider}"),
         line("adapter", adapter.local_path or f"{adapter.input} (not on this machine)"),
         line("base match", _MATCHES.get(match, match)),
         *_shape(report),

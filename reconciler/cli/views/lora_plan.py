@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from reconciler.cli.views.lora_text import command, finding_lines, line, listed, printable, yes_or_no
+from reconciler.cli.streams import harmless_line
+from reconciler.cli.views.lora_text import command, finding_lines, line, listed, yes_or_no
 from reconciler.engine.lora.plan import LoraPlan
 
 
 def plan_text(plan: LoraPlan) -> str:
     """All of it: what counts first, then the rules of each step, then the commands, then what was found."""
     lines = [
-        printable(f"LoRA plan for {plan.base.id} via {plan.base.provider}"),
+        harmless_line(f"LoRA plan for {plan.base.id} via {plan.base.provider}"),
         *_route(plan),
         *_training(plan),
         *_data(plan),
