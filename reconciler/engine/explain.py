@@ -20,11 +20,11 @@ from reconciler.domain.estimate import (
 )
 from reconciler.domain.hardware import HardwareReading
 from reconciler.domain.units import Bytes
-from reconciler.engine.remedies import raised_budget, remedies
 from reconciler.engine.suggest import nearness, numbers
 from reconciler.errors import UsageError
 from reconciler.planning.eligible import candidates_for, consider, judge, requirement_of
 from reconciler.planning.option import Option, Rejected
+from reconciler.planning.remedies import raised_budget, remedies
 from reconciler.planning.room import over_budget
 from reconciler.planning.scene import Scene
 from reconciler.ranking.named import Named, find, profile_of

@@ -10,8 +10,8 @@ import pytest
 from reconciler.domain.desired import Pool, Slot
 from reconciler.domain.units import parse_size
 from reconciler.engine.explain import Explanation, Request, explain
-from reconciler.engine.remedies import REMEDIES
 from reconciler.planning.option import RejectionReason
+from reconciler.planning.remedies import REMEDIES
 from reconciler.planning.trust import PolicyReason
 from tests.engine.machines import STORE, scene_on
 
