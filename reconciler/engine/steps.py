@@ -25,8 +25,9 @@ from reconciler.engine.look import by_key, find, find_alias, recorded_alias
 from reconciler.engine.recheck import refuse_what_is_not_allowed
 from reconciler.engine.room import Hold, Room, fetched_bytes
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Unreachable
+from reconciler.planning.adapter_holds import goes_with_base, others_in_words, others_on
 from reconciler.planning.room import resumable_bytes
-from reconciler.ports import Clock, HasDisk, Names, Progress, Reporter, Runtime, Serves
+from reconciler.ports import Clock, HasDisk, Names, Progress, Reporter, Runtime, Serves, ServesAdapters
 
 if TYPE_CHECKING:
     from reconciler.engine.lora.workshop import Workshop
@@ -248,11 +249,30 @@ async def _refuse_a_name_of_others(row: Row, wanted: AliasMove, runtime: Runtime
 async def _evict(row: Row, runtime: Runtime, bench: Bench) -> Bytes:
     """Remove it; the bytes that were really freed."""
     _refuse_what_is_not_ours(row, bench)
+    await _refuse_what_others_stand_on(row, runtime, bench)
     intent = await bench.books.begin(row, "evict")
     freed = await _attempts(lambda: runtime.remove(row.name), intent, row, bench)
     await bench.books.evicted(intent)
     bench.room.freed(row, freed)
     return freed
+
+
+async def _refuse_what_others_stand_on(row: Row, runtime: Runtime, bench: Bench) -> None:
+    """Look once more right before: somebody may have attached an adapter to it since the plan, or let go of ours.
+
+    Raises:
+        PlanningError: ``unmanaged-conflict``: an adapter that is not ours would have nothing to stand on.
+        Unreachable: the target does not answer now.
+    """
+    if not isinstance(runtime, ServesAdapters) or not goes_with_base(row.target_key):
+        return
+    now = await runtime.observe()
+    if not isinstance(now, ObservedTarget):
+        raise Unreachable(f"{row.target} cannot be looked at: {now.reason}", hint=now.hint)
+    if others := others_on(now, bench.books.record, row.name):
+        raise PlanningError(
+            f"{row.name} on {row.target} stays: {others_in_words(others)}", code="unmanaged-conflict", hint="plan again"
+        )
 
 
 def _refuse_what_is_not_ours(row: Row, bench: Bench) -> None:

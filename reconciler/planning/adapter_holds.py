@@ -1,18 +1,24 @@
-"""``onBaseChange``: whether an adapter that stands on a model keeps that model where it is.
+"""Whether an adapter that stands on a model keeps that model where it is: by ``onBaseChange``, or as somebody else's.
 
 ``hold`` keeps both; ``follow`` does so until it is known that the adapter belongs to the successor; ``drop`` never.
-What the file no longer allows, or the budget no longer holds, goes all the same.
+What the file no longer allows, or the budget no longer holds, goes all the same; but never from under an adapter that
+is somebody else's, or was ours and was disowned.
 """
 
 from __future__ import annotations
 
-from reconciler.domain.adapter import Adapter, RecordAdapter
+from collections.abc import Sequence
+
+from reconciler.domain.adapter import Adapter, RecordAdapter, ServedAdapter
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import AdapterNeed, Resolved, Unavailable
-from reconciler.planning.adapter_standing import our_adapters
+from reconciler.domain.observation import AdapterNeed, ObservedTarget, Resolved, Unavailable
+from reconciler.domain.record import Record
+from reconciler.planning.adapter_standing import is_somebody_elses, our_adapters
 from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
 
+_WHOLE_WITHOUT_BASE = ("ollama|",)
+"""Kinds of target where an adapter is a model of its own, which keeps the weights it shares when its base goes."""
 HOW_TO_GO_ON = "write `onBaseChange: drop` or `follow`, or take the adapter out"
 
 
@@ -29,6 +35,30 @@ def declared(scene: Scene, target: Target, ours: RecordAdapter) -> Adapter | Non
         ),
         None,
     )
+
+
+def goes_with_base(target_key: str) -> bool:
+    """An adapter on a target of this kind serves nobody any more once its base is gone."""
+    return not target_key.startswith(_WHOLE_WITHOUT_BASE)
+
+
+def others_on(target: ObservedTarget, record: Record, model: str) -> tuple[ServedAdapter, ...]:
+    """Adapters that are not ours, and that nobody could serve any more without a model of their target."""
+    if not goes_with_base(target.key):
+        return ()
+    return tuple(one for one in target.adapters if one.base == model and not _is_ours(target, record, one))
+
+
+def _is_ours(target: ObservedTarget, record: Record, served: ServedAdapter) -> bool:
+    ours = record.adapter(target.key, served.name)
+    return ours is not None and not is_somebody_elses(served, ours)
+
+
+def others_in_words(others: Sequence[ServedAdapter]) -> str:
+    """Why a model stays that adapters of others stand on, and what to do, as a clause."""
+    names, one = ", ".join(adapter.name for adapter in others), len(others) == 1
+    what = f"adapter {names}, which is" if one else f"adapters {names}, which are"
+    return f"{what} not ours, {'is' if one else 'are'} served on it: take {'it' if one else 'them'} away there first"
 
 
 def why_held(scene: Scene, target: Target, base: str, successor: Option | None) -> str:

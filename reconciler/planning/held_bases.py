@@ -1,11 +1,11 @@
-"""Bases that stay because an adapter of ours stands on them: their evictions become rows that are kept."""
+"""Bases that stay because an adapter stands on them: their evictions become rows that are kept, or blocked."""
 
 from __future__ import annotations
 
-from reconciler.domain.plan import Action, Reason
+from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes
-from reconciler.planning.adapter_holds import why_held
+from reconciler.planning.adapter_holds import others_in_words, others_on, why_held
 from reconciler.planning.diff import Diff
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Selection
@@ -13,16 +13,33 @@ from reconciler.planning.trust import distrust_of_artifact, distrust_of_model, d
 
 
 def hold_bases(scene: Scene, rows: Diff, selection: Selection) -> None:
-    """Move evictions of bases that adapters hold from the changes to what is kept."""
-    for row in [row for row in rows.changes if row.action is Action.EVICT and row.reason is not Reason.OVER_BUDGET]:
-        target, entry = scene.targets[row.target], scene.entry(row.target_key, row.name)
-        if entry is None or selection.dropped.intersection(row.slots) or _is_forbidden(scene, entry):
-            continue
-        successor = next((pick.option for pick in selection.picks if pick.address in row.slots), None)
-        if why := why_held(scene, target, row.name, successor):
-            rows.changes.remove(row)
-            update = {"action": Action.KEEP, "reason": Reason.HELD_BY_ADAPTER, "message": why, "slots": ()}
-            rows.kept.append(row.model_copy(update={**update, "bytes_freed": Bytes(0), "after": row.before}))
+    """Take evictions of bases that adapters hold out of the changes: kept for one of ours, blocked for another's."""
+    for row in [row for row in rows.changes if row.action is Action.EVICT]:
+        if others := others_on(scene.observed[row.target], scene.record, row.name):
+            _stays(
+                rows,
+                row,
+                rows.blocked,
+                Reason.UNMANAGED_CONFLICT,
+                f"{row.message}, and stays: {others_in_words(others)}",
+            )
+        elif row.reason is not Reason.OVER_BUDGET and (why := _held_by_ours(scene, row, selection)):
+            _stays(rows, row, rows.kept, Reason.HELD_BY_ADAPTER, why)
+
+
+def _stays(rows: Diff, row: Row, where: list[Row], reason: Reason, message: str) -> None:
+    rows.changes.remove(row)
+    update = {"action": Action.KEEP, "reason": reason, "message": message, "slots": ()}
+    where.append(row.model_copy(update={**update, "bytes_freed": Bytes(0), "after": row.before}))
+
+
+def _held_by_ours(scene: Scene, row: Row, selection: Selection) -> str:
+    """Why an adapter of ours keeps a model that may be kept, in words; empty: none does."""
+    target, entry = scene.targets[row.target], scene.entry(row.target_key, row.name)
+    if entry is None or selection.dropped.intersection(row.slots) or _is_forbidden(scene, entry):
+        return ""
+    successor = next((pick.option for pick in selection.picks if pick.address in row.slots), None)
+    return why_held(scene, target, row.name, successor)
 
 
 def _is_forbidden(scene: Scene, entry: RecordEntry) -> bool:
