@@ -14,6 +14,9 @@ from reconciler.lora.weights import AdapterFacts, AdapterModule
 
 _SHOWN = 3
 _AGAIN = "save the adapter again, with save_pretrained of the library that trained it"
+_TOGETHER = "put configuration and weights of one and the same training there: save_pretrained writes both"
+_CONVERT_AGAIN = "convert the adapter again with llama.cpp's convert_lora_to_gguf.py"
+_TRAIN_WITHOUT = "train it without, or merge it into its base"
 _NAME = re.compile(r"[\w-]+")
 
 
@@ -34,9 +37,14 @@ def judge_agreement(facts: AdapterFacts, config: AdapterConfig) -> tuple[Finding
 
 def _flaws(facts: AdapterFacts) -> Iterator[Finding]:
     if facts.adapter_type not in (None, "lora"):
-        yield error("adapter_type_not_lora", f"the file's adapter.type is {facts.adapter_type}, not lora")
+        yield error(
+            "adapter_type_not_lora",
+            f"the file's adapter.type is {facts.adapter_type}, not lora",
+            "give an adapter that was trained as LoRA",
+        )
     if facts.format == "gguf" and facts.adapter_type is None:
-        yield error("adapter_type_not_lora", "the file has no adapter.type, which the runtime wants to be lora")
+        text = "the file has no adapter.type, which the runtime wants to be lora"
+        yield error("adapter_type_not_lora", text, _CONVERT_AGAIN)
     if facts.unpaired:
         yield error("pair_incomplete", f"one half of the pair is missing: {_some(facts.unpaired)}", _AGAIN)
     if facts.contradictory:
@@ -47,24 +55,27 @@ def _flaws(facts: AdapterFacts) -> Iterator[Finding]:
     if facts.format == "gguf":
         yield from _gguf_flaws(facts)
     elif facts.stray:
-        yield warning("tensors_stray", f"tensors that are part of no pair: {_some(facts.stray)}")
+        yield warning("tensors_stray", f"tensors that are part of no pair: {_some(facts.stray)}", _AGAIN)
 
 
 def _gguf_flaws(facts: AdapterFacts) -> Iterator[Finding]:
     """Source: llama.cpp b10434 src/llama-adapter.cpp; it passes over norms, and ends at anything else beside pairs."""
     refused = [*(each for each in facts.saved if not each.endswith("_norm")), *facts.stray, *facts.biases]
     if refused:
-        yield error("tensors_refused", f"llama.cpp takes pairs only; it stops at {_some(refused)}")
+        yield error("tensors_refused", f"llama.cpp takes pairs only; it stops at {_some(refused)}", _TRAIN_WITHOUT)
     if facts.alpha is None:
-        yield warning("alpha_missing", "adapter.lora.alpha is missing: the pairs are applied without their scale")
+        text = "adapter.lora.alpha is missing: the pairs are applied without their scale"
+        yield warning("alpha_missing", text, _CONVERT_AGAIN)
 
 
 def _dtypes(facts: AdapterFacts) -> Iterator[Finding]:
     if facts.odd_dtypes:
-        yield error("dtype_odd", f"pairs of type {', '.join(facts.odd_dtypes)}: no runtime adds those to a base")
+        text = f"pairs of type {', '.join(facts.odd_dtypes)}: no runtime adds those to a base"
+        yield error("dtype_odd", text, "save the weights as F32, F16 or BF16")
     halves = sorted({each.dtypes for each in facts.modules})
     if len({dtype for pair in halves for dtype in pair}) > 1 and facts.format == "safetensors":
-        yield warning("dtype_mixed", f"pairs of several types: {', '.join(facts.dtypes)}")
+        text = f"pairs of several types: {', '.join(facts.dtypes)}"
+        yield warning("dtype_mixed", text, "save all of them as one type, if a runtime refuses it")
 
 
 def _ranks(facts: AdapterFacts, config: AdapterConfig) -> Iterator[Finding]:
@@ -81,7 +92,7 @@ def _ranks(facts: AdapterFacts, config: AdapterConfig) -> Iterator[Finding]:
         if not fine:
             wrong.append(f"{module.path} has {module.rank}, the configuration says {wanted}")
     if wrong:
-        yield error("rank_differs", f"ranks differ in {len(wrong)} modules: {_some(wrong)}")
+        yield error("rank_differs", f"ranks differ in {len(wrong)} modules: {_some(wrong)}", _TOGETHER)
 
 
 def _rank_patterns(
@@ -118,16 +129,19 @@ def _modules(facts: AdapterFacts, config: AdapterConfig) -> Iterator[Finding]:
         return
     beyond = [path for path in named if path not in meant]
     if beyond:
-        yield error("modules_unexpected", f"pairs of modules that target_modules does not name: {_some(beyond)}")
+        text = f"pairs of modules that target_modules does not name: {_some(beyond)}"
+        yield error("modules_unexpected", text, _TOGETHER)
     if barred:
-        yield error("modules_excluded", f"pairs of modules that exclude_modules names: {_some(sorted(barred))}")
+        text = f"pairs of modules that exclude_modules names: {_some(sorted(barred))}"
+        yield error("modules_excluded", text, _TOGETHER)
     if config.targets == "list":
         there = {end for path in paths for end in _ends(path)}
         absent = [name for name in config.target_modules if name not in there]
         spared = _meant(absent, config.exclude_modules, config.excludes) if config.excludes else set()
         absent = [name for name in absent if spared is not None and name not in spared]
         if absent:
-            yield warning("modules_missing", f"target_modules names what the weights do not have: {_some(absent)}")
+            text = f"target_modules names what the weights do not have: {_some(absent)}"
+            yield warning("modules_missing", text, _TOGETHER)
 
 
 def _meant(paths: Sequence[str], names: Sequence[str], how: Targets) -> set[str] | None:
@@ -150,32 +164,40 @@ def _ends(path: str) -> list[str]:
 def _layers(facts: AdapterFacts, config: AdapterConfig) -> Iterator[Finding]:
     wanted, found = set(config.layers_to_transform), set(facts.layers)
     if wanted and found - wanted:
-        yield error("layers_unexpected", f"layers that layers_to_transform does not name: {_some(found - wanted)}")
+        text = f"layers that layers_to_transform does not name: {_some(found - wanted)}"
+        yield error("layers_unexpected", text, _TOGETHER)
     if wanted and wanted - found:
-        yield warning("layers_missing", f"layers_to_transform names layers without pairs: {_some(wanted - found)}")
+        text = f"layers_to_transform names layers without pairs: {_some(wanted - found)}"
+        yield warning("layers_missing", text, _TOGETHER)
     gaps = set(range(min(found), max(found) + 1)) - found if found and not wanted else set()
     if gaps:
-        yield warning("layers_missing", f"layers between the first and the last have no pair: {_some(gaps)}")
+        text = f"layers between the first and the last have no pair: {_some(gaps)}"
+        yield warning("layers_missing", text, "see whether it was trained so")
 
 
 def _beside(facts: AdapterFacts, config: AdapterConfig) -> Iterator[Finding]:
     if config.use_dora and not facts.has_dora:
         yield error("dora_missing", "use_dora is set, and the weights hold no magnitude vector", _AGAIN)
     if facts.has_dora and not config.use_dora:
-        yield error("dora_undeclared", "the weights hold DoRA vectors, and use_dora is not set: they would be ignored")
+        text = "the weights hold DoRA vectors, and use_dora is not set: they would be ignored"
+        yield error("dora_undeclared", text, _TOGETHER)
     absent = [name for name in config.modules_to_save if not any(has_name(path, (name,)) for path in facts.saved)]
     absent = [name for name in absent if not any(f".{name}." in f".{path}." for path in facts.saved)]
     if absent:
         yield error("saved_missing", f"modules_to_save names what the weights do not hold: {_some(absent)}", _AGAIN)
     extra = [path for path in facts.saved if not any(f".{name}." in f".{path}." for name in config.modules_to_save)]
     if extra:
-        yield warning("saved_undeclared", f"whole tensors that modules_to_save does not name: {_some(extra)}")
+        yield warning(
+            "saved_undeclared", f"whole tensors that modules_to_save does not name: {_some(extra)}", _TOGETHER
+        )
     if facts.biases and config.bias in (None, "none") and not config.lora_bias:
-        yield warning("bias_undeclared", f"biases that the configuration does not mention: {_some(facts.biases)}")
+        text = f"biases that the configuration does not mention: {_some(facts.biases)}"
+        yield warning("bias_undeclared", text, _TOGETHER)
     if config.trainable_tokens and facts.token_deltas != config.trainable_tokens:
         yield error(
             "tokens_differ",
             f"{config.trainable_tokens} trained tokens are declared, the weights hold {facts.token_deltas}",
+            _TOGETHER,
         )
 
 

@@ -57,7 +57,8 @@ def _of_contract(expected: ExpectedContract, report: InspectReport) -> Iterator[
     if expected.id is not None and found != expected.id:
         yield _other("expect_contract_id", "contract id", found, expected.id)
     if expected.require_in_adapter and report.contract is None and not carried:
-        yield error("contract_adapter_id_missing", "the adapter does not carry the id of its contract")
+        hint = "add lora_contract_id to its adapter_config.json, or leave `requireInAdapter` out"
+        yield error("contract_adapter_id_missing", "the adapter does not carry the id of its contract", hint)
     if expected.chat_template_sha256 is None:
         return
     template = report.contract.manifest.chat_template if report.contract else None
@@ -69,4 +70,5 @@ def _of_contract(expected: ExpectedContract, report: InspectReport) -> Iterator[
 
 
 def _other(code: str, what: str, found: object, wanted: object) -> Finding:
-    return error(code, f"{what}: the file expects {wanted}, and it is {'not known' if found is None else found}")
+    text = f"{what}: the file expects {wanted}, and it is {'not known' if found is None else found}"
+    return error(code, text, "correct the adapter, or what the file says of it")

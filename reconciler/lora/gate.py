@@ -13,7 +13,7 @@ from typing import Any
 from reconciler.domain.adapter import Gate
 from reconciler.domain.finding import Finding
 from reconciler.domain.units import show_duration
-from reconciler.formats.foreign_json import read_json
+from reconciler.formats.foreign_json import read_object
 from reconciler.lora.findings import error
 
 RECEIPT_LIMIT_BYTES = 4 * 2**20
@@ -22,6 +22,8 @@ _AHEAD = timedelta(minutes=5)
 _ALREADY = frozenset({"pass", "passed", "ok", "not_applicable", "not-applicable"})
 _DATES = ("promoted_at", "created_at", "generated_at", "finished_at", "date")
 _CASES_AT_MOST = 3
+_TRY_THESE = "try these very weights and name the receipt of that in gate.receipt"
+_TRY_AGAIN = "try the adapter again, and put the new receipt there"
 
 
 def read_receipt(raw: bytes) -> Mapping[str, Any]:
@@ -30,15 +32,7 @@ def read_receipt(raw: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: not JSON, or not an object. Nothing else, for any bytes.
     """
-    if len(raw) > RECEIPT_LIMIT_BYTES:
-        raise ValueError(f"larger than {RECEIPT_LIMIT_BYTES} bytes")
-    try:
-        document = read_json(raw)
-    except RecursionError as flaw:
-        raise ValueError("nested too deep") from flaw
-    if not isinstance(document, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one error for any bytes
-    return document
+    return read_object(raw, limit_bytes=RECEIPT_LIMIT_BYTES)
 
 
 def judge_receipt(
@@ -61,12 +55,14 @@ def _missing(
 ) -> Iterator[Finding]:
     claimed = _text(receipt, "contract_id") or _text(_part(receipt, "contract"), "id")
     if contract_id is not None and claimed != contract_id:
-        yield error("receipt_contract_differs", f"the receipt is of contract {claimed or 'none'}, not of {contract_id}")
+        text = f"the receipt is of contract {claimed or 'none'}, not of {contract_id}"
+        yield error("receipt_contract_differs", text, _TRY_THESE)
     hashes = frozenset(_hashes(receipt))
     if not hashes:
-        yield error("receipt_without_artifact", "the receipt does not say which weights were tried (artifacts)")
+        text = "the receipt does not say which weights were tried (artifacts)"
+        yield error("receipt_without_artifact", text, "have it written with `artifacts: [{name, sha256}]`")
     elif not weights or not weights <= hashes:
-        yield error("receipt_artifact_differs", "the receipt is of other weights than these")
+        yield error("receipt_artifact_differs", "the receipt is of other weights than these", _TRY_THESE)
     yield from _age(receipt, gate, now)
     yield from _trials(receipt, gate)
     yield from _cases(receipt)
@@ -75,14 +71,17 @@ def _missing(
 def _age(receipt: Mapping[str, Any], gate: Gate, now: datetime) -> Iterator[Finding]:
     made = next((found for key in _DATES if (found := _moment(_get(receipt, key)))), None)
     if made is not None and made > now + _AHEAD:
-        yield error("receipt_from_the_future", f"the receipt is dated {made.isoformat()}, which has not come yet")
+        text = f"the receipt is dated {made.isoformat()}, which has not come yet"
+        yield error("receipt_from_the_future", text, "see the clocks of this host and of the one that wrote it")
     if gate.max_age_seconds is None:
         return
     if made is None:
-        yield error("receipt_undated", "the receipt does not say when it was made, and maxAge asks")
+        text = "the receipt does not say when it was made, and maxAge asks"
+        yield error("receipt_undated", text, "have it written with `created_at`, or leave `maxAge` out")
     elif (now - made).total_seconds() > gate.max_age_seconds:
         limit = show_duration(gate.max_age_seconds)
-        yield error("receipt_too_old", f"the receipt is of {made.date().isoformat()}, older than {limit}")
+        text = f"the receipt is of {made.date().isoformat()}, older than {limit}"
+        yield error("receipt_too_old", text, f"{_TRY_AGAIN}; or allow more with `maxAge`")
 
 
 def _trials(receipt: Mapping[str, Any], gate: Gate) -> Iterator[Finding]:
@@ -91,22 +90,24 @@ def _trials(receipt: Mapping[str, Any], gate: Gate) -> Iterator[Finding]:
     counts = [_whole(part, key) for part in (receipt, *_rows(receipt)) for key in ("trials", "trial_count")]
     known = [count for count in counts if count is not None]
     if not known:
-        yield error("receipt_without_trials", "the receipt does not say how often each case was tried")
+        text = "the receipt does not say how often each case was tried"
+        yield error("receipt_without_trials", text, "have it written with `trials`, or leave `minimumTrials` out")
     elif min(known) < gate.minimum_trials:
         text = f"a case was tried {min(known)} times, and minimumTrials asks for {gate.minimum_trials}"
-        yield error("receipt_too_few_trials", text)
+        yield error("receipt_too_few_trials", text, "try each case more often, or ask for less with `minimumTrials`")
 
 
 def _cases(receipt: Mapping[str, Any]) -> Iterator[Finding]:
     rows = list(_rows(receipt))
     if not rows:
-        yield error("receipt_without_cases", "the receipt holds no case")
+        text = "the receipt holds no case"
+        yield error("receipt_without_cases", text, "have it written with `cases: [{case, status}]`")
     failed = [_named(row) for row in rows if not _passed(row)]
     if failed:
         text = f"cases that did not pass: {', '.join(failed[:_CASES_AT_MOST])} ({len(failed)} of {len(rows)})"
-        yield error("receipt_case_failed", text)
+        yield error("receipt_case_failed", text, "train the adapter on: it must pass every case")
     elif _get(receipt, "ok") is False:
-        yield error("receipt_not_ok", "the receipt says of itself that it is not ok")
+        yield error("receipt_not_ok", "the receipt says of itself that it is not ok", _TRY_AGAIN)
 
 
 def _passed(row: Mapping[str, Any]) -> bool:

@@ -85,7 +85,8 @@ def _limit(runtime: Provider, rank: int | None, dialect: Dialect) -> tuple[int |
     allowed = runtime.rank_for(rank)
     words = ", ".join(str(one) for one in runtime.allowed_ranks or ())
     if allowed is None:
-        found = error("rank_too_large", f"{runtime.title} serves no adapter of rank {rank}", f"its limits are {words}")
+        hint = f"its limits are {words}: train the adapter with a smaller rank, or merge it into its base"
+        found = error("rank_too_large", f"{runtime.title} serves no adapter of rank {rank}", hint)
         return None, (found,)
     if allowed == rank:
         return rank, ()

@@ -24,6 +24,7 @@ from reconciler.lora.tool_format import decide_tool_format
 MANIFEST_LIMIT_BYTES = 4 * 2**20
 _LINEAR = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 _WITH_MODULES = 3
+_APART = "give the manifest of this adapter, or the adapter of this manifest"
 """The first version of a contract that says which modules are trained."""
 
 
@@ -163,10 +164,10 @@ def check_manifest(
 def _artifact_findings(artifacts: Iterable[ArtifactCheck]) -> Iterator[Finding]:
     for each in (one for one in artifacts if not one.matches):
         if each.found:
-            yield error("artifact_differs", f"{each.name} is not the file the manifest was written for")
+            yield error("artifact_differs", f"{each.name} is not the file the manifest was written for", _APART)
         else:
             missing = f"{each.name} stands in the manifest, and no such file could be read beside it"
-            yield error("artifact_missing", missing)
+            yield error("artifact_missing", missing, "copy the file again, or give the manifest of these weights")
 
 
 def _status(findings: tuple[Finding, ...]) -> Literal["pass", "warn", "fail"]:
@@ -230,7 +231,9 @@ def _route_findings(
 ) -> Iterator[Finding]:
     if match in ("mismatch", "unknown"):
         yield error(
-            "contract_base_mismatch", f"the contract is for base {said.base_model or '(none stated)'}, not {route.id}"
+            "contract_base_mismatch",
+            f"the contract is for base {said.base_model or '(none stated)'}, not {route.id}",
+            "name the base of the contract, or give the manifest of this adapter",
         )
     if match == "suffix":
         yield note("contract_base_suffix", f"the contract names {said.base_model}: the same last name as {route.id}")
@@ -239,36 +242,45 @@ def _route_findings(
         yield error(
             "contract_provider_mismatch",
             f"the contract is for {provider}, not {route.provider}",
+            "serve it there, or export and train for this provider",
         )
     if not judged["format"]:
         yield error(
             "contract_tool_format_mismatch",
             f"the contract is for tool format {said.harn_tool_format}, which this route does not serve",
-            "declare the one it is served with by --tool-format",
+            "declare the one it is served with (`--tool-format`, in a file `contract.toolFormat`)",
         )
     elif said.harn_tool_format != route.tool_format:
         yield note("contract_tool_format_declared", f"{said.harn_tool_format} is not the route's default format")
     if judged["name"] is False:
-        yield error("contract_name_mismatch", f"the contract names the adapter otherwise than {name}")
+        text = f"the contract names the adapter otherwise than {name}"
+        yield error("contract_name_mismatch", text, "serve it under the name that it was exported with")
     if judged["modules"] is False:
-        yield error("contract_target_modules_mismatch", "the contract has other target_modules than the adapter")
+        text = "the contract has other target_modules than the adapter"
+        yield error("contract_target_modules_mismatch", text, _APART)
     if judged["saved"] is False:
-        yield error("contract_modules_to_save_mismatch", "the contract has other modules_to_save than the adapter")
+        text = "the contract has other modules_to_save than the adapter"
+        yield error("contract_modules_to_save_mismatch", text, _APART)
 
 
 def _id_findings(checked: contracts.Verification, mine: str | None, *, requires_id: bool) -> Iterator[Finding]:
     if checked.claimed is None:
-        yield error("contract_id_missing", "the manifest's contract has no id")
+        yield error(
+            "contract_id_missing", "the manifest's contract has no id", "give a manifest that lora export wrote"
+        )
     elif checked.verdict == "mismatch":
-        yield error("contract_id_wrong", f"the contract's id is not what its fields give: {checked.computed}")
+        text = f"the contract's id is not what its fields give: {checked.computed}"
+        yield error("contract_id_wrong", text, "somebody changed it since: give the manifest that lora export wrote")
     elif checked.verdict == "unverifiable":
         make = note if checked.schema_version == 1 else warning
-        yield make("contract_id_unverifiable", f"the contract's id was not computed again: {checked.reason}")
+        text = f"the contract's id was not computed again: {checked.reason}"
+        yield make("contract_id_unverifiable", text, "export again: ids are written as version 3")
     if mine and checked.claimed and mine != checked.claimed:
-        yield error("contract_id_mismatch", f"the adapter carries {mine}, the manifest {checked.claimed}")
+        yield error("contract_id_mismatch", f"the adapter carries {mine}, the manifest {checked.claimed}", _APART)
     if not mine:
         make = error if requires_id else warning
-        yield make("adapter_contract_id_missing", "the contract id is missing in adapter_config.json")
+        text = "the contract id is missing in adapter_config.json"
+        yield make("adapter_contract_id_missing", text, "add it there as lora_contract_id")
 
 
 def _artifacts(document: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[ArtifactCheck]:

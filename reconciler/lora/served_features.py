@@ -72,7 +72,8 @@ def _format(facts: AdapterFacts | None, runtime: Provider) -> Iterator[Finding]:
         yield warning("adapter_conversion", f"{runtime.title} loads GGUF adapters only", _CONVERT)
         return
     wanted = " or ".join(runtime.adapter_formats) or "no adapters"
-    yield error("adapter_format_differs", f"{runtime.title} loads {wanted}, and this adapter is {mine}")
+    text = f"{runtime.title} loads {wanted}, and this adapter is {mine}"
+    yield error("adapter_format_differs", text, "give it in that form, or serve it with a runtime that takes this one")
 
 
 def _features(used: Iterable[str], runtime: Provider) -> Iterator[Finding]:

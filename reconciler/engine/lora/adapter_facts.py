@@ -114,7 +114,8 @@ def _weights(
     same = [each.name for each in others if each.name.lower().endswith(".gguf")]
     found: list[Finding] = []
     if same and first.name.lower().endswith(".gguf"):
-        found.append(error("weights_ambiguous", f"{first.name} and {', '.join(same[:3])}: name one of the files"))
+        text = f"several GGUF files stand there: {', '.join([first.name, *same[:3]])}"
+        found.append(error("weights_ambiguous", text, "name one of the files"))
     try:
         if first.name.lower().endswith(".gguf"):
             facts, names = _gguf(first, files)

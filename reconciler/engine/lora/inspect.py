@@ -33,6 +33,8 @@ from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
 from reconciler.lora.served_features import features_of, judge_runtime
 from reconciler.ports import AdapterFiles
 
+_SAY_IT = "save the adapter again with the library that trained it, or add what is missing"
+
 
 @dataclass(frozen=True, slots=True)
 class InspectRequest:
@@ -80,7 +82,13 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
         *_of_files(place, adapter),
         *(_of_base(names, fit, base, route, dialect, declared) if place.exists else ()),
         *(
-            [warning("remote_adapter", f"{place.path} is not on this machine: nothing was verified")]
+            [
+                warning(
+                    "remote_adapter",
+                    f"{place.path} is not on this machine: nothing was verified",
+                    "download it and inspect the folder, or see that the path is right",
+                )
+            ]
             if not place.exists
             else []
         ),
@@ -198,16 +206,19 @@ def _of_files(place: AdapterPlace, adapter: ReadAdapter) -> Iterator[Finding]:
 
 def _of_config(config: AdapterConfig, *, has_rank: bool) -> Iterator[Finding]:
     if config.peft_type is None:
-        yield warning("peft_type_missing", "adapter_config.json does not say which kind of adapter it is (peft_type)")
+        text = "adapter_config.json does not say which kind of adapter it is (peft_type)"
+        yield warning("peft_type_missing", text, _SAY_IT)
     elif config.peft_type != "LORA":
-        yield error("peft_type_not_lora", f"peft_type is {config.peft_type}, not LORA")
+        hint = "give an adapter that was trained as LoRA, or merge this one into its base"
+        yield error("peft_type_not_lora", f"peft_type is {config.peft_type}, not LORA", hint)
     if config.rank is None:
         told = "; its weights do" if has_rank else ""
-        yield warning("rank_missing", f"adapter_config.json does not say the rank (r){told}")
+        yield warning("rank_missing", f"adapter_config.json does not say the rank (r){told}", _SAY_IT)
     if config.alpha is None:
-        yield warning("alpha_missing", "adapter_config.json does not say the scale (lora_alpha)")
+        yield warning("alpha_missing", "adapter_config.json does not say the scale (lora_alpha)", _SAY_IT)
     if config.targets is None and not config.target_parameters:
-        yield warning("targets_missing", "adapter_config.json does not say which modules it changes (target_modules)")
+        text = "adapter_config.json does not say which modules it changes (target_modules)"
+        yield warning("targets_missing", text, _SAY_IT)
 
 
 def _of_base(
@@ -225,14 +236,18 @@ def _of_base(
     lenient = confirmed or not dialect.understands_base_names
     if names.verdict == "mismatch":
         also = "; its widths are the same, which siblings share" if confirmed else ""
-        yield error("base_mismatch", f"the adapter was trained on {declared}, not on {route.id}{also}")
+        text = f"the adapter was trained on {declared}, not on {route.id}{also}"
+        yield error("base_mismatch", text, "name the base that it was trained on")
     elif names.verdict == "suffix":
         make = note if lenient else warning
-        yield make("base_suffix", f"the adapter names {declared}: the same last name as {route.id}, of somebody else")
+        text = f"the adapter names {declared}: the same last name as {route.id}, of somebody else"
+        yield make("base_suffix", text, "make sure that the two are one model")
     elif names.verdict == "unknown" and dialect.understands_base_names:
         why = names.note or "the adapter does not say which base it was trained on"
         make = note if confirmed else warning
-        yield make("base_unstated", f"{declared}: {why}" if names.note else why)
+        yield make(
+            "base_unstated", f"{declared}: {why}" if names.note else why, "make sure that it belongs to this base"
+        )
     elif names.note:
         yield note("base_name_understood", f"{declared} was read as {names.declared}; {names.note}")
 

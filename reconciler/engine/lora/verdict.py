@@ -40,7 +40,7 @@ _SOFT = frozenset({"base_mismatch", "base_suffix", "base_unstated", "artifact_di
 _SOFT_BEGINNINGS = ("expect_", "contract_")
 _BROKEN = {"adapter-invalid": "config_invalid", "manifest-invalid": "manifest_invalid"}
 """Files that can be read and are not what they should be, by what reading them is refused with."""
-_HOW_TO_GO_ON = "correct the adapter, or what the file says of it; `onMismatch: warn` lets it pass"
+_UNLESS_LENIENT = "`onMismatch: warn` lets it pass"
 _ELEMENT_BYTES: dict[Outtype, float] = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "auto": 2}
 _GGUF_HEAD_BYTES = 64 * 1024
 """A GGUF's header and padding, generously."""
@@ -231,8 +231,8 @@ def _weighed(found: Iterable[Finding], *, lenient: bool) -> Iterator[Finding]:
         soft = one.code in _SOFT or one.code.startswith(_SOFT_BEGINNINGS)
         if lenient and soft and one.severity == "error":
             yield one.model_copy(update={"severity": "warning"})
-        elif soft and one.severity == "error" and one.hint is None:
-            yield one.model_copy(update={"hint": _HOW_TO_GO_ON})
+        elif soft and one.severity == "error":
+            yield one.model_copy(update={"hint": f"{one.hint}; {_UNLESS_LENIENT}" if one.hint else _UNLESS_LENIENT})
         else:
             yield one
 
