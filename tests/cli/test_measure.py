@@ -13,7 +13,8 @@ from syrupy.assertion import SnapshotAssertion
 
 from reconciler.cli.views.measure import measure_text
 from reconciler.domain.units import GB, Bytes
-from reconciler.engine.measure import Expected, MeasureReport, MeasureRow
+from reconciler.engine.measure import MeasureReport, MeasureRow
+from reconciler.planning.measuring import Expected
 from tests.cli.line import Line
 from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_rig import small

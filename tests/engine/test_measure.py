@@ -13,10 +13,11 @@ from reconciler.domain.desired import HardwareOverride, Target
 from reconciler.domain.measurement import machine_key
 from reconciler.domain.observation import Installed
 from reconciler.domain.units import GB, GIB, Bytes
-from reconciler.engine.measure import MeasureQuestion, MeasureReport, measure
+from reconciler.engine.measure import MeasureReport, measure
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.saved_plan import apply_saved, parse, saved, text_of
 from reconciler.errors import RecordError, Refused, Unreachable, UsageError
+from reconciler.planning.measuring import MeasureQuestion
 from tests.builders import entry, hardware, model, record, target
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, Fakes, art, desired, fakes, foreign, name_of, pin
 from tests.fakes import MemoryRecordStore

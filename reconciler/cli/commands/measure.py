@@ -12,9 +12,10 @@ from reconciler.cli.reporting import Lines, Silent
 from reconciler.cli.running import Stopped, run_stoppable
 from reconciler.cli.views.measure import measure_text
 from reconciler.cli.wiring import Wiring
-from reconciler.engine.measure import MeasureQuestion, MeasureReport, measure
+from reconciler.engine.measure import MeasureReport, measure
 from reconciler.engine.verdict import DONE, FAILED, PARTLY
 from reconciler.errors import OutsideError, ReconcilerError, UsageError
+from reconciler.planning.measuring import MeasureQuestion
 
 
 @dataclass(frozen=True, slots=True)
