@@ -7,13 +7,9 @@ an error holds a query, a password or a header: that is where secrets travel.
 from __future__ import annotations
 
 import asyncio
-import random
-import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,6 +19,7 @@ from reconciler import __version__
 from reconciler.domain.names import HUB_HOSTS
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.foreign_json import read_json
+from reconciler.integrations.pauses import REPEATABLE, backoff_seconds, wait_seconds
 from reconciler.ports import Clock
 
 MockTransport = httpx.MockTransport
@@ -31,18 +28,13 @@ Response = httpx.Response
 ByteStream = httpx.ByteStream
 """A body for a double's ``Response(stream=…)``: one given as ``content`` counts as read and cannot be streamed."""
 
-LONGEST_WAIT_SECONDS = 30.0
-"""A server that asks for a longer pause is not asked again here: its answer goes to the caller."""
 LARGEST_REPLY_BYTES = 64 * 2**20
 
-_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_RETRIED_AFTER_WRITING = frozenset({408, 425, 429, 503})
 _KEPT_OPEN_SECONDS = 2.0
 """An idle connection is not used again after it: llama-server and vLLM close theirs after 5 s, maybe as we ask.
 
 Source: cpp-httplib ``CPPHTTPLIB_KEEPALIVE_TIMEOUT_SECOND``; uvicorn ``--timeout-keep-alive``.
 """
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError, TimeoutError, OSError)
 _DIRECT: Mapping[str, httpx.AsyncBaseTransport | None] = {
     "all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None,
@@ -50,7 +42,6 @@ _DIRECT: Mapping[str, httpx.AsyncBaseTransport | None] = {
 _MOST_REDIRECTS = 20
 _SHORTEST_SECRET = 8
 """A shorter key may be a word of any answer."""
-_RATE_LIMIT = re.compile(r"(?:^|;)\s*([rt])=(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +202,13 @@ class Http:
                 answer = translate(error, url)
                 repeatable = answer.retryable and _may_repeat(method, error, is_repeatable=is_repeatable)
             if isinstance(answer, Reply):
-                wait = _wait_seconds(method, answer, attempt, self._clock.now)
+                wait = wait_seconds(method, answer.status, answer.headers, attempt, self._clock.now)
                 if attempt == last or wait is None:
                     return answer
             elif attempt == last or not repeatable:
                 raise answer
             else:
-                wait = _backoff_seconds(attempt)
+                wait = backoff_seconds(attempt)
             await self._clock.sleep(wait)
         raise AssertionError("the loop ends by return or with an error")
 
@@ -334,42 +325,6 @@ def public_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """How long a server asks to wait: ``Retry-After``, else a spent ``RateLimit``; None where it does not say.
-
-    Args:
-        headers: of the answer.
-        now: needed only for a ``Retry-After`` that is a date; without it such a date counts as not said.
-
-    Source:
-        RFC 9110 section 10.2.3; ``RateLimit: "api";r=0;t=120`` as the Hub sends it.
-
-    >>> retry_after_seconds({"retry-after": "7"}), retry_after_seconds({"ratelimit": '"api";r=0;t=120'})
-    (7.0, 120.0)
-    """
-    value = _header(headers, "retry-after").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    if value and now is not None:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
-    left = rate_limit(headers)
-    return left[1] if left is not None and left[0] == 0 else None
-
-
-def rate_limit(headers: Mapping[str, str]) -> tuple[int, float] | None:
-    """(requests left, seconds until the window starts again) from a ``RateLimit`` header; None where there is none.
-
-    >>> rate_limit({"ratelimit": '"api";r=499;t=12'})
-    (499, 12.0)
-    """
-    found = dict(_RATE_LIMIT.findall(_header(headers, "ratelimit")))
-    return (int(float(found["r"])), float(found["t"])) if {"r", "t"} <= set(found) else None
-
-
 def translate(error: Exception, url: str) -> OutsideError:
     """Our error for a foreign one, which stays its cause: what failed, in words that hold no secret."""
     ours = _in_our_words(error, public_url(url))
@@ -430,30 +385,10 @@ def _elsewhere(asked: str, leads: str) -> Refused:
     )
 
 
-def _header(headers: Mapping[str, str], name: str) -> str:
-    """A header of httpx, which ignores case, or of a plain mapping."""
-    return headers.get(name) or next((value for key, value in headers.items() if key.lower() == name), "")
-
-
 def _may_repeat(method: str, error: Exception, *, is_repeatable: bool) -> bool:
     """Whether the request was surely not carried out, or may be carried out twice."""
     if is_repeatable and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
         return True
-    return method.upper() in _REPEATABLE or isinstance(
+    return method.upper() in REPEATABLE or isinstance(
         error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
     )
-
-
-def _wait_seconds(method: str, reply: Reply, attempt: int, now: Callable[[], datetime]) -> float | None:
-    """The pause before the next try; None when this answer is the answer."""
-    retried = _RETRIED_STATUS if method.upper() in _REPEATABLE else _RETRIED_AFTER_WRITING
-    if reply.status not in retried:
-        return None
-    asked = retry_after_seconds(reply.headers, now())
-    if asked is None:
-        return _backoff_seconds(attempt)
-    return asked if asked <= LONGEST_WAIT_SECONDS else None
-
-
-def _backoff_seconds(attempt: int) -> float:
-    return float(min(8.0, 0.5 * 2**attempt) * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret

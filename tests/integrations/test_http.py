@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
-from reconciler.integrations.http import Http, MockTransport, public_url, rate_limit, retry_after_seconds, translate
+from reconciler.integrations.http import Http, MockTransport, public_url, translate
+from reconciler.integrations.pauses import rate_limit, retry_after_seconds
 from tests.integrations.catalog.world import START, StillClock
 
 URL = "https://hub.example/api/models?token=hidden"

@@ -22,7 +22,8 @@ from reconciler.integrations.catalog.hub_wire import (
     repos_of,
     sha256_of,
 )
-from reconciler.integrations.http import Http, Reply, public_url, rate_limit, retry_after_seconds, translate
+from reconciler.integrations.http import Http, Reply, public_url, translate
+from reconciler.integrations.pauses import rate_limit, retry_after_seconds
 
 LARGEST_HEADER_BYTES = 32 * 2**20
 _MOST_PAGES = 20

@@ -13,7 +13,8 @@ from reconciler.domain.observation import RegistryNeed
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.foreign_json import read_json
-from reconciler.integrations.http import Http, Reply, retry_after_seconds
+from reconciler.integrations.http import Http, Reply
+from reconciler.integrations.pauses import retry_after_seconds
 
 MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",

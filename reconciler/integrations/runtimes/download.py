@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.integrations.pauses import retry_after_seconds
 from reconciler.integrations.runtimes.partials import Partial, Ranges, ensure_room
 from reconciler.ports import Clock
 
@@ -310,8 +311,6 @@ class Download:
         raise Refused(f"{place} answered {status}", code=code, hint=hint, details={"url": place, "status": status})
 
     def _asked_to_wait(self, headers: Mapping[str, str]) -> float | None:
-        from reconciler.integrations.http import retry_after_seconds
-
         return retry_after_seconds(headers, self._clock.now())
 
     def _check_extent(self, answer: Stream, url: str, segment: _Segment, *, conditional: bool) -> None:
