@@ -5,12 +5,14 @@ Asks nobody outside and changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 from reconciler.domain.adapter import RecordAdapter
-from reconciler.domain.desired import Slot
+from reconciler.domain.desired import Slot, Target
 from reconciler.domain.document import Frozen
+from reconciler.domain.finding import Finding
 from reconciler.domain.hardware import Hardware
 from reconciler.domain.names import same_stable_name
 from reconciler.domain.observation import (
@@ -25,9 +27,9 @@ from reconciler.domain.plan import Budget, Drift, Reason
 from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes
 from reconciler.engine.look import find, find_alias, is_recorded, recorded_alias, same_model
-from reconciler.engine.lora.settled import stands
 from reconciler.engine.ownership import quietly
 from reconciler.engine.reconcile import plan_once
+from reconciler.engine.status_adapters import StatusAdapter, findings_of, recorded_adapter, served_adapters
 from reconciler.engine.world import Options, Planned, World
 
 Standing = Literal["ours", "drifted", "missing", "foreign", "unmanaged-match", "orphaned", "unknown", "remote"]
@@ -64,28 +66,15 @@ class StatusAlias(Frozen):
     loaded: bool = False
 
 
-class StatusAdapter(Frozen):
-    """One LoRA adapter on one target, served or recorded."""
-
-    name: str
-    """That requests use."""
-    standing: Literal["ours", "drifted", "missing", "foreign", "unknown", "orphaned"]
-    """``drifted``: ours, and served otherwise than we attached it."""
-    adapter: str | None = None
-    """Its name in the file."""
-    base: str | None = None
-    scale: float | None = None
-    digest: str | None = None
-    bytes: Bytes = Bytes(0)
-    """Of its files in our store."""
-    loaded: bool = False
-
-
 class StatusTarget(Frozen):
     """One target: whether it answers, and what it holds."""
 
     name: str
     key: str
+    runtime: str = ""
+    """What runs there; ``advisory``: it is not asked."""
+    serves: str | None = None
+    """The one base of a server that was started with it."""
     state: Literal["observed", "unknown", "orphaned"]
     """``orphaned``: it left the file; it is not contacted, and what we own there is still recorded."""
     reason: str = ""
@@ -142,7 +131,12 @@ def status_of(planned: Planned) -> Status:
     desired, record, observation, plan = planned.desired, planned.record, planned.observation, planned.plan
     matched = {(row.target_key, row.name): row.slots for row in plan.kept if row.reason is Reason.UNMANAGED_MATCH}
     changed = {(drift.target, drift.name) for drift in plan.drift if drift.kind == "content-changed"}
-    known = [_target(target, record, matched, changed, desired.slots) for target in observation.targets]
+    written = {target.name: target for target in desired.targets}
+    told = findings_of(plan)
+    known = [
+        _described(_target(target, record, matched, changed, desired.slots, told), target, written)
+        for target in observation.targets
+    ]
     return Status(
         name=desired.name,
         source=desired.source,
@@ -168,6 +162,7 @@ def _target(
     matched: dict[tuple[str, str], tuple[str, ...]],
     changed: set[tuple[str, str]],
     slots: tuple[Slot, ...],
+    told: Mapping[tuple[str, str], tuple[Finding, ...]],
 ) -> StatusTarget:
     entries = [entry for entry in record.entries if entry.target_key == target.key]
     if isinstance(target, UnknownTarget):
@@ -179,7 +174,7 @@ def _target(
             hint=target.hint,
             models=tuple(_recorded(entry, "unknown") for entry in entries),
             aliases=tuple(_recorded_alias(one, "unknown") for one in record.aliases if one.target_key == target.key),
-            adapters=tuple(_adapter(one, "unknown") for one in record.adapters if one.target_key == target.key),
+            adapters=tuple(recorded_adapter(one, "unknown") for one in record.adapters if one.target_key == target.key),
         )
     ours = [_ours(entry, target, changed) for entry in entries]
     recorded = {model.name for entry in entries if (model := find(target, entry.name)) is not None}
@@ -197,7 +192,7 @@ def _target(
         version=target.version,
         models=tuple(sorted((*ours, *others), key=lambda model: model.name)),
         aliases=_aliases(target, record, slots),
-        adapters=_adapters(target, record),
+        adapters=served_adapters(target, record, told),
         disk=target.disk,
         partial_bytes=target.partial_bytes,
         partial_names=target.partial_names,
@@ -205,6 +200,17 @@ def _target(
         orphan_bytes=target.orphan_bytes,
         notes=target.notes,
     )
+
+
+def _described(target: StatusTarget, seen: TargetObservation, written: Mapping[str, Target]) -> StatusTarget:
+    """By what the file says of it."""
+    here = written.get(target.name)
+    if here is None:
+        return target
+    runtime = here.program if here.is_asked and here.program else here.runtime
+    installed = seen.installed if here.is_asked and isinstance(seen, ObservedTarget) else ()
+    base = next((model.name for model in installed), None)
+    return target.model_copy(update={"runtime": runtime, "serves": base})
 
 
 def _is_our_alias(record: Record, target: ObservedTarget, name: str) -> bool:
@@ -252,38 +258,6 @@ def _aliases(target: ObservedTarget, record: Record, slots: tuple[Slot, ...]) ->
 
 def _recorded_alias(alias: RecordAlias, standing: Literal["missing", "unknown", "orphaned"]) -> StatusAlias:
     return StatusAlias(name=alias.name, standing=standing, model=alias.model, context=alias.context)
-
-
-def _adapters(target: ObservedTarget, record: Record) -> tuple[StatusAdapter, ...]:
-    """Every adapter that is served there, and every one of ours that is not."""
-    ours = {one.name: one for one in record.adapters if one.target_key == target.key}
-    served = {one.name for one in target.adapters}
-    found = [_adapter(one, "missing") for name, one in ours.items() if name not in served]
-    for here in target.adapters:
-        known = ours.get(here.name)
-        if known is None:
-            plain = StatusAdapter(
-                name=here.name, standing="foreign", base=here.base, scale=here.scale, digest=here.digest
-            )
-        else:
-            plain = _adapter(known, "ours" if stands(target, known) is not None else "drifted")
-            plain = plain.model_copy(update={"scale": known.scale if here.scale is None else here.scale})
-        found.append(plain.model_copy(update={"loaded": here.loaded}))
-    return tuple(sorted(found, key=lambda one: one.name))
-
-
-def _adapter(
-    adapter: RecordAdapter, standing: Literal["ours", "drifted", "missing", "unknown", "orphaned"]
-) -> StatusAdapter:
-    return StatusAdapter(
-        name=adapter.name,
-        standing=standing,
-        adapter=adapter.adapter,
-        base=adapter.base,
-        scale=adapter.scale,
-        digest=adapter.digest,
-        bytes=adapter.bytes,
-    )
 
 
 def _ours(entry: RecordEntry, target: ObservedTarget, changed: set[tuple[str, str]]) -> StatusModel:
@@ -354,12 +328,13 @@ def _orphaned(planned: Planned) -> tuple[StatusTarget, ...]:
         StatusTarget(
             name=[*gone.get(key, ()), *names.get(key, ()), *lora.get(key, ())][0].target_name,
             key=key,
+            runtime=key.partition("|")[0],
             state="orphaned",
             reason="this target left the file; nothing is evicted there",
             hint="`localmodels destroy` removes what is ours there, `localmodels disown` lets it go",
             models=tuple(_recorded(entry, "orphaned") for entry in gone.get(key, ())),
             aliases=tuple(_recorded_alias(alias, "orphaned") for alias in names.get(key, ())),
-            adapters=tuple(_adapter(one, "orphaned") for one in lora.get(key, ())),
+            adapters=tuple(recorded_adapter(one, "orphaned") for one in lora.get(key, ())),
         )
         for key in sorted(gone.keys() | names.keys() | lora.keys())
     )

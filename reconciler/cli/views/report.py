@@ -79,13 +79,17 @@ def report_text(report: Report) -> str:
         lines += [f"  {outcome_line(outcome)}" for outcome in failed]
     if report.remaining is not None and not report.remaining.in_sync:
         lines.append(f"Left: {summary_words(report.remaining.summary)}.")
-        lines += [f"  {row.address}: {row.message}" for row in report.remaining.blocked if row.message]
+        lines += [line for row in report.remaining.blocked if row.message for line in _left(row)]
         lines += [f"  {row.address}: {row.message}" for row in report.remaining.unfilled if row.message]
     if not report.outcomes:
         lines.append(summary_line(report.remaining or report.plan))
     else:
         lines.append(f"Done: {len(done)} of {len(report.outcomes)} steps; {_seen_again(report)}.")
     return "\n".join(lines)
+
+
+def _left(row: Row) -> list[str]:
+    return [f"  {row.address}: {row.message}", *([f"    hint: {row.hint}"] if row.hint else [])]
 
 
 def _seen_again(report: Report) -> str:

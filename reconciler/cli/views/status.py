@@ -9,7 +9,8 @@ from reconciler.cli.views.plan import used_line
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.domain.units import show_bytes, show_duration
-from reconciler.engine.status import Status, StatusAdapter, StatusAlias, StatusModel, StatusTarget
+from reconciler.engine.status import Status, StatusAlias, StatusModel, StatusTarget
+from reconciler.engine.status_adapters import StatusAdapter
 
 _COLOUR = {"ours": "green", "unmanaged-match": "green", "drifted": "yellow", "missing": "red", "unknown": "yellow"}
 
@@ -36,9 +37,11 @@ def status_text(status: Status, *, now: datetime) -> str:
 
 
 def _target(target: StatusTarget, now: datetime) -> list[str]:
-    head = f"{target.name} ({target.key.replace('|', ' ', 1).strip()})"
-    if target.version:
-        head += f", version {target.version}"
+    kind, _, place = target.key.partition("|")
+    head = f"{target.name} ({target.runtime or kind} {place}".rstrip() + ")"
+    head += f", version {target.version}" if target.version else ""
+    if target.serves is not None:
+        head += f": serves {target.serves} and {counted(len(target.adapters), 'adapter')}"
     lines = [paint(head, "bold") if target.state == "observed" else paint(f"{head}: {target.state}", "yellow")]
     lines += [f"  {target.reason}"] if target.reason else []
     lines += [f"  hint: {target.hint}"] if target.hint else []
@@ -46,7 +49,7 @@ def _target(target: StatusTarget, now: datetime) -> list[str]:
     lines += [paint(row, _COLOUR.get(model.standing, "dim")) for model, row in zip(target.models, table, strict=True)]
     lines += [paint(f"  {_alias(alias)}", _COLOUR.get(alias.standing, "dim")) for alias in target.aliases]
     lines += [paint(f"  {_adapter(one)}", _COLOUR.get(one.standing, "dim")) for one in target.adapters]
-    if not target.models and target.state == "observed":
+    if not target.models and target.state == "observed" and target.runtime != "advisory":
         lines.append("  no models")
     if target.partial_bytes:
         names = f" ({', '.join(target.partial_names)})" if target.partial_names else ""
@@ -69,6 +72,7 @@ def _adapter(adapter: StatusAdapter) -> str:
     notes = [adapter.standing, *([f"scale {adapter.scale:g}"] if adapter.scale not in (None, 1.0) else [])]
     notes += [show_bytes(adapter.bytes)] if adapter.bytes else []
     notes += ["in use"] if adapter.loaded else []
+    notes += [one.code.replace("_", " ") for one in adapter.findings]
     declared = f" for adapter/{adapter.adapter}" if adapter.adapter not in (None, adapter.name) else ""
     base = f" on {adapter.base}" if adapter.base else ""
     return f"adapter {adapter.name}{declared}{base} ({', '.join(notes)})"
