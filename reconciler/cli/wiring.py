@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from reconciler.integrations.catalog.hub import HubClient
     from reconciler.integrations.hardware.detector import Detector
     from reconciler.integrations.http import Http
-    from reconciler.integrations.runtimes.download import RateLimit
+    from reconciler.integrations.runtimes.rate_limit import RateLimit
     from reconciler.lora.routes import RouteTable
 
 
@@ -271,7 +271,7 @@ class Wiring:
         """One limiter for all stores: ``limits.downloadRate`` holds over every download of this host."""
         if limits.download_rate is None:
             return None
-        from reconciler.integrations.runtimes.download import RateLimit
+        from reconciler.integrations.runtimes.rate_limit import RateLimit
 
         return self._rates.setdefault(limits.download_rate, RateLimit(limits.download_rate, self.clock))
 

@@ -30,8 +30,9 @@ from reconciler.integrations.runtimes.adapter_copy import (
 )
 from reconciler.integrations.runtimes.adapter_shelf import AdapterShelf
 from reconciler.integrations.runtimes.digest_cache import DigestCache
-from reconciler.integrations.runtimes.download import Download, RateLimit
+from reconciler.integrations.runtimes.download import Download
 from reconciler.integrations.runtimes.partials import Partial, Wanted, disk_errors, ensure_room
+from reconciler.integrations.runtimes.rate_limit import RateLimit
 from reconciler.lora.adapter_content import AdapterContent, HeldFiles
 from reconciler.ports import Clock, Progress
 

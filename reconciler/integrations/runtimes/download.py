@@ -2,7 +2,7 @@
 
 The connections write to disk; a follower hashes the contiguous front from there (the page cache) in a thread, so the
 SHA-256 is known a moment after the last byte, whatever order the bytes came in and however often the run was
-interrupted. What decides is the digest: a redirect may lead anywhere, because wrong content cannot get through.
+interrupted. What an answer is worth is ``download_source``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import asyncio
 import hashlib
 import os
 import random
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urljoin, urlsplit
 
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
-from reconciler.integrations.pauses import retry_after_seconds
+from reconciler.integrations.runtimes.download_source import Segment, Source, StartOver, place_of
 from reconciler.integrations.runtimes.partials import Partial, Ranges, ensure_room
+from reconciler.integrations.runtimes.rate_limit import RateLimit
 from reconciler.ports import Clock
 
 if TYPE_CHECKING:
@@ -42,51 +41,7 @@ STALL_SECONDS = 20.0
 PATIENCE_SECONDS = 60.0
 """A source that brought no byte on any connection for so long is given up; pauses that it asked for are not counted."""
 RESTARTS = 3
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_LATER = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_REFUSALS = {
-    "GatedRepo": ("gated", "accept the licence on the model's page and set a token (hub.tokenFrom)"),
-    "RepoNotFound": ("not-found", "check the repository's name; a private one needs a token (hub.tokenFrom)"),
-    "EntryNotFound": ("not-found", "the file is no longer in the repository: run plan again"),
-    "RevisionNotFound": ("not-found", "the commit is no longer there: run plan again"),
-}
 Result = TypeVar("Result")
-
-
-class RateLimit:
-    """A token bucket over every download that shares it.
-
-    Args:
-        bytes_per_second: None lets everything through.
-        clock: tells the time and sleeps.
-        burst_seconds: how much unused time may be made up for.
-    """
-
-    def __init__(self, bytes_per_second: int | None, clock: Clock, *, burst_seconds: float = 0.25) -> None:
-        self._rate = bytes_per_second
-        self._clock = clock
-        self._burst_seconds = burst_seconds
-        self._paid_until: float | None = None
-
-    async def take(self, count: int) -> None:
-        """Wait until ``count`` more bytes may pass."""
-        if not self._rate:
-            return
-        now = self._clock.elapsed()
-        floor = now - self._burst_seconds
-        begin = floor if self._paid_until is None else max(self._paid_until, floor)
-        self._paid_until = begin + count / self._rate
-        wait = self._paid_until - now
-        if wait > 0:
-            await self._clock.sleep(wait)
-
-
-@dataclass(slots=True)
-class _Segment:
-    at: int
-    end: int
 
 
 @dataclass(slots=True)
@@ -95,13 +50,6 @@ class _Front:
 
     hasher: hashlib._Hash
     at: int = 0
-
-
-class _StartOver(Exception):
-    """The source sends other content than before, or no ranges."""
-
-    def __init__(self, *, single: bool) -> None:
-        self.single = single
 
 
 class Download:
@@ -139,17 +87,13 @@ class Download:
         self._wanted = partial.wanted
         self._http = http
         self._clock = clock
-        self._token = token
-        self._token_origin = _origin(token_origin)
+        self._source = Source(partial.wanted, clock=clock, token=token, token_origin=token_origin)
         self._connections = max(1, connections)
         self._rate = rate
         self._reserve_bytes = reserve_bytes
         self._moved = moved
         self._idle_seconds = idle_timeout_seconds
-        self._single = False
-        self._location: str | None = None
-        self._etags: dict[str, str] = {}
-        self._queue: list[_Segment] = []
+        self._queue: list[Segment] = []
         self._grown = asyncio.Event()
         self._ranges_work = asyncio.Event()
         self._front = _Front(hashlib.sha256())
@@ -189,17 +133,16 @@ class Download:
                 return await self._attempt()
             except BaseExceptionGroup as group:
                 errors = _leaves(group)
-                again = [error for error in errors if isinstance(error, _StartOver)]
+                again = [error for error in errors if isinstance(error, StartOver)]
                 if not again:
                     raise errors[0] from None
                 self._start_over(single=any(error.single for error in again))
         raise Corrupt(f"{self._wanted.name}: the source's content changes while it is fetched", code="content-changed")
 
     def _start_over(self, *, single: bool) -> None:
-        self._single = self._single or single
+        self._source.start_over(single=single)
         self._partial.start_over()
         self._front = _Front(hashlib.sha256())
-        self._etags.clear()
         self._ranges_work.clear()
 
     async def _attempt(self) -> None:
@@ -212,11 +155,11 @@ class Download:
             await hashing
             checkpoints.cancel()
 
-    def _segments(self) -> list[_Segment]:
+    def _segments(self) -> list[Segment]:
         """What is missing, cut for one request each, in order: the front is served first."""
-        step = self._wanted.size if self._single else SEGMENT_BYTES
+        step = self._wanted.size if self._source.is_single else SEGMENT_BYTES
         return [
-            _Segment(at, min(at + step, end))
+            Segment(at, min(at + step, end))
             for start, end in self._partial.written.missing(self._wanted.size)
             for at in range(start, end, step)
         ]
@@ -231,15 +174,15 @@ class Download:
             await self._fetch(self._queue.pop(0))
         self._ranges_work.set()
 
-    async def _fetch(self, segment: _Segment) -> None:
+    async def _fetch(self, segment: Segment) -> None:
         failures = 0
         while segment.at < segment.end:
             before = segment.at
             try:
                 await self._exchange(segment)
             except Unreachable as error:
-                self._location = None
-                progressed = segment.at - before >= PROGRESS_BYTES and not self._single
+                self._source.forget_place()
+                progressed = segment.at - before >= PROGRESS_BYTES and not self._source.is_single
                 failures = 1 if progressed else failures + 1
                 wait = _wait_seconds(failures, error)
                 if failures >= TRIES_WITHOUT_PROGRESS or wait > LONGEST_WAIT_SECONDS:
@@ -250,96 +193,27 @@ class Download:
                     raise
                 await self._clock.sleep(wait)
 
-    async def _exchange(self, segment: _Segment) -> None:
+    async def _exchange(self, segment: Segment) -> None:
         """Ask for what is left of a segment and write what comes, following redirects."""
-        if self._single and segment.at:
+        if self._source.is_single and segment.at:
             self._start_over(single=True)
             segment.at = 0
-        url = self._location or self._wanted.url
+        url = self._source.url
         for _ in range(6):
-            headers = self._headers(url, segment)
+            headers = self._source.headers(url, segment)
             async with self._http.stream(
                 "GET", url, headers=headers, idle_timeout_seconds=self._idle_seconds
             ) as answer:
-                self._check_promise(answer, url)
-                if answer.status not in _REDIRECTS:
-                    await self._check_status(answer, url)
-                    self._check_extent(answer, url, segment, conditional="If-Range" in headers)
-                    self._location = url
+                following = self._source.redirect(answer, url)
+                if following is None:
+                    self._source.check(answer, url, segment, conditional="If-Range" in headers)
+                    if answer.status == 206:
+                        self._ranges_work.set()
                     return await self._take(answer, segment)
-                url = _redirected(answer, url)
+                url = following
         raise Refused(f"{self._wanted.name}: the source redirects in circles", code="too-many-redirects")
 
-    def _headers(self, url: str, segment: _Segment) -> dict[str, str]:
-        headers = {"Accept-Encoding": "identity"}
-        if not self._single:
-            headers["Range"] = f"bytes={segment.at}-{segment.end - 1}"
-            if etag := self._etags.get(_place(url)):
-                headers["If-Range"] = etag
-        if self._token and _origin(url) == self._token_origin:
-            headers["Authorization"] = f"Bearer {self._token}"
-        return headers
-
-    def _check_promise(self, answer: Stream, url: str) -> None:
-        """The Hub states the content's digest beside the file: another one need not be fetched to be refused."""
-        linked = answer.headers.get("x-linked-etag", "").removeprefix("W/").strip('"').lower()
-        at_source = _origin(url) == _origin(self._wanted.url)
-        if at_source and _SHA256.fullmatch(linked) and linked != self._wanted.sha256:
-            raise Corrupt(
-                f"{self._wanted.name}: the source now offers other content under this name",
-                code="content-changed",
-                hint="run plan again",
-                details={"expected": self._wanted.sha256, "found": linked},
-            )
-
-    async def _check_status(self, answer: Stream, url: str) -> None:
-        status = answer.status
-        if status in (200, 206):
-            return
-        place = _place(url)
-        at_source = _origin(url) == _origin(self._wanted.url)
-        if status == 416:
-            raise Corrupt(f"{place}: the file is shorter than {self._wanted.size} bytes", code="wrong-length")
-        if status in _LATER or not at_source:
-            raise Unreachable(
-                f"{place} answered {status}",
-                code="rate-limited" if status == 429 else "server-error",
-                details={"url": place, "status": status},
-                retry_after_seconds=self._asked_to_wait(answer.headers),
-            )
-        code, hint = _REFUSALS.get(answer.headers.get("x-error-code", ""), _by_status(status))
-        raise Refused(f"{place} answered {status}", code=code, hint=hint, details={"url": place, "status": status})
-
-    def _asked_to_wait(self, headers: Mapping[str, str]) -> float | None:
-        return retry_after_seconds(headers, self._clock.now())
-
-    def _check_extent(self, answer: Stream, url: str, segment: _Segment, *, conditional: bool) -> None:
-        """Whether the body is the very range asked for, of the very content seen before."""
-        if answer.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-            raise Refused(f"{_place(url)} sends the file compressed, which cannot be resumed", code="bad-answer")
-        if answer.status == 200:
-            if not self._single and (conditional or (segment.at, segment.end) != (0, self._wanted.size)):
-                raise _StartOver(single=not conditional)
-            self._check_length(answer.headers.get("content-length"), url)
-            return
-        match = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
-        if match is None or int(match[1]) != segment.at:
-            raise _StartOver(single=True)
-        self._check_length(match[3] if match[3] != "*" else None, url)
-        etag = answer.headers.get("etag", "")
-        if etag and not etag.startswith("W/") and self._etags.setdefault(_place(url), etag) != etag:
-            raise _StartOver(single=False)
-        self._ranges_work.set()
-
-    def _check_length(self, stated: str | None, url: str) -> None:
-        if stated is not None and stated != str(self._wanted.size):
-            raise Corrupt(
-                f"{_place(url)}: {stated} bytes offered, {self._wanted.size} promised; nothing of it is kept",
-                code="wrong-length",
-                hint="run plan again",
-            )
-
-    async def _take(self, answer: Stream, segment: _Segment) -> None:
+    async def _take(self, answer: Stream, segment: Segment) -> None:
         """Write a body as it comes; a pause, an early end or a cancellation keeps what arrived."""
         loop = asyncio.get_running_loop()
         held = bytearray()
@@ -359,23 +233,23 @@ class Download:
                         await self._write(segment, content)
                     idle.reschedule(loop.time() + self._idle_seconds)
         except TimeoutError as error:
-            raise Unreachable(f"{_place(answer.url)} stopped sending", code="timed-out") from error
+            raise Unreachable(f"{place_of(answer.url)} stopped sending", code="timed-out") from error
         finally:
             if held:
                 self._partial.write(segment.at, held)
                 self._placed(segment, len(held))
         if excess and answer.status == 200:
-            raise Corrupt(f"{_place(answer.url)} sent more than {self._wanted.size} bytes", code="wrong-length")
+            raise Corrupt(f"{place_of(answer.url)} sent more than {self._wanted.size} bytes", code="wrong-length")
         if segment.at < segment.end:
-            raise Unreachable(f"{_place(answer.url)} broke off early", code="connection-lost")
+            raise Unreachable(f"{place_of(answer.url)} broke off early", code="connection-lost")
 
     # --------------------------------------------------------------------- disk
 
-    async def _write(self, segment: _Segment, content: bytearray) -> None:
+    async def _write(self, segment: Segment, content: bytearray) -> None:
         await self._threaded(self._partial.write, segment.at, content)
         self._placed(segment, len(content))
 
-    def _placed(self, segment: _Segment, count: int) -> None:
+    def _placed(self, segment: Segment, count: int) -> None:
         self._partial.written.add(segment.at, segment.at + count)
         segment.at += count
         self._heard_at = self._clock.elapsed()
@@ -420,35 +294,3 @@ def _wait_seconds(failures: int, error: Unreachable) -> float:
     if error.retry_after_seconds is not None:
         return error.retry_after_seconds + random.random()  # noqa: S311 - jitter, not a secret
     return float(min(15.0, 0.25 * 2**failures) * (0.5 + random.random()))  # noqa: S311
-
-
-def _by_status(status: int) -> tuple[str, str]:
-    if status in (401, 403):
-        return "unauthorised", "the source wants a token that may read this (hub.tokenFrom)"
-    if status in (404, 410):
-        return "not-found", "the file is not there any more: run plan again"
-    return "refused", "look at the source in a browser"
-
-
-def _redirected(answer: Stream, url: str) -> str:
-    """The next URL. Another host is fine (the digest decides), another scheme than the web's is not."""
-    target = urljoin(url, answer.headers.get("location", ""))
-    scheme = urlsplit(target).scheme
-    downgrade = urlsplit(url).scheme == "https" and scheme == "http"
-    if scheme not in ("http", "https") or downgrade or target == url:
-        raise Refused(f"{_place(url)} redirects to {_place(target)}, which is not followed", code="bad-redirect")
-    return target
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port: what may see a secret."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return "", url, None
-
-
-def _place(url: str) -> str:
-    """A URL as it may be shown: its query may hold a signature."""
-    return url.partition("?")[0]

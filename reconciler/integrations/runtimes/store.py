@@ -34,7 +34,7 @@ from reconciler.formats import gguf_names
 from reconciler.integrations.runtimes import store_files as files
 from reconciler.integrations.runtimes import store_names
 from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed, stamp_of
-from reconciler.integrations.runtimes.download import STALL_SECONDS, Download, RateLimit
+from reconciler.integrations.runtimes.download import STALL_SECONDS, Download
 from reconciler.integrations.runtimes.open_files import open_inodes
 from reconciler.integrations.runtimes.partials import (
     Partial,
@@ -44,6 +44,7 @@ from reconciler.integrations.runtimes.partials import (
     fsync_folder,
     is_being_fetched,
 )
+from reconciler.integrations.runtimes.rate_limit import RateLimit
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:

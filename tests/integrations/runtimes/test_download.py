@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from reconciler.domain.desired import Limits
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutOfSpace, ReconcilerError, Refused, Unreachable
-from reconciler.integrations.runtimes.download import PATIENCE_SECONDS, STALL_SECONDS, RateLimit
+from reconciler.integrations.runtimes.download import PATIENCE_SECONDS, STALL_SECONDS
 from reconciler.integrations.runtimes.partials import Partial, Ranges, Wanted, disk_errors, ensure_room
+from reconciler.integrations.runtimes.rate_limit import RateLimit
 from tests.fakes import FixedClock
 from tests.integrations.runtimes.store_world import (
     HUB,
