@@ -41,6 +41,8 @@ ADAPTERS = {
 }
 BF16 = {"target_modules": ATTENTION}
 EXPERTS = {"target_parameters": ["mlp.experts.gate_up_proj"]}
+BOTH_STACKS = {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+REPLICATED = {"layer_replication": [[0, 2], [1, 2]]}
 
 
 def build(out: Path = OUT) -> None:
@@ -67,16 +69,29 @@ def build(out: Path = OUT) -> None:
     )
     _save(transformers.Qwen3MoeForCausalLM(mixture), out / "experts", r=2, target_modules=["q_proj"], **EXPERTS)
     _stacked(transformers.LlamaForCausalLM(llama), out / "renamed")
+    phi = transformers.Phi3Config(**SHAPE, pad_token_id=0)
+    _save(transformers.Phi3ForCausalLM(phi), out / "fused", target_modules=["qkv_proj", "gate_up_proj"])
+    neox = {key: value for key, value in SHAPE.items() if key != "num_key_value_heads"}
+    fused = ["query_key_value", "dense_h_to_4h"]
+    model = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**neox))
+    _save(model, out / "query-key-value", target_modules=fused)
+    _save(transformers.Qwen3MoeForCausalLM(mixture), out / "both-stacks", r=2, target_modules=[], **BOTH_STACKS)
+    _save(transformers.LlamaForCausalLM(llama), out / "replicated", target_modules=["q_proj"], **REPLICATED)
+    resized = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE, tie_word_embeddings=False))
+    resized.resize_token_embeddings(36)
+    _save(resized, out / "more-tokens", embeddings=True, target_modules=["q_proj"])
 
 
-def _save(model: object, folder: Path, *, r: int = 4, autocast: bool = True, **settings: object) -> None:
+def _save(
+    model: object, folder: Path, *, r: int = 4, autocast: bool = True, embeddings: bool = False, **settings: object
+) -> None:
     from peft import LoraConfig, get_peft_model
 
     model.name_or_path = model.config._name_or_path = BASE  # noqa: SLF001
     config = LoraConfig(r=r, lora_alpha=2 * r, task_type="CAUSAL_LM", **settings)
     adapted = get_peft_model(model, config, autocast_adapter_dtype=autocast)
     with tempfile.TemporaryDirectory() as made:
-        adapted.save_pretrained(made, save_embedding_layers=False)
+        adapted.save_pretrained(made, save_embedding_layers=embeddings)
         folder.mkdir()
         for file in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copyfile(Path(made) / file, folder / file)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
+import gguf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.catalog import Architecture
 from reconciler.formats.gguf_adapter import AdapterTensor
+from reconciler.integrations.catalog.bundled import load_bundled
+from reconciler.lora.base_layouts import LAYOUTS, TEXT_PARTS, UNLISTED
 from reconciler.lora.base_shapes import BaseFacts, ShapeFit, base_from_catalogue, base_from_config, fit_of
+from reconciler.lora.base_tensors import IN_LAYER, tensor_of
 from reconciler.lora.weights import AdapterFacts, facts_of
 from tests.builders import model
 from tests.lora.test_weights import of_peft
@@ -83,19 +88,46 @@ def test_only_the_text_part_is_compared(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["qkv_proj", "gate_up_proj", "c_attn", "experts", "w1", "q_a_proj"])
-def test_fused_modules_and_experts_stay_unknown(name: str) -> None:
-    assert fit_of(facts(pair(f"model.layers.0.self_attn.{name}", 3, 3, 1)), BASE).verdict == "unknown"
+def test_what_a_layout_does_not_have_stays_unknown(name: str) -> None:
+    found = fit_of(facts(pair(f"model.layers.0.self_attn.{name}", 3, 3, 1)), BASE)
+    assert found.verdict == "unknown"
+    assert found.reason == "llama: not in its layout, or of a width that config.json does not tell"
 
 
-def test_a_mixture_is_compared_by_its_attention_only() -> None:
-    base = base_from_config(TINY | {"model_type": "qwen3_moe"})
-    assert fit_of(of_peft("experts"), base) == ShapeFit("exact-shape", 2, 2)
-    assert fit_of(facts(pair("model.layers.0.mlp.gate_proj", 1, 1, 1)), base).verdict == "unknown"
+def test_fused_projections() -> None:
+    phi = base_from_config(TINY | {"model_type": "phi3"})
+    assert fit_of(of_peft("fused"), phi) == ShapeFit("exact-shape", 4)
+    assert fit_of(of_peft("fused"), base_from_config(TINY | {"model_type": "phi3", "num_key_value_heads": 4})).different
+    assert fit_of(of_peft("query-key-value"), base_from_config(TINY | {"model_type": "gpt_neox"})).compared == 4
+    gpt = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 4, "vocab_size": 32}
+    assert fit_of(of_peft("fan-in-fan-out"), base_from_config(gpt)) == ShapeFit("exact-shape", 2)
+    assert fit_of(of_peft("fan-in-fan-out"), base_from_config(gpt | {"n_embd": 12})).verdict == "shape-mismatch"
 
 
-@pytest.mark.parametrize("kind", ["qwen3_5", "gemma3n", "deepseek_v3", None, 5])
-def test_a_layout_that_is_not_listed_stays_unknown(kind: object) -> None:
-    assert fit_of(facts(pairs(*SEVEN)), base_from_config(TINY | {"model_type": kind})).verdict == "unknown"
+MIXTURE = TINY | {"model_type": "qwen3_moe", "moe_intermediate_size": 8}
+
+
+def test_experts_in_one_stack_and_one_by_one() -> None:
+    assert fit_of(of_peft("experts"), base_from_config(MIXTURE)) == ShapeFit("exact-shape", 4)
+    assert fit_of(of_peft("both-stacks"), base_from_config(MIXTURE)) == ShapeFit("exact-shape", 4)
+    wider = base_from_config(MIXTURE | {"moe_intermediate_size": 9})
+    assert "experts" in fit_of(of_peft("both-stacks"), wider).differences[0]
+    one = facts(pair("model.layers.0.mlp.experts.3.gate_proj", 16, 8, 2))
+    assert fit_of(one, base_from_config(MIXTURE)).verdict == "exact-shape"
+    assert fit_of(one, wider).verdict == "shape-mismatch"
+    dense = fit_of(facts(pair("model.layers.0.mlp.gate_proj", 1, 1, 1)), base_from_config(MIXTURE))
+    assert dense.verdict == "shape-mismatch", "a layer may be without experts, of the dense width"
+
+
+@pytest.mark.parametrize("kind", ["exaone", "kimi_k2", "nobody-knows", None, 5])
+def test_a_layout_that_is_not_listed_stays_unknown_with_its_reason(kind: object) -> None:
+    found = fit_of(facts(pairs(*SEVEN)), base_from_config(TINY | {"model_type": kind}))
+    assert found.verdict == "unknown"
+    wanted = {
+        "exaone": "exaone: transformers does not build it", "kimi_k2": "kimi_k2: transformers does not build it",
+        "nobody-knows": "nobody-knows: its layout is not listed",
+    }  # fmt: skip
+    assert (found.reason or "").startswith(wanted.get(str(kind), "nothing says which architecture"))
 
 
 def test_what_the_config_leaves_out_is_unknown() -> None:
@@ -111,7 +143,7 @@ def test_what_the_config_leaves_out_is_unknown() -> None:
 def test_a_model_that_sees_is_known_by_its_text_part() -> None:
     nested = {"model_type": "gemma3", "text_config": TINY | {"model_type": "gemma3_text"}}
     assert base_from_config(nested).architecture == "gemma3_text"
-    assert base_from_config(nested).hidden == 16
+    assert base_from_config(nested).numbers["hidden_size"] == 16
 
 
 @pytest.mark.parametrize(
@@ -146,8 +178,98 @@ def test_gguf_adapters_against_a_table() -> None:
 
 
 def test_phi_has_fused_projections_in_the_table_too() -> None:
-    table = BaseFacts("gguf", "phi3", layers=2, tensors={"blk.0.attn_qkv.weight": (16, 48)})
-    assert fit_of(facts(pair("model.layers.0.self_attn.qkv_proj", 1, 1, 1)), table).verdict == "unknown"
+    table = BaseFacts("gguf", "phi3", layers=2, tensors={"blk.0.attn_qkv.weight": (16, 32)})
+    own = pair("model.layers.0.self_attn.qkv_proj", 16, 32, 1)
+    assert fit_of(facts(own), table) == ShapeFit("exact-shape", 1)
+    assert fit_of(facts(pair("model.layers.0.self_attn.qkv_proj", 16, 33, 1)), table).verdict == "shape-mismatch"
+    split = fit_of(facts(pair("model.layers.0.self_attn.q_proj", 1, 1, 1)), table)
+    assert split.reason == "the base's file has no tensor of that name: its converter splits or joins them"
+
+
+def test_experts_in_the_table() -> None:
+    table = BaseFacts(
+        "gguf",
+        "qwen3moe",
+        layers=2,
+        tensors={f"blk.{layer}.ffn_{name}_exps.weight": (16, 8) for layer in (0, 1) for name in ("up", "gate")},
+    )
+    assert fit_of(of_peft("both-stacks"), table) == ShapeFit("exact-shape", 4)
+    assert fit_of(facts(pair("model.layers.0.mlp.experts.3.gate_proj", 16, 8, 2)), table).verdict == "exact-shape"
+    assert fit_of(facts(pair("model.layers.0.mlp.experts.3.gate_proj", 16, 9, 2)), table).verdict == "shape-mismatch"
+
+
+LAYOUT_ROWS = json.loads((PEFT.parent / "layouts.json").read_text())[1:]
+UNCOMPARED = re.compile(
+    r"(?:^|\.)(?:gate|gate\.wg|router|router\.\w+|mamba\.\w+|mixer\.(?:in|out)_proj|altup\.\w+|altup_\w+\.\d|laurel\.\w+"
+    r"|indexer\.\w+|\w+_embeddings|embed_tokens_per_layer|per_layer_model_projection|wpe|transform\.dense|lm_head\.dense"
+    r"|\w*\.?decoder)$"
+)
+"""Routers, states and what stands around layers: no layout has them."""
+PARTLY = {"laguna": "self_attn", "mimo_v2_flash": "self_attn", "mllama_text_model": "embed_tokens|lm_head",
+          "lfm2": "feed_forward"}  # fmt: skip
+"""What the numbers of these do not tell."""
+
+
+@pytest.mark.parametrize("row", LAYOUT_ROWS, ids=lambda row: f"{row['model_type']}-{'head_dim' in str(row['config'])}")
+def test_every_listed_layout_is_what_the_library_built(row: dict[str, Any]) -> None:
+    base = base_from_config(row["config"])
+    assert base.layout is not None
+    is_blind = base.layout.heads == "stated" and "head_dim" not in base.numbers
+    for name, shape in row["modules"].items():
+        found = fit_of(_of_module(name, shape), base)
+        assert found.verdict != "shape-mismatch", found.differences
+        if found.verdict == "exact-shape":
+            other = [*shape[:-1], shape[-1] + 1]
+            assert fit_of(_of_module(name, other), base).verdict != "exact-shape", name
+            continue
+        is_left_out = re.search(PARTLY.get(base.architecture or "", "^$"), name)
+        assert (is_blind and "self_attn" in name) or "mixer" in name or is_left_out or UNCOMPARED.search(name), name
+
+
+def _of_module(name: str, shape: list[int]) -> AdapterFacts:
+    """An adapter of this module alone; of three numbers a stack of experts, as ``target_parameters`` has it."""
+    rank, path = (shape[0], name.rpartition(".")[0]) if len(shape) == 3 else (1, name)
+    outputs, inputs = shape[-2:] if len(shape) == 3 else shape[::-1]
+    return facts_of(
+        [
+            AdapterTensor(f"{path}.lora_A.weight", "F32", (rank, inputs)),
+            AdapterTensor(f"{path}.lora_B.weight", "F32", (outputs, rank)),
+        ],
+        "safetensors",
+    )
+
+
+def test_every_listed_layout_was_built() -> None:
+    built = {base_from_config(row["config"]).architecture for row in LAYOUT_ROWS}
+    assert set(LAYOUTS) <= built
+
+
+def test_tensors_are_called_as_the_library_of_gguf_calls_them() -> None:
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    compared = set()
+    for layout in LAYOUTS.values():
+        for architecture in layout.gguf:
+            if architecture not in kinds:
+                continue  # the installed library is older than the architecture
+            names = gguf.get_tensor_name_map(kinds[architecture], 4)
+            for path in layout.rows:
+                mine = tensor_of(path, 3)
+                theirs = [names.get_name(f"{start}.3.{path.replace('*.', '')}") for start in STARTS]
+                known = [each for each in theirs if each]
+                if mine and known:
+                    assert f"{known[0]}.weight" == mine, (architecture, path)
+                    compared.add(path)
+    assert set(IN_LAYER) == compared
+
+
+STARTS = ("model.layers", "transformer.h", "gpt_neox.layers", "encoder.layer", "backbone.layers", "layers")
+
+
+def test_every_architecture_of_the_catalogue_has_a_layout_or_a_reason() -> None:
+    names = {each.architecture.name for each in load_bundled().models} - {None}
+    without = {name for name in names if TEXT_PARTS.get(name, name) not in LAYOUTS}
+    assert without == set(UNLISTED)
+    assert all(TEXT_PARTS[name] in LAYOUTS for name in TEXT_PARTS)
 
 
 @given(
