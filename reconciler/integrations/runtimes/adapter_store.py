@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,8 +29,8 @@ from reconciler.integrations.runtimes.adapter_copy import (
 )
 from reconciler.integrations.runtimes.adapter_shelf import AdapterShelf
 from reconciler.integrations.runtimes.digest_cache import DigestCache
-from reconciler.integrations.runtimes.download import Download
-from reconciler.integrations.runtimes.partials import Partial, Wanted, disk_errors, ensure_room
+from reconciler.integrations.runtimes.fetching import Fetching
+from reconciler.integrations.runtimes.partials import Partial, Wanted, disk_errors
 from reconciler.integrations.runtimes.rate_limit import RateLimit
 from reconciler.lora.adapter_content import AdapterContent, HeldFiles
 from reconciler.ports import Clock, Progress
@@ -75,12 +74,15 @@ class LocalAdapterStore:
     ) -> None:
         self._shelf = AdapterShelf(root)
         self._make_http = http
-        self._clock = clock
-        self._token = (token or "").strip() or None
-        self._hub_endpoint = hub_endpoint
-        self._limits = limits or Limits()
-        self._rate = rate if rate is not None else RateLimit(self._limits.download_rate, clock)
-        self._reserve_of = reserve_bytes
+        self._fetching = Fetching(
+            root,
+            clock=clock,
+            token=token,
+            hub_endpoint=hub_endpoint,
+            limits=limits or Limits(),
+            reserve_bytes=reserve_bytes,
+            rate=rate,
+        )
         self._known = DigestCache(cache_directory) if cache_directory is not None else None
 
     async def hold(self, content: AdapterContent, holder: str, progress: Progress) -> str:
@@ -90,7 +92,7 @@ class LocalAdapterStore:
         place = self._shelf.place(content.digest) / "files"
         if not await asyncio.to_thread(is_whole, place, content, names):
             with self._shelf.draft(content.digest) as draft:
-                await asyncio.to_thread(self._ensure_room, content.bytes)
+                await asyncio.to_thread(self._fetching.ensure_room, self._shelf.root, content.bytes)
                 if content.artifact is None:
                     await self._copied(content, names, draft, progress)
                 else:
@@ -154,34 +156,17 @@ class LocalAdapterStore:
         http = self._make_http()
         try:
             for file, remote in zip(content.files, artifact.files, strict=True):
-                before = done
+
+                def moved(count: int, before: int = done) -> None:
+                    progress(Bytes(before + count), content.bytes)
+
                 wanted = Wanted(artifact.url(remote), artifact.commit, file.sha256, file.bytes, content.digest)
                 with Partial(self._shelf.root / ".partial", wanted) as partial:
-                    download = Download(
-                        partial,
-                        http,
-                        clock=self._clock,
-                        token=self._token,
-                        token_origin=self._hub_endpoint,
-                        connections=self._limits.concurrent_downloads,
-                        rate=self._rate,
-                        reserve_bytes=self._reserve(),
-                        moved=lambda count, before=before: progress(Bytes(before + count), content.bytes),  # type: ignore[misc]
-                    )
-                    await download.run()
+                    await self._fetching.fetch(partial, http, moved)
                     await asyncio.to_thread(partial.finish, draft / names[file.name])
                 done += file.bytes
         finally:
             await http.close()
-
-    # ------------------------------------------------------------------ room
-
-    def _ensure_room(self, needed: Bytes) -> None:
-        ensure_room(self._shelf.root, needed, self._reserve())
-
-    def _reserve(self) -> int:
-        with disk_errors(self._shelf.root):
-            return self._reserve_of(shutil.disk_usage(self._shelf.root).total)
 
     # ------------------------------------------------------------------ where it came from
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.desired import Limits, Target
@@ -32,25 +32,16 @@ from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError, Refused, UsageError
 from reconciler.formats import gguf_names
 from reconciler.integrations.runtimes import store_files as files
-from reconciler.integrations.runtimes import store_names
+from reconciler.integrations.runtimes import store_names, store_removal
 from reconciler.integrations.runtimes.digest_cache import DigestCache, hashed, stamp_of
-from reconciler.integrations.runtimes.download import STALL_SECONDS, Download
-from reconciler.integrations.runtimes.open_files import open_inodes
-from reconciler.integrations.runtimes.partials import (
-    Partial,
-    Wanted,
-    disk_errors,
-    ensure_room,
-    fsync_folder,
-    is_being_fetched,
-)
+from reconciler.integrations.runtimes.download import STALL_SECONDS
+from reconciler.integrations.runtimes.fetching import Fetching
+from reconciler.integrations.runtimes.partials import Partial, Wanted, disk_errors
 from reconciler.integrations.runtimes.rate_limit import RateLimit
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +89,17 @@ class Store:
         self._root = Path(target.path)
         self._make_http = http
         self._http: Http | None = None
-        self._clock = clock
-        self._token = (token or "").strip() or None
-        self._hub_endpoint = hub_endpoint
-        self._limits = limits
-        self._rate = rate if rate is not None else RateLimit(limits.download_rate, clock)
+        self._fetching = Fetching(
+            self._root,
+            clock=clock,
+            token=token,
+            hub_endpoint=hub_endpoint,
+            limits=limits,
+            reserve_bytes=reserve_bytes,
+            rate=rate,
+            idle_timeout_seconds=idle_timeout_seconds,
+        )
         self._digests = DigestCache(cache_directory)
-        self._reserve_of = reserve_bytes
-        self._idle_timeout_seconds = idle_timeout_seconds
-
-    def _reserve_bytes(self) -> int:
-        return self._reserve_of(files.disk_space(self._root).total_bytes)
 
     @property
     def target(self) -> Target:
@@ -143,7 +134,7 @@ class Store:
     def _observed(self) -> ObservedTarget:
         found, notes = files.scan(self._root) if self._root.exists() else ({}, ())
         whole, holes = files.bundles(found, files.read_manifests(self._root))
-        in_use = self._in_use([file for bundle in whole for file in bundle.files])
+        in_use = files.in_use(self._root, [file for bundle in whole for file in bundle.files])
         unfinished = files.partials(self._root)
         return ObservedTarget(
             name=self._target.name,
@@ -173,11 +164,6 @@ class Store:
             modified_at=datetime.fromtimestamp(max(file.modified for file in bundle.files), UTC),
             loaded=any(file.inode in in_use for file in bundle.files),
         )
-
-    def _in_use(self, found: Iterable[files.FoundFile]) -> set[int]:
-        """Inodes that another program has open, as far as a look can tell."""
-        names = {file.inode: file.name.rpartition("/")[2] for file in found}
-        return open_inodes(names, self._root.stat().st_dev) if names else set()
 
     async def file_of(self, name: str) -> str | None:
         """Where shard 1 lies; None where the folder holds no such model now."""
@@ -310,7 +296,7 @@ class Store:
         with ExitStack() as opened:
             partials = [opened.enter_context(Partial(folder, _wanted(row, artifact, place))) for place in missing]
             if partials:
-                ensure_room(folder, sum(partial.missing_disk_bytes for partial in partials), self._reserve_bytes())
+                self._fetching.ensure_room(folder, sum(partial.missing_disk_bytes for partial in partials))
             done = artifact.bytes - sum(place.file.bytes for place in missing)
             for partial in partials:
                 await self._download(partial, done, artifact.bytes, progress)
@@ -324,19 +310,9 @@ class Store:
             self._http = self._make_http()
         note = "resumed" if partial.resumed_bytes else ""
         progress(Bytes(before + partial.resumed_bytes), Bytes(total), note)
-        download = Download(
-            partial,
-            self._http,
-            clock=self._clock,
-            token=self._token,
-            token_origin=self._hub_endpoint,
-            connections=self._limits.concurrent_downloads,
-            rate=self._rate,
-            reserve_bytes=self._reserve_bytes(),
-            moved=lambda count: progress(Bytes(before + count), Bytes(total), note),
-            idle_timeout_seconds=self._idle_timeout_seconds,
+        await self._fetching.fetch(
+            partial, self._http, lambda count: progress(Bytes(before + count), Bytes(total), note)
         )
-        await download.run()
 
     def _put_in_place(self, partial: Partial, place: _Place) -> None:
         partial.finish(place.path)
@@ -362,66 +338,11 @@ class Store:
 
     async def remove(self, name: str) -> Bytes:
         """Unlink the model's files, its note, and the folders that are empty then."""
-        return await asyncio.to_thread(self._remove, name)
-
-    def _remove(self, name: str) -> Bytes:
-        with disk_errors(self._root):
-            if not self._root.exists():
-                return Bytes(0)
-            found, _ = files.scan(self._root)
-            manifests = files.read_manifests(self._root)
-        doomed = self._files_of(name, found, manifests)
-        for file in doomed:
-            if not (self._root / file.name).parent.resolve().is_relative_to(self._root.resolve()):
-                raise Refused(
-                    f"{file.name} lies behind a link that leads out of the store",
-                    code="outside-store",
-                    hint=f"remove it by hand: {self._root / file.name}",
-                )
-        if in_use := self._in_use(doomed):
-            names = ", ".join(file.name for file in doomed if file.inode in in_use)
-            raise Refused(f"{names} is open in another program", code="in-use", hint="stop that program, then retry")
-        with disk_errors(self._root):
-            freed = sum(_unlinked(self._root / file.name) for file in doomed)
-            files.manifest_path(self._root, name).unlink(missing_ok=True)
-            for file in doomed:
-                _remove_empty(self._root, (self._root / file.name).parent)
-        return Bytes(freed)
-
-    def _files_of(
-        self, name: str, found: dict[str, files.FoundFile], manifests: dict[str, tuple[str, ...]]
-    ) -> list[files.FoundFile]:
-        """The files that go with a model: its shards, and companions that nothing else needs."""
-        shards = files.shard_siblings(name, found)
-        others = {other: names for other, names in manifests.items() if other != name and other in found}
-        needed = {file for names in others.values() for file in names}
-        strangers = {
-            other.rpartition("/")[0]
-            for other in found
-            if other not in shards and other not in needed and gguf_names.parse(other).role == "model"
-        }
-        companions = {
-            file
-            for file in manifests.get(name, ())
-            if file in found and file not in needed and name.rpartition("/")[0] not in strangers
-        }
-        return [found[file] for file in sorted(shards | companions)]
+        return await asyncio.to_thread(store_removal.remove, self._root, name)
 
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
         """Throw away what nobody in ``names`` will resume, or nobody can resume, and nobody is fetching now."""
-        return await asyncio.to_thread(self._clean_partials, names)
-
-    def _clean_partials(self, names: frozenset[str]) -> Bytes:
-        freed = files.sweep_notes(self._root)
-        with disk_errors(self._root):
-            store_names.sweep(self._root)
-        with disk_errors(files.partial_folder(self._root)):
-            for partial in files.partials(self._root):
-                if (partial.model is None or partial.model not in names) and not is_being_fetched(partial.paths):
-                    freed += partial.bytes
-                    for path in partial.paths:
-                        path.unlink(missing_ok=True)
-        return Bytes(freed)
+        return await asyncio.to_thread(store_removal.clean_partials, self._root, names)
 
 
 def _by_model(unfinished: Iterable[files.FoundPartial]) -> tuple[PartialDownload, ...]:
@@ -465,25 +386,3 @@ def _has_size(path: Path, size: int) -> bool:
 def _wanted(row: Row, artifact: HubArtifact, place: _Place) -> Wanted:
     file = place.file
     return Wanted(artifact.url(file), artifact.commit, file.sha256.lower(), file.bytes, row.name)
-
-
-def _unlinked(path: Path) -> int:
-    """Bytes freed by unlinking; of a symbolic link only the link goes, and a second hard link keeps the content."""
-    try:
-        status = path.lstat()
-        path.unlink()
-    except FileNotFoundError:
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0
-
-
-def _remove_empty(root: Path, folder: Path) -> None:
-    """Remove ``folder`` and its parents below ``root`` as far as they are empty."""
-    while folder != root and folder.is_relative_to(root):
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
-    if root.exists():
-        fsync_folder(root)

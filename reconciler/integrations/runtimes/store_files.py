@@ -1,6 +1,7 @@
 """The folder of a ``store`` as it lies on disk: which names are safe, which files make one model.
 
-Only looks; what changes the folder is in ``store``. Every function here blocks and is run in a thread.
+Only looks; what changes the folder is in ``store`` and ``store_removal``. Every function here blocks and is run in a
+thread.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError, Refused
 from reconciler.formats import gguf_names
 from reconciler.integrations.runtimes.digest_cache import stamp_of
+from reconciler.integrations.runtimes.open_files import open_inodes
 from reconciler.integrations.runtimes.partials import PARTIAL_SUFFIX, STATE_SUFFIX, PartialState
 
 OWN_FOLDER = ".localmodels"
@@ -182,6 +184,12 @@ def bundles(found: Mapping[str, FoundFile], manifests: Mapping[str, tuple[str, .
         extra = tuple(found[m] for m in manifests.get(ordered[0].name, ()) if m in found and m not in names)
         whole[ordered[0].name] = Bundle(ordered[0].name, ordered + extra)
     return [whole[name] for name in sorted(whole)], sorted(notes)
+
+
+def in_use(root: Path, found: Iterable[FoundFile]) -> set[int]:
+    """Inodes of these that another program has open, as far as a look can tell."""
+    names = {file.inode: file.name.rpartition("/")[2] for file in found}
+    return open_inodes(names, root.stat().st_dev) if names else set()
 
 
 def shard_siblings(name: str, found: Iterable[str]) -> set[str]:
