@@ -44,7 +44,7 @@ def _distrust(scene: Scene, adapter: Adapter) -> tuple[str, str] | None:
     if organisation not in pool.allowed_orgs:
         return f"{repo}: {organisation} is not in pool.allowedOrgs", f"add {organisation} there, if you trust it"
     forbidden = distrust_of_names(pool, (repo,))
-    return (forbidden.message, "change that, or take the adapter out") if forbidden is not None else None
+    return (forbidden.message, "see pool.never, or take the adapter out") if forbidden is not None else None
 
 
 def not_asked(case: Case, base: Base) -> Decided:
