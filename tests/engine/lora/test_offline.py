@@ -38,10 +38,10 @@ async def test_what_is_held_of_a_pinned_commit_is_attached_again_offline(tmp_pat
     await hold(here)
     here.hub.repos.clear()
     here.edit(adapters=(here.lora(source=AdapterSource(repo="acme/sql", revision=COMMIT)),))
-    report = await reconcile(here.world, replace(OPTIONS, freshness=OFFLINE))
+    report = await reconcile(here.world, replace(OPTIONS, freshness=OFFLINE, ask=False))
     assert (report.verified, list(here.runtime.adapters)) == (True, ["sql"])
     here.runtime.adapters.clear()
-    again = await reconcile(here.world, replace(OPTIONS, freshness=OFFLINE))
+    again = await reconcile(here.world, replace(OPTIONS, freshness=OFFLINE, ask=False))
     assert (again.verified, list(here.runtime.adapters)) == (True, ["sql"])
 
 
@@ -50,5 +50,5 @@ async def test_what_is_not_held_waits_for_the_network(tmp_path: Path) -> None:
     here.edit()
     assert (await reconcile(here.world, OPTIONS)).verified
     here.edit(adapters=(here.lora(source=AdapterSource(repo="acme/sql", revision=COMMIT)),))
-    report = await reconcile(here.world, replace(OPTIONS, freshness=OFFLINE))
+    report = await reconcile(here.world, replace(OPTIONS, freshness=OFFLINE, ask=False))
     assert [row.reason.value for row in report.plan.blocked] == ["unavailable"]
