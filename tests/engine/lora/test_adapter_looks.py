@@ -42,6 +42,8 @@ async def applied(here: Room) -> Room:
 
 
 async def test_offline_nobody_is_asked_for_what_is_not_held(here: Room) -> None:
+    here.edit()
+    await applied(here)
     here.hub.repos["acme/sql"] = Path(here.peft())
     here.edit(adapters=(hub_lora("acme/sql", "v1"),))
     planned = await plan_once(here.world, OPTIONS)
