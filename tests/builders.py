@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -29,10 +29,11 @@ from reconciler.domain.observation import (
     ObservedTarget,
     Resolved,
 )
-from reconciler.domain.plan import Action, AdapterMove, AliasMove, Plan, Reason, Row
+from reconciler.domain.plan import Action, AdapterMove, AliasMove, Overrides, Plan, Reason, Row
 from reconciler.domain.record import Record, RecordAlias, RecordEntry
 from reconciler.domain.units import GB, GIB, Bytes
 from reconciler.planning.claims import with_claims
+from reconciler.planning.make_plan import make_plan
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HUB = "https://hub.example"
@@ -223,6 +224,28 @@ def answered(plan: Plan, seen: Observation) -> Observation:
             )
             answers.append(Resolved(need=need, digest=held.digest or sha(held.name), stamp=held.stamp))
     return seen.model_copy(update={"answers": (*seen.answers, *answers)})
+
+
+def settle(
+    want: DesiredState,
+    seen: Observation,
+    known: Record,
+    *,
+    overrides: Overrides | None = None,
+    answer: Callable[[Plan, Observation], Observation] = answered,
+) -> tuple[Plan, Observation]:
+    """The plan once nothing more is needed, and the observation with all answers: plan, answer, plan again."""
+    for _ in range(12):
+        plan = make_plan(want, seen, known, overrides=overrides)
+        if not plan.needs:
+            return plan, seen
+        seen = answer(plan, seen)
+    raise AssertionError(f"never settles: {plan.needs}")
+
+
+def settled(want: DesiredState, seen: Observation, known: Record, overrides: Overrides | None = None) -> Plan:
+    """The plan once every need is answered by a Hub that has everything."""
+    return settle(want, seen, known, overrides=overrides)[0]
 
 
 def _build(known: Catalogue, need: HubNeed) -> Build | None:

@@ -26,7 +26,6 @@ from reconciler.domain.observation import (
 from reconciler.domain.plan import Overrides, Plan, Row
 from reconciler.domain.record import Record, RecordEntry
 from reconciler.domain.units import Bytes
-from reconciler.planning.make_plan import make_plan
 from tests.builders import (
     NOW,
     answered,
@@ -39,6 +38,7 @@ from tests.builders import (
     observation,
     observed,
     record,
+    settle,
     sha,
 )
 
@@ -147,14 +147,14 @@ def settled(
     want: DesiredState, seen: Observation, mine: Record, says: Says, overrides: Overrides | None = None
 ) -> Told:
     """Plan, answer what is asked, plan again, as the engine does."""
-    for _ in range(12):
-        plan = make_plan(want, seen, mine, overrides=overrides)
-        if not plan.needs:
-            return Told(plan, want, seen, mine)
+
+    def with_answers(plan: Plan, before: Observation) -> Observation:
+        after = answered(plan, before)
         asked = [need for need in plan.needs if isinstance(need, AdapterNeed)]
-        seen = answered(plan, seen)
-        seen = seen.model_copy(update={"answers": (*seen.answers, *(answer(need, says) for need in asked))})
-    raise AssertionError(f"never settles: {plan.needs}")
+        return after.model_copy(update={"answers": (*after.answers, *(answer(need, says) for need in asked))})
+
+    plan, seen = settle(want, seen, mine, overrides=overrides, answer=with_answers)
+    return Told(plan, want, seen, mine)
 
 
 def look(models: Iterable[Installed] = (), adapters: Iterable[ServedAdapter] = (), **changes: object) -> ObservedTarget:

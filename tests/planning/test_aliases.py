@@ -27,6 +27,7 @@ from tests.builders import (
     observed,
     pool,
     record,
+    settled,
     store_name,
     target,
 )
@@ -80,7 +81,7 @@ def planned(
 ) -> Plan:
     seen, known = world(models, aliases, on), known or record()
     want = desired(*slots, targets=(on,), **changes)
-    return make_plan(want, answered(make_plan(want, seen, known), seen), known)
+    return settled(want, seen, known)
 
 
 def said(rows: Iterable[Row]) -> list[str]:

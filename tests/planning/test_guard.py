@@ -5,18 +5,7 @@ from __future__ import annotations
 from reconciler.domain.desired import Fuses, Slot
 from reconciler.domain.plan import Action, Overrides, Plan
 from reconciler.planning.make_plan import make_plan
-from tests.builders import (
-    answered,
-    artifact,
-    catalogue,
-    desired,
-    entry,
-    installed,
-    model,
-    observation,
-    observed,
-    record,
-)
+from tests.builders import artifact, catalogue, desired, entry, installed, model, observation, observed, record, settled
 
 OLD, NEW = "acme/coyote-8b-instruct", "acme/wolf-20b-instruct"
 NONE = Fuses(max_evictions=0)
@@ -28,8 +17,7 @@ def swap(*, resolved: bool) -> Plan:
     want = desired(Slot(name="a", model=NEW, quant="Q4_K_M"), fuses=NONE)
     seen = observation(catalogue(model(OLD), model(NEW)), observed(installed(mine)))
     known = record(entry(mine, "slot/a[0]", model_id=OLD))
-    plan = make_plan(want, seen, known)
-    return make_plan(want, answered(plan, seen), known) if resolved else plan
+    return settled(want, seen, known) if resolved else make_plan(want, seen, known)
 
 
 def test_what_is_replaced_is_no_loss() -> None:

@@ -17,14 +17,13 @@ from reconciler.domain.observation import (
     Unavailable,
     UnknownTarget,
 )
-from reconciler.domain.plan import Action, Overrides, Plan, Reason
+from reconciler.domain.plan import Action, Overrides, Reason
 from reconciler.domain.record import Record
 from reconciler.domain.units import GB, Bytes
 from reconciler.planning.make_plan import make_plan
 from reconciler.planning.upstream import upstream_needs
 from tests.builders import (
     after,
-    answered,
     artifact,
     catalogue,
     desired,
@@ -36,21 +35,12 @@ from tests.builders import (
     pool,
     record,
     scaled,
+    settled,
     target,
 )
 
 SMALL, BIG = "acme/coyote-8b-instruct", "acme/wolf-20b-instruct"
 CHAT = Slot(name="chat")
-
-
-def settled(want: DesiredState, seen: Observation, known: Record, overrides: Overrides | None = None) -> Plan:
-    """The plan once every need is answered by a Hub that has everything."""
-    for _ in range(8):
-        plan = make_plan(want, seen, known, overrides=overrides)
-        if not plan.needs:
-            return plan
-        seen = answered(plan, seen)
-    raise AssertionError("never settles")
 
 
 def two_models(small: float = 50, big: float = 60) -> object:

@@ -12,10 +12,8 @@ from reconciler.domain.desired import Slot
 from reconciler.domain.plan import Plan, Reason
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import GB, Bytes
-from reconciler.planning.make_plan import make_plan
 from tests.builders import (
     NOW,
-    answered,
     artifact,
     catalogue,
     desired,
@@ -26,6 +24,7 @@ from tests.builders import (
     observed,
     pool,
     record,
+    settled,
 )
 
 WANTED = "acme/wanted-8b"
@@ -49,8 +48,7 @@ def plan_for(*entries: RecordEntry, budget: int, wants: bool = True, wanted_gb: 
     want = desired(*slots, pool=pool(disk_budget=Bytes(budget * GB), prune="pressure"))
     there = (installed(one.artifact) for one in entries)  # type: ignore[arg-type]
     seen = observation(catalogue(model(WANTED, size_gb=wanted_gb)), observed(*there))
-    plan = make_plan(want, seen, record(*entries))
-    return make_plan(want, answered(plan, seen), record(*entries))
+    return settled(want, seen, record(*entries))
 
 
 def evicted(plan: Plan) -> list[str]:

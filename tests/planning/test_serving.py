@@ -10,18 +10,7 @@ from reconciler.domain.desired import Slot, Target
 from reconciler.domain.observation import Installed, Serving
 from reconciler.domain.plan import Action, Plan, Reason
 from reconciler.planning.make_plan import make_plan
-from tests.builders import (
-    answered,
-    artifact,
-    catalogue,
-    desired,
-    entry,
-    installed,
-    model,
-    observation,
-    observed,
-    record,
-)
+from tests.builders import artifact, catalogue, desired, entry, installed, model, observation, observed, record, settled
 
 SMALL = "acme/coyote-8b-instruct"
 MINE = artifact(f"{SMALL}-GGUF")
@@ -36,7 +25,7 @@ def planned(*slots: Slot, there: Installed | None = None, on: Target = ROUTER) -
     update = {"name": NAME, "target_key": on.key, "target_name": on.name}
     known = record(*([ours.model_copy(update=update)] if there else ()), applied_digest="d1")
     want = desired(*slots, targets=(on,))
-    return make_plan(want, answered(make_plan(want, seen, known), seen), known)
+    return settled(want, seen, known)
 
 
 def standing(**changes: object) -> Installed:

@@ -10,11 +10,9 @@ from reconciler.domain.observation import ObservedTarget, PartialDownload
 from reconciler.domain.plan import Plan
 from reconciler.domain.record import Intent
 from reconciler.domain.units import GB, Bytes
-from reconciler.planning.make_plan import make_plan
 from reconciler.planning.room import Unfinished, resumable_bytes, unfinished
 from tests.builders import (
     NOW,
-    answered,
     artifact,
     catalogue,
     desired,
@@ -23,6 +21,7 @@ from tests.builders import (
     observed,
     pool,
     record,
+    settled,
     store_name,
     target,
 )
@@ -49,7 +48,7 @@ def plan_for(ours: tuple[str, ...], there: ObservedTarget, *, budget: int = 100)
     want = desired(Slot(name="chat", model=WANTED), pool=pool(disk_budget=Bytes(budget * GB)))
     seen = observation(catalogue(model(WANTED, size_gb=WANTED_GB)), there)
     known = record().model_copy(update={"intents": begun(*ours)})
-    return make_plan(want, answered(make_plan(want, seen, known), seen), known)
+    return settled(want, seen, known)
 
 
 SIZES = st.dictionaries(st.sampled_from([NAME, "stale", "theirs"]), st.integers(1, WANTED_GB * GB))

@@ -16,14 +16,24 @@ from hypothesis import strategies as st
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import DesiredState, Refresh, Slot
 from reconciler.domain.estimate import Requirement
-from reconciler.domain.observation import Observation
-from reconciler.domain.plan import Action, Plan
+from reconciler.domain.plan import Action
 from reconciler.domain.record import Record
 from reconciler.domain.units import GB, Bytes
-from reconciler.planning.make_plan import make_plan
 from reconciler.ranking.candidates import candidates
 from reconciler.ranking.rank import rank
-from tests.builders import NOW, after, answered, catalogue, desired, hardware, model, observation, pool, record, scaled
+from tests.builders import (
+    NOW,
+    after,
+    catalogue,
+    desired,
+    hardware,
+    model,
+    observation,
+    pool,
+    record,
+    scaled,
+    settle,
+)
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ADDRESS = "slot/a[0]"
@@ -51,15 +61,6 @@ def one_slot(threshold: float) -> DesiredState:
     )
 
 
-def settled(want: DesiredState, seen: Observation, known: Record) -> tuple[Plan, Observation]:
-    for _ in range(12):
-        plan = make_plan(want, seen, known)
-        if not plan.needs:
-            return plan, seen
-        seen = answered(plan, seen)
-    raise AssertionError("never settles")
-
-
 def filling(known: Record) -> str | None:
     return next((entry.model_id for entry in known.entries if ADDRESS in entry.slots), None)
 
@@ -79,7 +80,7 @@ def swaps(means: Sequence[float], threshold: float, noise: Noise, rounds: int) -
         before = filling(known)
         moved = {name: by_id[name] + added for name, added in noise(index, before).items()}
         seen = seen.model_copy(update={"catalogue": scaled(base, moved)})
-        plan, seen = settled(want, seen, known)
+        plan, seen = settle(want, seen, known)
         seen, known = after(plan, seen, known)
         now = filling(known)
         assert now is not None
