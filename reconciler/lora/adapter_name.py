@@ -46,10 +46,16 @@ def judge_name(name: str, taken: Iterable[str]) -> tuple[Finding, ...]:
             error(
                 "name_invalid",
                 f"{name!r:.160} cannot be a request's model: letters, digits and . _ / @ : + - only, at most {LONGEST}",
-                "give another with --name",
+                "give another with --name, in a file with `as`",
             ),
         )
     folded = name.casefold()
     if any(folded == other.casefold() for other in taken):
-        return (error("name_clash", f"{name} is what the base is called already", "give another with --name"),)
+        return (
+            error(
+                "name_clash",
+                f"{name} is what the base is called already",
+                "give another with --name, in a file with `as`",
+            ),
+        )
     return ()

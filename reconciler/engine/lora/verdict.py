@@ -24,7 +24,7 @@ from reconciler.lora.adapter_content import AdapterContent, ContentFile, content
 from reconciler.lora.adapter_files import CONFIG, PICKLE, AdapterFile, AdapterPlace
 from reconciler.lora.dialect import OURS
 from reconciler.lora.expectations import judge_contract, judge_expected
-from reconciler.lora.findings import error, note
+from reconciler.lora.findings import error, note, warning
 from reconciler.lora.gate import RECEIPT_LIMIT_BYTES, judge_receipt, read_receipt
 from reconciler.lora.inspection import InspectReport
 from reconciler.lora.remote_adapter import RemoteAdapter
@@ -194,7 +194,7 @@ def _pickled(adapter: Adapter, content: AdapterContent, report: InspectReport) -
         return
     if adapter.allow_pickle:
         text = f"{PICKLE} is a pickle: it was not opened, so nothing of its weights is verified"
-        yield Finding(code="weights_pickle", severity="warning", message=text)
+        yield warning("weights_pickle", text, "ask for adapter_model.safetensors")
     else:
         text = f"{PICKLE} is a pickle, which runs code when a server loads it"
         hint = "ask for adapter_model.safetensors; `allowPickle: true` serves it all the same"
