@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from reconciler.domain.adapter import (
     Adapter,
@@ -166,3 +168,52 @@ def test_too_large_a_rank_and_dora_are_the_runtime_s_no(tmp_path: Path) -> None:
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="is not there"):
         local_source(lora(tmp_path / "nowhere"), FILES)
+
+
+BROKEN = [b"{", b"[1]", b'"text"', b"", b"\x80\x02}q\x00.", b'{"r": ' * 5000, b'{"a": "\\ud800"}', b" " * (2**20 + 2)]
+BROKEN_IDS = ["cut", "list", "text", "empty", "garbage", "deep", "half a character", "large"]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=BROKEN_IDS)
+@pytest.mark.parametrize("lenient", ["fail", "warn"])
+def test_a_configuration_that_can_be_read_and_is_none_speaks_against_it(
+    tmp_path: Path, content: bytes, lenient: str
+) -> None:
+    place = folder(tmp_path / "sql")
+    (place / "adapter_config.json").write_bytes(content)
+    verdict = judge(lora(place, on_mismatch=lenient))
+    (flaw,) = verdict.errors
+    assert (flaw.code, bool(flaw.hint)) == ("config_invalid", True)
+    assert str(place) in flaw.message
+    assert (verdict.format, verdict.bytes > 0) == ("peft", True)
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=BROKEN_IDS)
+def test_a_manifest_that_can_be_read_and_is_none_speaks_against_it(tmp_path: Path, content: bytes) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_bytes(content)
+    verdict = judge(lora(folder(tmp_path / "sql"), contract=ExpectedContract(manifest=str(manifest))))
+    assert errors(verdict) == ["manifest_invalid"]
+    assert str(manifest) in verdict.errors[0].message
+
+
+@given(content=st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_stands_in_its_configuration_is_a_verdict(tmp_path: Path, content: bytes) -> None:
+    place = folder(tmp_path / "sql")
+    (place / "adapter_config.json").write_bytes(content)
+    assert not judge(lora(place)).fits
+
+
+@pytest.mark.parametrize("base", [None, "nowhere.gguf"])
+def test_a_manifest_that_is_not_there_is_said_by_its_key(tmp_path: Path, base: str | None) -> None:
+    wanted = lora(folder(tmp_path / "sql"), contract=ExpectedContract(manifest=str(tmp_path / "m.json")))
+    with pytest.raises(Refused, match=r"its contract manifest .*m\.json cannot be read") as raised:
+        judge(wanted, base_file=str(tmp_path / base) if base else None)
+    assert raised.value.hint == "put it back, or correct contract.manifest of adapter sql"
+
+
+def test_every_error_of_what_the_file_says_tells_how_to_let_it_pass(tmp_path: Path) -> None:
+    place = folder(tmp_path / "sql", document=config(base_model_name_or_path="acme/another"))
+    (flaw,) = judge(lora(place)).errors
+    assert flaw.hint == "name the base that it was trained on; `onMismatch: warn` lets it pass"
