@@ -13,7 +13,9 @@ from reconciler.domain.units import Bytes
 
 AdapterFormat = Literal["peft", "gguf"]
 Outtype = Literal["f32", "f16", "bf16", "q8_0", "auto"]
-_MADE = re.compile(r"/made/[0-9a-f]+-(f32|f16|bf16|q8_0|auto)/")
+ADDRESS = "adapter/"
+"""What the address of an adapter begins with, in plans and where one is asked for."""
+_MADE = re.compile(r"/made/([0-9a-f]+-(f32|f16|bf16|q8_0|auto))/")
 
 
 def made_key(maker: str, outtype: Outtype) -> str:
@@ -33,6 +35,16 @@ def outtype_of_place(path: str) -> str | None:
     'q8_0'
     >>> outtype_of_place("/adapters/00ff/files/adapter.gguf") is None
     True
+    """
+    found = _MADE.search(path)
+    return found[2] if found is not None else None
+
+
+def made_key_of_place(path: str) -> str | None:
+    """What a GGUF of an adapter store was made under; None: it was not made of another form.
+
+    >>> made_key_of_place("/adapters/00ff/made/" + made_key("ab12", "f16") + "/adapter.gguf")
+    'ab12-f16'
     """
     found = _MADE.search(path)
     return found[1] if found is not None else None
@@ -162,6 +174,8 @@ class ServedAdapter(Frozen):
     """As ``AdapterVerdict.digest``, where its place in our adapter store tells."""
     loaded: bool = False
     """In use now, or its base is."""
+    foreign: bool = False
+    """The target shows that somebody else made it, and would change nothing of it for us."""
 
 
 class HeldAdapter(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from reconciler.domain.adapter import Adapter, AdapterVerdict, RecordAdapter, ServedAdapter
+from reconciler.domain.adapter import ADDRESS, Adapter, AdapterVerdict, RecordAdapter, ServedAdapter
 from reconciler.domain.document import Frozen
 from reconciler.domain.names import nearest
 from reconciler.domain.observation import ObservedTarget
@@ -13,8 +13,6 @@ from reconciler.engine.look import find_adapter
 from reconciler.engine.world import Planned
 from reconciler.errors import UsageError
 
-ADDRESS = "adapter/"
-"""What the address of an adapter begins with, in plans and where one is asked for."""
 Standing = Literal["changes", "kept", "held", "deferred", "blocked"]
 """The part of the plan that a row stands in."""
 
@@ -66,7 +64,7 @@ def explain_adapter(found: Planned, name: str, target: str | None = None) -> Ada
         UsageError: there is no such adapter, or nothing of it on that target.
     """
     adapter = next((one for one in found.desired.adapters if one.name == name), None)
-    everywhere = tuple(_place(found, row, standing) for row, standing in _rows(found.plan, name))
+    everywhere = tuple(_place(found, row, standing) for row, standing in rows_of(found.plan, name))
     if adapter is None and not everywhere:
         declared = [one.name for one in found.desired.adapters]
         near = ", ".join(nearest(name, declared)) or "the file declares none"
@@ -79,7 +77,8 @@ def explain_adapter(found: Planned, name: str, target: str | None = None) -> Ada
     return AdapterExplanation(address=f"{ADDRESS}{name}", adapter=adapter, places=places, notes=notes)
 
 
-def _rows(plan: Plan, name: str) -> list[tuple[Row, Standing]]:
+def rows_of(plan: Plan, name: str) -> list[tuple[Row, Standing]]:
+    """The rows about one adapter, each with the part of the plan that it stands in."""
     parts: tuple[tuple[Standing, tuple[Row, ...]], ...] = (
         ("changes", plan.changes),
         ("kept", plan.kept),

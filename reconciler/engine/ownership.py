@@ -1,47 +1,67 @@
-"""Explicit commands on the record: take a model over, let it go. Neither touches a target, and a plan never does it."""
+"""Explicit commands on the record: take a model or an adapter over, let it go. A plan never does either.
+
+Neither changes what a target has or serves.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from reconciler.domain.adapter import ADDRESS, RecordAdapter
 from reconciler.domain.advice import quoted
 from reconciler.domain.observation import Alias, Installed, ObservedTarget, UnknownTarget
 from reconciler.domain.record import RecordAlias, RecordEntry
 from reconciler.engine.look import find, find_adapter, find_alias, recorded_alias, same_model
-from reconciler.engine.lora.workshop import Workshop
-from reconciler.engine.reconcile import Session, planned, session
+from reconciler.engine.reconcile import Session, session
 from reconciler.engine.world import Options, Planned, Runtimes, World, unheard
 from reconciler.errors import RecordConflict, Refused, Unreachable, UsageError
 
 
-async def adopt(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:
+async def adopt(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry | RecordAdapter:
     """Take over a model that is installed and not ours; from then on it is updated and evicted like any other.
 
-    A stable name that the file asks for and that stands for it comes with it. ``reporter.note`` tells each.
+    Stable names and adapters that the file asks for and that stand for it, or on it, come with it. ``reporter.note``
+    tells each. An adapter by itself is taken over by its address, ``adapter/NAME``, where the file asks for it so.
 
     Args:
         world: the ports.
-        name: as the target lists it.
+        name: as the target lists it, or the address of an adapter.
         target_name: where; None: on the only target that has it.
         options: what this run was asked for.
 
     Raises:
         UsageError: no target, or more than one, has a model of that name.
         RecordConflict: another document's record owns it already.
+        PlanningError: ``not-proven``, ``unmanaged-conflict``: an adapter that may not be the one that the file means.
         Unreachable: the target does not answer.
     """
+    from reconciler.engine.lora.ownership import adopt_adapter, planned_with_sources  # who only looks does not load it
+
     async with session(world, options) as here:
-        plan = await planned(world, here.desired, here.books.record, here.runtimes, quietly(options))
+        plan = await planned_with_sources(world, here, quietly(options), _asking(options))
+        if (adapter := name.removeprefix(ADDRESS)) != name:
+            return await adopt_adapter(world, here, adapter, target_name, plan)
         target, found = _where(plan, name, target_name)
         if find_alias(target, found.name) is not None and recorded_alias(plan.record, target.key, found.name):
             raise UsageError(f"{name} is a stable name of ours, and no model", hint="adopt the model it stands for")
         known = here.books.record.entry(target.key, found.name)
         if known is not None:
-            await _adopt_names(world, here, target, found)
+            await _adopt_what_stands_on(world, here, target, found, plan)
             return known
         await _refuse_another_owner(world, here, target, found.name)
         entry = await _entry(plan, here.runtimes, target, found)
         await here.books.enter(entry, event="adopted")
-        await _adopt_names(world, here, target, found)
+        await _adopt_what_stands_on(world, here, target, found, plan)
         return entry
+
+
+async def _adopt_what_stands_on(
+    world: World, here: Session, target: ObservedTarget, found: Installed, plan: Planned
+) -> None:
+    from reconciler.engine.lora.ownership import adopt_with_base
+
+    await _adopt_names(world, here, target, found)
+    await adopt_with_base(world, here, plan, target.key, found.name)
 
 
 async def _adopt_names(world: World, here: Session, target: ObservedTarget, found: Installed) -> None:
@@ -78,15 +98,20 @@ async def _refuse_another_owner(world: World, here: Session, target: ObservedTar
             )
 
 
-async def disown(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry:
+async def disown(world: World, name: str, target_name: str | None, options: Options) -> RecordEntry | RecordAdapter:
     """Let a model go: it stays where it is, and is foreign from now on. Works for targets that left the file.
 
-    A stable name of ours that stands for it goes with it: nobody moves it any more. ``reporter.note`` tells each.
+    Stable names and adapters of ours that stand for it, or on it, go with it: nobody moves them any more.
+    ``reporter.note`` tells each. An adapter by itself goes by its address (``adapter/NAME``), and is served on.
 
     Raises:
         UsageError: the record has no, or more than one, such entry.
     """
+    from reconciler.engine.lora.ownership import disown_adapter, let_go
+
     async with session(world, options) as here:
+        if (alone := name.removeprefix(ADDRESS)) != name:
+            return await disown_adapter(world, here, alone, target_name)
         entry = _owned(here, name, target_name)
         await here.books.forget(entry.target_key, entry.name, event="disowned")
         for alias in here.books.record.aliases:
@@ -95,10 +120,7 @@ async def disown(world: World, name: str, target_name: str | None, options: Opti
                 world.reporter.note("info", f"the name {alias.name} on {entry.target_name} is not ours any more either")
         for adapter in here.books.record.adapters:
             if adapter.target_key == entry.target_key and same_model(entry.target_key, adapter.base, entry.name):
-                if world.adapters is not None:  # first: nobody's run drops files that are served on
-                    shop = Workshop(world, here.desired, here.runtimes)
-                    await shop.store.keep(adapter.digest, shop.disowned_on(adapter.target_key))
-                await here.books.forget_adapter(adapter.target_key, adapter.name, event="disowned-adapter")
+                await let_go(world, here, adapter)
                 text = f"the adapter {adapter.name} on {entry.target_name} is not ours any more either; it is served on"
                 world.reporter.note("info", text)
         return entry
@@ -113,6 +135,11 @@ def quietly(options: Options) -> Options:
         lock_timeout_seconds=options.lock_timeout_seconds,
         target_timeout_seconds=options.target_timeout_seconds,
     )
+
+
+def _asking(options: Options) -> Options:
+    """The same run, and a Hub is asked what an adapter of the file is; the catalogue is not."""
+    return replace(quietly(options), ask=True)
 
 
 def _where(plan: Planned, name: str, target_name: str | None) -> tuple[ObservedTarget, Installed]:
@@ -133,7 +160,7 @@ def _where(plan: Planned, name: str, target_name: str | None) -> tuple[ObservedT
         if find_adapter(target, name) is not None:
             raise UsageError(
                 f"{name} on {target.name} is a LoRA adapter, and no model",
-                hint="one that the file asks for is attached by `localmodels apply` once it is unloaded there",
+                hint=f"`localmodels adopt {ADDRESS}NAME` takes one over by its name in the file",
             )
     raise UsageError(f"{name} is not installed", hint="`localmodels status` lists every model by its exact name")
 
@@ -190,9 +217,9 @@ def _owned(here: Session, name: str, target_name: str | None) -> RecordEntry:
         adapter = next((one for one in here.books.record.adapters if one.name == name), None)
         if adapter is not None:
             raise UsageError(
-                f"{name} is an adapter of ours on {adapter.target_name}, and goes with its base",
-                hint="out of the file, it is detached by `localmodels apply`;"
-                f" `localmodels disown {quoted(adapter.base)}` lets go of both",
+                f"{name} is an adapter of ours on {adapter.target_name}, and no model",
+                hint=f"`localmodels disown {quoted(ADDRESS + adapter.adapter)}` lets go of it,"
+                f" `localmodels disown {quoted(adapter.base)}` of its base too",
             )
         raise UsageError(f"{name} is not ours", hint="`localmodels status` lists what is")
     places = ", ".join(entry.target_name for entry in entries)

@@ -13,10 +13,11 @@ from reconciler.cli.running import run_to_end
 from reconciler.cli.views.explain import explanation_text
 from reconciler.cli.views.explain_adapter import adapter_explanation_text
 from reconciler.cli.wiring import Wiring
+from reconciler.domain.adapter import ADDRESS
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.estimate import Profile
 from reconciler.engine.explain import Explanation, Request, explain
-from reconciler.engine.explain_adapter import ADDRESS, AdapterExplanation, explain_adapter
+from reconciler.engine.explain_adapter import AdapterExplanation, explain_adapter
 from reconciler.engine.reconcile import plan_once
 from reconciler.engine.suggest import Question, scene_for
 from reconciler.engine.world import Options

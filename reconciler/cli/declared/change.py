@@ -108,15 +108,18 @@ def evict(
 
 
 def adopt(
-    name: Annotated[str, typer.Argument(help="A model that is installed and not ours, as status shows it.")],
+    name: Annotated[
+        str, typer.Argument(help="A model that is installed and not ours, as status shows it; or adapter/NAME.")
+    ],
     file: options.File = None,
     json: options.Json = False,
     target: options.TargetName = None,
     lock_timeout: options.LockTimeout = 0.0,
 ) -> int:
-    """Take an installed model over.
+    """Take an installed model over, or a served adapter.
 
-    From then on it is ours: updated and evicted like any other.
+    From then on it is ours: updated and evicted like any other. Names and adapters of the file that stand on a model
+    come with it. An adapter must be what the file asks for, its content too.
     """
     from reconciler.cli.commands.own import adopt
 
@@ -124,15 +127,15 @@ def adopt(
 
 
 def disown(
-    name: Annotated[str, typer.Argument(help="A model of ours, as status shows it.")],
+    name: Annotated[str, typer.Argument(help="A model of ours, as status shows it; or adapter/NAME.")],
     file: options.File = None,
     json: options.Json = False,
     target: options.TargetName = None,
     lock_timeout: options.LockTimeout = 0.0,
 ) -> int:
-    """Let a model go; it stays where it is.
+    """Let a model or an adapter go; it stays where it is.
 
-    From then on it is not ours, and nothing touches it.
+    From then on it is not ours, and nothing touches it. Names and adapters of ours that stand on a model go with it.
     """
     from reconciler.cli.commands.own import disown
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.cli.views.table import paint
-from reconciler.domain.adapter import Adapter, AdapterVerdict
+from reconciler.domain.adapter import ADDRESS, Adapter, AdapterVerdict
 from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action
 from reconciler.domain.units import show_bytes
-from reconciler.engine.explain_adapter import ADDRESS, AdapterExplanation, ExplainedAdapter
+from reconciler.engine.explain_adapter import AdapterExplanation, ExplainedAdapter
 
 _COLOUR = {"error": "red", "warning": "yellow", "note": "dim"}
 

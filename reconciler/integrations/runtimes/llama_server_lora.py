@@ -158,6 +158,7 @@ def _foreign(
             scale=scale,
             digest=digest_of(path),
             loaded=is_busy,
+            foreign=True,
         )
         for path, scale in files
     ]

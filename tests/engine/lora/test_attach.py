@@ -293,7 +293,7 @@ async def test_disown_lets_the_adapters_of_a_base_go_with_it_and_their_files_sta
     assert len(await here.held()) == 1
 
 
-async def test_an_adapter_is_not_owned_or_adopted_by_itself_and_told_what_is(here: Room) -> None:
+async def test_a_bare_name_is_no_adapter_and_its_address_is_told(here: Room) -> None:
     await applied(here)
     with pytest.raises(UsageError, match="is an adapter of ours on edge") as raised:
         await disown(here.world, "sql", None, OPTIONS)
