@@ -344,7 +344,8 @@ class _Probe:
     def probe(self, override: HardwareOverride | None = None) -> HardwareReading:
         if override is None and self.machine is None:
             return self.detector().probe()
-        from reconciler.integrations.hardware.simulate import from_override, parse_machine
+        from reconciler.integrations.hardware.override import from_override
+        from reconciler.integrations.hardware.simulate import parse_machine
 
         if override is not None:
             return from_override(override, self.clock.now())

@@ -120,7 +120,7 @@ class Detector:
         """The machine. An ``override`` runs nothing; a reading of this machine within the day runs nothing either."""
         now = self._clock.now()
         if override is not None:
-            from reconciler.integrations.hardware.simulate import from_override
+            from reconciler.integrations.hardware.override import from_override
 
             return from_override(override, now)
         try:

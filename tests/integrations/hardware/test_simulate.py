@@ -15,7 +15,8 @@ from reconciler.domain.hardware import Hardware, HardwareReading
 from reconciler.domain.units import Bytes
 from reconciler.errors import UsageError
 from reconciler.integrations.hardware.devices import bundled_table
-from reconciler.integrations.hardware.simulate import from_override, known_names, parse_machine
+from reconciler.integrations.hardware.override import from_override
+from reconciler.integrations.hardware.simulate import known_names, parse_machine
 from tests.integrations.hardware.recorded import GIB, NOW, detect
 
 
