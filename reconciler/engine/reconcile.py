@@ -43,8 +43,8 @@ async def reconcile(world: World, options: Options, *, confirm: Confirm | None =
         plan = await planned(world, here.desired, here.books.record, here.runtimes, options)
         if plan.desired.enabled:
             before = here.books.record
-            await here.books.replace(plan.record, event="recovered")
             await swept(before, plan.record, plan.observation.targets, here.runtimes)
+            await here.books.replace(plan.record, event="recovered")
             if any(intent.adapter is not None for intent in before.intents):
                 await released(Workshop(world, here.desired, here.runtimes), plan.record, plan.observation.targets)
         if confirm is not None and plan.plan.changes and not await confirm(plan):

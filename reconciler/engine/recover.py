@@ -27,6 +27,7 @@ from reconciler.engine.look import (
 from reconciler.engine.lora.settled import after_adapting
 from reconciler.engine.world import Runtimes, unheard
 from reconciler.errors import OutsideError
+from reconciler.ports import TriesAdapters
 
 _CONTRADICTS = "does not list, and answers for,"
 
@@ -72,7 +73,8 @@ async def recover(
 async def swept(
     before: Record, after: Record, targets: tuple[TargetObservation, ...], runtimes: Runtimes
 ) -> tuple[str, ...]:
-    """Finish what a look cannot: remove the rest of what was half evicted, and what a whole download left beside it.
+    """Finish what a look cannot: remove the rest of what was half evicted, what a whole download left beside it, and
+    the passing names that adapters were tried under.
 
     Nothing is touched that has a name of its own: no model, no download that can be resumed.
 
@@ -96,6 +98,8 @@ async def swept(
             for intent in here:
                 if intent.action == "evict" and find(target, intent.name) is None:
                     await runtime.remove(intent.name)
+                if intent.action in ADAPTING and isinstance(runtime, TriesAdapters):
+                    await runtime.end_tries(intent.name)
             if any(intent.action not in ("evict", *ADAPTING) for intent in here):
                 await runtime.clean_partials(frozenset(target.partial_names))
         except OutsideError as error:

@@ -11,7 +11,7 @@ from reconciler.ports.corpora import CorpusFile, CorpusFiles, ExportDrafts
 from reconciler.ports.measuring import MeasurementStore, Meter
 from reconciler.ports.record import RecordStore
 from reconciler.ports.running import Clock, Reporter, Wakeups
-from reconciler.ports.runtime import HasDisk, HasFiles, Names, Progress, Runtime, Serves, ServesAdapters
+from reconciler.ports.runtime import HasDisk, HasFiles, Names, Progress, Runtime, Serves, ServesAdapters, TriesAdapters
 from reconciler.ports.sources import Catalog, DesiredSource, HardwareProbe
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "Runtime",
     "Serves",
     "ServesAdapters",
+    "TriesAdapters",
     "Wakeups",
 ]

@@ -155,3 +155,16 @@ class ServesAdapters(Protocol):
             Refused: as ``attach`` does.
         """
         ...
+
+
+@runtime_checkable
+class TriesAdapters(Protocol):
+    """A runtime that tries an adapter under a passing name before it gives it its own."""
+
+    async def end_tries(self, name: str) -> None:
+        """Take away what an attach of this name left when it was cut off; what is served under it stays.
+
+        Raises:
+            Refused, Unreachable: it is there still, maybe.
+        """
+        ...

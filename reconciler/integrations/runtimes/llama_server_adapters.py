@@ -110,6 +110,10 @@ class RouterAdapters:
             _refuse_foreign(sections[name], self._preset.path)
         await self._preset.change(lambda preset: without_probes(preset, name).without_section(name))
 
+    async def end_tries(self, name: str) -> None:
+        """Take out what an attach of this name left when it was cut off."""
+        await self._preset.change(lambda preset: without_probes(preset, name))
+
     # one step after the other
 
     async def _checked(

@@ -341,6 +341,10 @@ class Ollama:
         """Take such a model away: ``ollama_adapters``."""
         await self._adapters.detach(name, base)
 
+    async def end_tries(self, name: str) -> None:
+        """Delete what an attach that was cut off left under a passing name."""
+        await self._adapters.end_tries(name)
+
     # removing
 
     async def remove(self, name: str) -> Bytes:

@@ -101,8 +101,8 @@ class OllamaAdapters:
         if before is not None and _is(before, look, base, blob):
             return _served(before, look, {blob.removeprefix("sha256:"): adapter.digest})
         await self._check_can(adapter)
+        await self._sweep(adapter.name, look)  # before: a blob that only a try has goes with it
         await self._upload(Path(adapter.path), blob)
-        await self._sweep(adapter.name, look)
         passing = f"{_place_of(adapter.name)}:{adapter.digest[:16]}"
         try:
             await self._try(passing, adapter, base, blob)
@@ -121,6 +121,10 @@ class OllamaAdapters:
         item = self._standing(name, look)
         if item is not None:
             await self._removal.remove_name(item, look)
+
+    async def end_tries(self, name: str) -> None:
+        """Delete what an attach of this name left when it was cut off."""
+        await self._sweep(name, await self._looking.look())
 
     # before
 

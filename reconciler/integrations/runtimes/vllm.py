@@ -138,6 +138,10 @@ class Vllm:
         """As the port says. One that the server is started with is there again after its next start."""
         await self._adapters.detach(name)
 
+    async def end_tries(self, name: str) -> None:
+        """Unload what an attach that was cut off left under a passing name."""
+        await self._adapters.end_tries(name)
+
 
 def _served(card: Card, base: Base, use: Use) -> ServedAdapter:
     return ServedAdapter(

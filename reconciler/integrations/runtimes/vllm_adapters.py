@@ -79,6 +79,10 @@ class VllmAdapters:
         if _find(await self._api().models(), name) is not None:
             raise Unreachable(f"{name} was unloaded, and {self._target.name} lists it still")
 
+    async def end_tries(self, name: str) -> None:
+        """Unload what a change of this name left when it was cut off."""
+        await self._sweep(name, await self._api().models())
+
     # before
 
     def _base(self, adapter: HeldAdapter, cards: Sequence[Card]) -> Base:
