@@ -22,7 +22,7 @@ from typing import Any, Self
 from tests.doubles.ollama_create import create
 from tests.doubles.ollama_download import Download, Downloads, Faults, Pace, PullError
 from tests.doubles.ollama_generate import Speed, chat, generate
-from tests.doubles.ollama_http import Exchange, Loopback
+from tests.doubles.ollama_http import Exchange, Listening, Loopback
 from tests.doubles.ollama_model import CONFIG_TYPE
 from tests.doubles.ollama_pull import pull
 from tests.doubles.ollama_store import IMAGE, Name, Store, Stored, gguf_pairs
@@ -56,7 +56,7 @@ class Runner:
         return self.expires_at
 
 
-class OllamaDouble:
+class OllamaDouble(Listening):
     """One server over one directory.
 
     Args:
@@ -102,22 +102,13 @@ class OllamaDouble:
     def __enter__(self) -> Self:
         if not self.no_prune:
             self.store.prune_at_start()
-        self._server.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.downloads.kill()
-        self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    @property
-    def requests(self) -> list[tuple[str, str]]:
-        return self._server.requests
+        super().__exit__(kind, error, trace)
 
     # what tests do behind the server's back
 

@@ -8,7 +8,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -118,3 +119,31 @@ class Loopback(ThreadingHTTPServer):
 
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+class Listening:
+    """A double over one ``Loopback``, which its constructor makes: it answers while it is entered."""
+
+    _server: Loopback
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def address(self) -> str:
+        return self._server.address
+
+    @property
+    def requests(self) -> list[tuple[str, str]]:
+        """(method, path) of every request answered."""
+        return self._server.requests

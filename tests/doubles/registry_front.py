@@ -8,39 +8,16 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from types import TracebackType
-from typing import Self
 
-from tests.doubles.ollama_http import Exchange, Loopback
+from tests.doubles.ollama_http import Exchange, Listening, Loopback
 
 _PASSED = ("Accept", "Range", "Authorization")
 
 
-class RegistryFront:
+class RegistryFront(Listening):
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream.rstrip("/")
         self._server = Loopback(self._route)
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    @property
-    def address(self) -> str:
-        return self._server.address
-
-    @property
-    def requests(self) -> list[tuple[str, str]]:
-        return self._server.requests
 
     def _route(self, exchange: Exchange) -> None:
         if exchange.command not in ("GET", "HEAD"):

@@ -7,16 +7,14 @@ Docker v2 routes as Ollama 0.33.0-rc2 asks them: manifests, and blobs behind a 3
 from __future__ import annotations
 
 import re
-from types import TracebackType
-from typing import Self
 
-from tests.doubles.ollama_http import Exchange, Loopback
+from tests.doubles.ollama_http import Exchange, Listening, Loopback
 from tests.doubles.ollama_model import MANIFEST_TYPE, Packed
 
 _ROUTE = re.compile(r"/v2/(?P<repo>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
 
 
-class MemoryRegistry:
+class MemoryRegistry(Listening):
     def __init__(self, *, redirects: bool = True) -> None:
         self.redirects = redirects
         self.failures: dict[str, tuple[int, bytes]] = {}
@@ -24,27 +22,6 @@ class MemoryRegistry:
         self._manifests: dict[tuple[str, str], bytes] = {}
         self._blobs: dict[str, bytes] = {}
         self._server = Loopback(self._route)
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    @property
-    def address(self) -> str:
-        return self._server.address
-
-    @property
-    def requests(self) -> list[tuple[str, str]]:
-        return self._server.requests
 
     def add(self, name: str, model: Packed) -> None:
         """Offer a model as ``namespace/model:tag``."""
