@@ -46,14 +46,20 @@ def bad_answer(reply: Reply, why: str) -> Corrupt:
     return Corrupt(f"{reply.url} answered something else: {why}", code="bad-answer", details={"url": reply.url})
 
 
-def failed(reply: Reply, what: str) -> OutsideError:
-    """The error for an answer that says no: ``what`` failed, and the server's own words."""
-    return status_error(reply.status, reply.url, reply.body, what)
+def failed(reply: Reply, what: str, words: str | None = None) -> OutsideError:
+    """The error for an answer that says no.
+
+    Args:
+        reply: the answer.
+        what: what cannot be done then.
+        words: the server's own, where it says them in a way of its own.
+    """
+    return status_error(reply.status, reply.url, server_words(reply.body) if words is None else words, what)
 
 
-def status_error(status: int, url: str, body: bytes, what: str) -> OutsideError:
+def status_error(status: int, url: str, words: str, what: str) -> OutsideError:
     """As ``failed``, where only the beginning of an answer was read."""
-    message = f"{what}: {url} answered {status}: {server_words(body)}".rstrip(": ")
+    message = f"{what}: {url} answered {status}: {words}".rstrip(": ")
     details = {"url": url, "status": status}
     if status >= 500 or status in (408, 429):
         return Unreachable(message, details=details)

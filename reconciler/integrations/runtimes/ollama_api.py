@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from reconciler.errors import Corrupt, Refused
+from reconciler.errors import Corrupt, OutsideError, Refused
 from reconciler.formats.foreign_json import read_json
 from reconciler.integrations.runtimes.answers import (
     bad_answer,
@@ -27,7 +27,7 @@ from reconciler.integrations.runtimes.answers import (
 from reconciler.integrations.runtimes.server import Server
 
 if TYPE_CHECKING:
-    from reconciler.integrations.http import Reply
+    from reconciler.integrations.http import Reply, Stream
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:11434"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -220,7 +220,7 @@ class OllamaApi:
             idle_timeout_seconds=idle_timeout_seconds,
         ) as stream:
             if not 200 <= stream.status < 300:
-                raise status_error(stream.status, stream.url, await stream.read(2048), f"cannot upload {digest}")
+                raise _no(stream, await stream.read(2048), f"cannot upload {digest}")
 
     async def unload(self, name: str, *, timeout_seconds: float) -> None:
         """Have it unloaded once nobody is being answered by it; returns at once. Nothing where it is not loaded.
@@ -262,7 +262,7 @@ class OllamaApi:
         """What the server tells of its work, line by line."""
         async with self._server.stream("POST", path, json=body, idle_timeout_seconds=idle_timeout_seconds) as stream:
             if not 200 <= stream.status < 300:
-                raise status_error(stream.status, stream.url, await stream.read(2048), what)
+                raise _no(stream, await stream.read(2048), what)
             async with aclosing(_lines(stream.chunks())) as lines:
                 async for line in lines:
                     yield _pull_line(line)
@@ -286,6 +286,10 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
             raise Corrupt("the server sent a line without an end; it is not Ollama's protocol", code="bad-answer")
     if pending.strip():
         yield pending.strip()
+
+
+def _no(stream: Stream, beginning: bytes, what: str) -> OutsideError:
+    return status_error(stream.status, stream.url, server_words(beginning), what)
 
 
 def _pull_line(line: bytes) -> PullLine:
