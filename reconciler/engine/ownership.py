@@ -42,6 +42,7 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
         if (adapter := name.removeprefix(ADDRESS)) != name:
             return await adopt_adapter(world, here, adapter, target_name, plan)
         target, found = _where(plan, name, target_name)
+        _refuse_an_adapter(here, target, found)
         if find_alias(target, found.name) is not None and recorded_alias(plan.record, target.key, found.name):
             raise UsageError(f"{name} is a stable name of ours, and no model", hint="adopt the model it stands for")
         known = here.books.record.entry(target.key, found.name)
@@ -53,6 +54,17 @@ async def adopt(world: World, name: str, target_name: str | None, options: Optio
         await here.books.enter(entry, event="adopted")
         await _adopt_what_stands_on(world, here, target, found, plan)
         return entry
+
+
+def _refuse_an_adapter(here: Session, target: ObservedTarget, found: Installed) -> None:
+    """An Ollama lists what we serve there as an adapter among its models; as a model of ours it would be evicted."""
+    for adapter in here.desired.adapters:
+        names = [one.name for one in adapter.serve if one.target == target.name]
+        if any(same_model(target.key, name, found.name) for name in names):
+            raise UsageError(
+                f"{found.name} on {target.name} is an adapter of the file, and no model",
+                hint=f"`localmodels adopt {quoted(ADDRESS + adapter.name)}` takes it over",
+            )
 
 
 async def _adopt_what_stands_on(

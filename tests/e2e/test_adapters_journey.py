@@ -142,3 +142,67 @@ def test_destroy_detaches_first_and_leaves_nothing(lab: Machine, router: Router,
     lab.run("destroy", "--yes")
     assert (held(lab), router.models()) == ([], {})
     assert "sql" not in preset.read_text()
+
+
+def test_it_changes_hands_and_nobody_is_asked_to_load_anything(
+    lab: Machine, router: Router, preset: Path, model: Path
+) -> None:
+    made(lab, model)
+    write(lab, router, preset, sql())
+    lab.apply()
+    before, answered, written, (digest,) = lab.plan().data["kept"], says(router, "sql"), preset.read_text(), held(lab)
+    lab.run("disown", "adapter/sql")
+    assert [row["reason"] for row in lab.plan().data["kept"] if row["adapter"]] == ["unmanaged-match"]
+    lab.apply()
+    router.kill()
+    router.start()
+    assert says(router, "sql") == answered, "it is served on"
+    lab.run("adopt", "adapter/sql")
+    lab.in_sync()
+    assert (lab.plan().data["kept"], preset.read_text(), held(lab)) == (before, written, [digest])
+
+    lab.run("disown", BASE)
+    lab.run("adopt", BASE)
+    lab.in_sync()
+    assert lab.run("explain", "adapter/sql", "--json").data["places"][0]["reason"] == "in-sync"
+
+    write(lab, router, preset)
+    lab.apply()
+    assert (held(lab), "sql" in router.models()) == ([], False), "what was taken up is detached as any of ours"
+
+
+def test_a_base_is_not_taken_from_under_a_disowned_adapter(
+    lab: Machine, router: Router, preset: Path, model: Path
+) -> None:
+    made(lab, model)
+    write(lab, router, preset, sql())
+    lab.apply()
+    answered = says(router, "sql")
+    lab.run("disown", "adapter/sql")
+    lab.write(
+        targets=[{"name": "router", "runtime": "llama-server", "endpoint": router.url, "cache": str(router.cache),
+                  "preset": str(preset)}],
+        fuses={"allowEmpty": True},
+    )  # fmt: skip
+    plan = lab.plan().data
+    assert (plan["changes"], [row["reason"] for row in plan["blocked"]]) == ([], ["unmanaged-conflict"])
+    assert "adapter sql, which is not ours, is served on it" in lab.apply(expect=None).out
+    assert says(router, "sql") == answered
+    preset.write_text(preset.read_text().partition("[sql]")[0].rpartition("#")[0])
+    fetch(f"{router.url}/models?reload=1")
+    assert lab.plan().rows() == [("evict", "not-desired", BASE)]
+    lab.apply()
+    assert (router.models(), held(lab)) == ({}, [])
+
+
+def test_a_section_that_somebody_wrote_is_not_taken_up(lab: Machine, router: Router, preset: Path, model: Path) -> None:
+    made(lab, model)
+    write(lab, router, preset, sql())
+    lab.apply()
+    lab.run("disown", "adapter/sql")
+    text = preset.read_text()
+    ours, _, section = text.partition("[sql]")
+    preset.write_text(f"{ours.rpartition('#')[0]}\n[sql]{section}")
+    said = lab.run("adopt", "adapter/sql", "--json", expect=None)
+    assert said.error["code"] == "unmanaged-conflict"
+    assert "attaches the adapter" in said.error["hint"]

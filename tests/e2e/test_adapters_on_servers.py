@@ -13,7 +13,7 @@ from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_rig import small
 from tests.doubles.ollama_store import Name
 from tests.doubles.vllm import VllmDouble
-from tests.e2e.rig import Machine
+from tests.e2e.rig import Machine, fetch
 
 BASE = "acme/tiny-llama"
 
@@ -125,3 +125,70 @@ def test_the_journey_on_ollama(lab: Machine, tmp_path: Path) -> None:
         lab.write(targets=[target], adapters=[])
         lab.apply()
         assert [stored.name.short for stored in server.store.listed()] == [base]
+
+
+def test_it_changes_hands_on_vllm(lab: Machine, server: VllmDouble, tmp_path: Path) -> None:
+    made(lab, "sql")
+    on_vllm(lab, server, "sql")
+    lab.apply()
+    before = lab.plan().data["kept"]
+    loads = server.loras["sql"].path
+    lab.run("disown", "adapter/sql")
+    assert [row["reason"] for row in lab.plan().data["kept"] if row["adapter"]] == ["unmanaged-match"]
+    lab.apply()
+    assert server.loras["sql"].path == loads
+    assert "is ours now" in lab.run("adopt", "adapter/sql").out
+    lab.in_sync()
+    assert lab.plan().data["kept"] == before
+    server.restart()
+    assert lab.plan("--detailed-exitcode", expect=2).rows() == [("attach", "drifted", BASE)]
+    lab.apply()
+    on_vllm(lab, server)
+    lab.apply()
+    assert (server.loras, [*(lab.root / "data" / "adapters").glob("[0-9a-f]*")]) == ({}, [])
+
+
+def test_what_a_person_loaded_into_vllm_from_the_source_itself_is_taken_up(lab: Machine, server: VllmDouble) -> None:
+    made(lab, "sql")
+    source = lab.repository / "adapters" / "sql"
+    server.modules = {"sql": str(source)}
+    server.restart()
+    on_vllm(lab, server, "sql")
+    assert [row["reason"] for row in lab.plan().data["kept"] if row["adapter"]] == ["unmanaged-match"]
+    lab.run("adopt", "adapter/sql")
+    lab.in_sync()
+    assert len([*(lab.root / "data" / "adapters").glob("[0-9a-f]*")]) == 1, "our copy, for a repair"
+    lab.run("disown", "adapter/sql")
+    server.modules = {"sql": str(lora_files.folder(lab.repository / "other"))}
+    server.restart()
+    said = lab.run("adopt", "adapter/sql", "--json", expect=None)
+    assert "is not served as the file asks" in said.out
+    assert source.is_dir()
+
+
+def test_on_ollama_a_disowned_one_outlives_its_base_and_is_taken_up(lab: Machine, tmp_path: Path) -> None:
+    model, base = small(0), "acme/base:1b"
+    file = lab.repository / "adapters" / "sql.gguf"
+    file.parent.mkdir()
+    lora_files.gguf_adapter(file, "llama", {"blk.0.attn_q": (64, 64)}, scale=0.1)
+    with OllamaDouble(tmp_path / "models") as server:
+        for blob in model.blobs:
+            server.store.blob(blob.digest).write_bytes(blob.content)
+        server.store.write(Name.parse(base), model.manifest)
+        target = {"name": "local", "runtime": "ollama", "endpoint": server.url}
+        one = {"name": "sql", "base": base, "source": {"path": "adapters/sql.gguf"}, "serve": [{"target": "local"}]}
+        lab.write(targets=[target], adapters=[one])
+        lab.apply()
+        before = lab.plan().data["kept"]
+        lab.run("disown", "adapter/sql")
+        assert "an adapter of the file, and no model" in lab.run("adopt", "sql:latest", expect=None).err
+        lab.run("adopt", "adapter/sql")
+        lab.in_sync()
+        assert lab.plan().data["kept"] == before
+        lab.run("disown", "adapter/sql")
+        lab.write(targets=[target], adapters=[], fuses={"allowEmpty": True})
+        lab.run("adopt", base)
+        assert lab.plan("--detailed-exitcode", expect=2).rows() == [("evict", "not-desired", base)]
+        lab.apply(expect=None)
+        assert [stored.name.short for stored in server.store.listed()] == ["sql:latest"]
+        assert fetch(f"{server.url}/api/generate", {"model": "sql", "prompt": "a", "stream": False})["done"]
