@@ -62,6 +62,9 @@ class WatchLines(Lines):
             return
         if one.repeated:
             return
+        if one.report is not None:  # a plan shows its own
+            for warning in (one.report.remaining or one.report.plan).warnings:
+                self._say(f"warning: {warning}")
         held = " (of the last valid file)" if one.last_good else ""
         sys.stdout.write(f"--- {when} {WHY[one.why]}{held}\n{_of_pass(one)}\n")
         sys.stdout.flush()

@@ -302,4 +302,4 @@ def _essence(planned: Planned) -> object:
 
 def _shape(report: Report) -> object:
     left = report.remaining or report.plan
-    return (left.changes, left.held, left.deferred, left.blocked, left.unfilled)
+    return (left.changes, left.held, left.deferred, left.blocked, left.unfilled, left.warnings)

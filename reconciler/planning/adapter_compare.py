@@ -79,14 +79,14 @@ def _unknown_content(served: ServedAdapter | None, *, takes: bool) -> Finding:
         served: from the adapter's own source; None: nothing tells from where.
         takes: the target can be given adapters.
     """
-    again = "unload it there, and the next apply attaches it" if takes else "start the server anew"
+    again = "unload it there, and the next apply attaches" if takes else "start the server anew to serve"
     if served is None:
         return Finding(code="content_unknown", severity="note", message="what it holds cannot be told")
     return Finding(
         code="content_unknown",
         severity="note",
         message=f"it serves what stood at {served.path} when it was loaded, which need not be what stands there now",
-        hint=f"to be sure that it is what stands there now: {again}",
+        hint=f"{again} what stands there now",
     )
 
 

@@ -138,7 +138,7 @@ def test_a_source_that_does_not_answer_changes_nothing() -> None:
     assert why(planned(lora(), says={"sql": "refused"}).plan.blocked) == [("sql", "unavailable")]
     plan = planned(lora(), **STANDS, says={"sql": "refused"}).plan
     row = next(row for row in plan.kept if row.adapter is not None)
-    assert (plan.in_sync, row.reason, row.message.endswith("asks for: refused")) == (True, Reason.UNAVAILABLE, True)
+    assert (plan.in_sync, row.reason, row.message.endswith("unverified: refused")) == (True, Reason.UNAVAILABLE, True)
     assert row.hint
 
 
