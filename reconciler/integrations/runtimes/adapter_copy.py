@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.errors import Corrupt, Refused
-from reconciler.integrations.runtimes.digest_cache import DigestCache, stamp_of
+from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.partials import disk_errors
 from reconciler.lora.adapter_content import AdapterContent, ContentFile
 
@@ -91,35 +91,25 @@ def is_whole(place: Path, content: AdapterContent, names: dict[str, str], known:
         path = place / names[file.name]
         if path.is_symlink() or not path.is_file() or path.stat().st_size != file.bytes:
             return False
-        if _hash_of(path, known) != file.sha256.lower():
+        if (_hash_of(path) if known is None else known.sha256(path)) != file.sha256.lower():
             return False
     return True
 
 
-def _hash_of(path: Path, known: DigestCache | None) -> str:
+def _hash_of(path: Path) -> str:
     with path.open("rb") as opened:
-        stamp = stamp_of(os.fstat(opened.fileno()))
-        found = known.get(path, stamp) if known is not None else None
-        if found is None:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-            if known is not None and stamp_of(os.fstat(opened.fileno())) == stamp:
-                known.put(path, stamp, found)
-    return found
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def seal(draft: Path) -> None:
     """Note the hash of what was made beside it: it has no promise of anybody's to be compared with later."""
     with disk_errors(draft):
-        with (draft / GGUF).open("rb") as made:
-            seal = hashlib.file_digest(made, "sha256").hexdigest()
-        (draft / "sha256").write_text(seal, encoding="ascii")
+        (draft / "sha256").write_text(_hash_of(draft / GGUF), encoding="ascii")
 
 
 def is_sealed(place: Path) -> bool:
     with suppress(OSError, ValueError):
         if place.is_symlink() or (place / GGUF).is_symlink():
             return False
-        with (place / GGUF).open("rb") as made:
-            found = hashlib.file_digest(made, "sha256").hexdigest()
-        return found == (place / "sha256").read_text(encoding="ascii").strip()
+        return _hash_of(place / GGUF) == (place / "sha256").read_text(encoding="ascii").strip()
     return False

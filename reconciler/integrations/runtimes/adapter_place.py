@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from pathlib import Path
 
-from reconciler.integrations.runtimes.digest_cache import DigestCache, stamp_of
+from reconciler.integrations.runtimes.digest_cache import DigestCache
 
 _IN_A_STORE = re.compile(r"/adapters/([0-9a-f]{64})(?:/|$)")
 
@@ -51,12 +50,6 @@ class HeldGguf:
 
     def _sha256(self, path: Path) -> str | None:
         try:
-            with path.open("rb") as file:
-                stamp = stamp_of(path.stat())
-                known = self._cache.get(path, stamp)
-                if known is None:
-                    known = hashlib.file_digest(file, "sha256").hexdigest()
-                    self._cache.put(path, stamp, known)
+            return self._cache.sha256(path)
         except OSError:
             return None
-        return known

@@ -53,6 +53,17 @@ class DigestCache:
         with suppress(OSError):
             self._save(self._entries)
 
+    def sha256(self, path: Path) -> str:
+        """Hex SHA-256 of a file, which is read whole unless it is known as it stands now. Raises ``OSError``."""
+        with path.open("rb") as file:
+            stamp = stamp_of(os.fstat(file.fileno()))
+            found = self.get(path, stamp)
+            if found is None:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                if stamp_of(os.fstat(file.fileno())) == stamp:
+                    self.put(path, stamp, found)
+        return found
+
     def _load(self) -> dict[str, tuple[str, str]]:
         if self._path is None:
             return {}
