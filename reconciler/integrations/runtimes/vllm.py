@@ -16,12 +16,13 @@ from reconciler.domain.observation import Alias, Installed, ObservedTarget, Targ
 from reconciler.domain.plan import Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError
+from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.advisory import Advisory
 from reconciler.integrations.runtimes.vllm_adapters import VllmAdapters, adapter_cards
-from reconciler.integrations.runtimes.vllm_api import Card, Use, VllmApi
+from reconciler.integrations.runtimes.vllm_api import Card, Started, Use, VllmApi
 from reconciler.integrations.runtimes.vllm_base import Base, base_of
-from reconciler.ports import Progress
+from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
     from reconciler.integrations.http import Http
@@ -32,6 +33,7 @@ _QUANTISED = re.compile(r"(?i)(?:awq|gptq|gguf|bnb|fp8|fp4|int4|int8|w4a16|w8a8|
 _AT_START = (
     "adapters are given to this server when it is started: it runs without VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 )
+_NO_LORA = "this server serves no adapters: it was started without --enable-lora"
 _ELSEWHERE = "adapters are not loaded here: the server reads them from its own disk, which is on another host"
 
 
@@ -42,6 +44,7 @@ class Vllm:
         target: its ``endpoint``, which it must have.
         http: makes the client on first use; it is closed with this runtime.
         api_key: what the server, or a proxy before it, asks for; it goes into the requests' header and nowhere else.
+        clock: measures waits for requests that run.
     """
 
     def __init__(
@@ -50,12 +53,13 @@ class Vllm:
         *,
         http: Callable[[], Http],
         api_key: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._target = target
         self._make_http, self._key = http, api_key
         self._http: Http | None = None
         self._by_hand = Advisory(target)
-        self._adapters = VllmAdapters(target, lambda: self._api)
+        self._adapters = VllmAdapters(target, lambda: self._api, clock or SystemClock())
 
     @property
     def target(self) -> Target:
@@ -82,6 +86,7 @@ class Vllm:
             cards = await self._api.models()
             takes = await self._api.takes_adapters()
             use = await self._api.use()
+            started = await self._api.started()
         except OutsideError as error:
             return UnknownTarget(
                 name=self._target.name,
@@ -90,18 +95,21 @@ class Vllm:
                 code=error.code,
                 hint=error.hint or f"is vLLM running? See `endpoint` of target {self._target.name}",
             )
-        return self._observed(version, cards, takes=takes, use=use)
+        return self._observed(version, cards, use, _why_takes_none(use, started, takes=takes), started)
 
-    def _observed(self, version: str, cards: Sequence[Card], *, takes: bool, use: Use) -> ObservedTarget:
+    def _observed(
+        self, version: str, cards: Sequence[Card], use: Use, takes_none: str, started: Started
+    ) -> ObservedTarget:
         base, here = base_of(cards), self._target.is_local
-        notes = ((_ELSEWHERE,) if not here else ()) if takes else (_AT_START,)
+        notes = (takes_none,) if takes_none else () if here else (_ELSEWHERE,)
         return ObservedTarget(
             name=self._target.name,
             key=self._target.key,
             installed=(_installed(base, in_use=use.busy),),
             aliases=tuple(Alias(name=name, model=base.name, loaded=use.busy) for name in base.other_names),
             adapters=tuple(_served(card, base, use) for card in adapter_cards(cards)),
-            takes_adapters="peft" if takes and here else None,
+            takes_adapters=None if notes else "peft",
+            max_adapter_rank=started.max_rank,
             version=version,
             notes=notes,
         )
@@ -141,6 +149,17 @@ class Vllm:
     async def end_tries(self, name: str) -> None:
         """Unload what an attach that was cut off left under a passing name."""
         await self._adapters.end_tries(name)
+
+
+def _why_takes_none(use: Use, started: Started, *, takes: bool) -> str:
+    """Why it cannot be given adapters while it runs; empty: it can.
+
+    Args:
+        takes: it has a route for that.
+    """
+    if started.lora is False or (started.lora is None and use.lora is False):
+        return _NO_LORA
+    return "" if takes else _AT_START
 
 
 def _served(card: Card, base: Base, use: Use) -> ServedAdapter:

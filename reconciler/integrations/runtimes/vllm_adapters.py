@@ -1,8 +1,10 @@
 """LoRA adapters of a running vLLM: loaded under a passing name, asked once, then switched to their own name.
 
-A name is bound to a path when it is loaded. Newer servers can bind it anew in one step; with others the old one is
-unloaded first, which leaves a gap of one load, and is loaded again where the new one fails. Read against vLLM 0.8 and
-0.18 (``entrypoints/openai/models/serving.py``).
+A name is bound to a path when it is loaded. To bind it anew the old one is unloaded first, which leaves a gap of one
+load, and is loaded again where the new one fails. A request that began before ends with the weights it began with,
+which the server may have to read once more: where their directory has gone by then, the whole server stops. So nothing
+is unloaded while it answers somebody, and nobody is told that it is done before the last one has his answer.
+Run against vLLM 0.32.0, read against 0.8 and 0.18 (``entrypoints/openai/models/serving.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ from reconciler.errors import OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.vllm_api import Card, Said, VllmApi
 from reconciler.integrations.runtimes.vllm_base import Base, base_of, is_repository
 from reconciler.integrations.runtimes.vllm_launch import launch_command
+from reconciler.ports import Clock
 
+_SETTLE_SECONDS = 2.0
+"""The server counts a request as running for a moment after it was answered."""
+_LAST_SECONDS = 30.0
+"""Longest wait for those who were answered by what was unloaded."""
+_ASK_AGAIN_SECONDS = 0.25
 _PASSING = re.compile(r"(?P<name>.+)@[0-9a-f]{8}")
 
 
@@ -40,15 +48,17 @@ def adapter_cards(cards: Sequence[Card]) -> tuple[Card, ...]:
 class VllmAdapters:
     """The ``ServesAdapters`` port of one server."""
 
-    def __init__(self, target: Target, api: Callable[[], VllmApi]) -> None:
+    def __init__(self, target: Target, api: Callable[[], VllmApi], clock: Clock) -> None:
         self._target = target
         self._api = api
+        self._clock = clock
 
     async def attach(self, adapter: HeldAdapter) -> tuple[Base, Card]:
         """Serve it under its name; the base and the card that a look then sees.
 
         Raises:
-            Refused: as the port says; ``not-found``: the server finds nothing at the path.
+            Refused: as the port says; ``not-found``: the server finds nothing at the path. ``in-use``: what stands
+                under the name answers somebody.
         """
         cards = await self._api().models()
         base = self._base(adapter, cards)
@@ -57,27 +67,38 @@ class VllmAdapters:
             await self._check_can(adapter, base)
         await self._sweep(adapter.name, cards)
         if before is None or not _is(before, adapter, base):
-            await self._try(adapter, base)
+            await self._try(adapter, base, before)
             await _to_its_end(self._switched(adapter, base, before))
+            if before is not None:
+                await self._quiet(adapter.name, _LAST_SECONDS)
         card = _find(await self._api().models(), adapter.name)
         if card is None:
             raise Unreachable(f"{adapter.name} was loaded, and {self._target.name} does not list it any more")
         return base, card
 
     async def detach(self, name: str) -> None:
-        """Unload it; nothing where it is gone."""
+        """Unload it, and wait for its last answers; nothing where it is gone.
+
+        Raises:
+            Refused: as the port says. Unreachable: it is unloaded, and answers somebody still.
+        """
         cards = await self._api().models()
         await self._sweep(name, cards)
         card = _find(cards, name)
-        if card is None:
-            return
+        if card is not None:
+            await self._unload(card)
+        if not await self._quiet(name, _LAST_SECONDS):
+            raise Unreachable(f"{name} is not served any more, and still answers somebody on {self._target.name}")
+
+    async def _unload(self, card: Card) -> None:
         if card.parent is None:
-            raise self._conflict(name)
-        said = await self._unloaded(name)
+            raise self._conflict(card.name)
+        await self._check_idle(card.name)
+        said = await self._unloaded(card.name)
         if not said.ok and not said.is_unknown:
-            raise await self._not_unloaded(name, said)
-        if _find(await self._api().models(), name) is not None:
-            raise Unreachable(f"{name} was unloaded, and {self._target.name} lists it still")
+            raise await self._not_unloaded(card.name, said)
+        if _find(await self._api().models(), card.name) is not None:
+            raise Unreachable(f"{card.name} was unloaded, and {self._target.name} lists it still")
 
     async def end_tries(self, name: str) -> None:
         """Unload what a change of this name left when it was cut off."""
@@ -132,7 +153,7 @@ class VllmAdapters:
     async def _launch(self, adapter: HeldAdapter, base: Base) -> str:
         """The command whose server takes this adapter, and serves it from its start beside what it serves now."""
         served = adapter_cards(await self._api().models())
-        return await asyncio.to_thread(launch_command, adapter, base.root, served)
+        return await asyncio.to_thread(launch_command, adapter, base.root, served, base.names)
 
     # loading
 
@@ -143,11 +164,13 @@ class VllmAdapters:
             if left is not None and left["name"] == name and card.parent is not None:
                 await self._unloaded(card.name)
 
-    async def _try(self, adapter: HeldAdapter, base: Base) -> None:
+    async def _try(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
         """Load it under its passing name, and have it answer; there it stays, unless it is refused."""
         passing = passing_name(adapter.name, adapter.digest)
         try:
             await self._tried(passing, adapter, base)
+            if before is not None:
+                await self._check_idle(adapter.name)
         except BaseException:
             await asyncio.shield(self._dropped(passing))
             raise
@@ -191,21 +214,41 @@ class VllmAdapters:
                 await self._api().forget_prefixes()
 
     async def _bind(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
-        said = await self._api().load(adapter.name, adapter.path, in_place=before is not None)
-        if said.ok:
-            return
-        if before is None or not said.is_loaded_already:
-            raise await self._refusal(said, adapter, base)
-        gone = await self._unloaded(adapter.name)
-        if not gone.ok and not gone.is_unknown:
-            raise await self._not_unloaded(adapter.name, gone)
+        if before is None:
+            return await self._loaded(adapter, base)
         try:
-            said = await self._api().load(adapter.name, adapter.path)
-            if not said.ok:
-                raise await self._refusal(said, adapter, base)
+            gone = await self._unloaded(adapter.name)
+            if not gone.ok and not gone.is_unknown:
+                raise await self._not_unloaded(adapter.name, gone)
+            return await self._loaded(adapter, base)
         except OutsideError:
-            await self._api().load(adapter.name, before.root)
+            with suppress(OutsideError):
+                await self._api().load(adapter.name, before.root)
             raise
+
+    async def _loaded(self, adapter: HeldAdapter, base: Base) -> None:
+        said = await self._api().load(adapter.name, adapter.path)
+        if not said.ok:
+            raise await self._refusal(said, adapter, base)
+
+    # who is answered
+
+    async def _check_idle(self, name: str) -> None:
+        if not await self._quiet(name, _SETTLE_SECONDS):
+            raise Refused(
+                f"{name} answers somebody on {self._target.name}",
+                code="in-use",
+                hint="the next apply changes it, when nobody is answered",
+            )
+
+    async def _quiet(self, name: str, seconds: float) -> bool:
+        """Wait until nobody is answered by an adapter of this name; whether that is so, or cannot be told."""
+        until = self._clock.elapsed() + seconds
+        while (use := await self._api().use()).tells and use.is_of(name):
+            if self._clock.elapsed() >= until:
+                return False
+            await self._clock.sleep(_ASK_AGAIN_SECONDS)
+        return True
 
     # refused
 

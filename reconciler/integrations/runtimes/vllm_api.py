@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 _LOAD_SECONDS = 300.0
 """Longest wait for an adapter: the server may fetch it, and waits for a pause between two batches."""
 _PROBE_SECONDS = 120.0
+_INFO_SECONDS = 20.0
+"""Longest wait for what a server was started with: the first time, it looks at its machine."""
 _NEWEST_SECONDS = 10.0
-"""Samples about adapters carry the time they were written; those of one server are no further apart."""
+"""Samples about adapters carry the time they were written; those of several engines are no further apart."""
 _ADAPTERS = re.compile(r"^vllm[:_]lora_requests_info\{([^}]*)\}\s+(\S+)", re.MULTILINE)
 _AT_WORK = re.compile(r'(?:running|waiting)_lora_adapters="([^"]*)"')
-_GAUGE = re.compile(r"^vllm[:_]num_requests_(?:running|waiting)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
+_LORA_KNOWN = re.compile(r"^# TYPE vllm[:_]lora_requests_info ", re.MULTILINE)
+_WORKER_SAID = re.compile(
+    r"Call to \w+ method failed: (?:Worker failed with error '(?P<worker>.*)', please check the .*|(?P<call>.*))",
+    re.DOTALL,
+)
+"""How the words of whoever failed to load an adapter come. Source: vLLM 0.32, run."""
+_GAUGE = re.compile(r"^vllm[:_]num_requests_(running|waiting)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +58,19 @@ class Said:
     """The server does not have this step at all."""
 
     @property
-    def is_loaded_already(self) -> bool:
-        return not self.ok and "already been loaded" in self.words
-
-    @property
     def is_unknown(self) -> bool:
         """There is no adapter of this name, or none at this path."""
         return not self.ok and not self.no_route and self.status == 404
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a server was started with, as far as it tells (``VLLM_SERVER_DEV_MODE=1``)."""
+
+    lora: bool | None = None
+    """With ``--enable-lora``."""
+    max_rank: int | None = None
+    """``--max-lora-rank``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,10 @@ class Use:
     """Somebody is answered, or waits."""
     adapters: frozenset[str] | None = None
     """Adapters among them; None: it does not tell."""
+    tells: bool = False
+    """The above was told."""
+    lora: bool | None = None
+    """It was started with ``--enable-lora``; None: it does not tell."""
 
     def is_of(self, adapter: str) -> bool:
         return self.busy and (self.adapters is None or adapter in self.adapters)
@@ -75,7 +93,7 @@ class Use:
 class VllmApi:
     """The calls of one server.
 
-    Read against vLLM 0.8 and 0.18 (``entrypoints/openai/models/serving.py``, ``entrypoints/serve/lora/api_router.py``).
+    Run against vLLM 0.32.0 (``docs/testing.md``), read against 0.8 and 0.18.
 
     Args:
         endpoint: base URL, without ``/v1``.
@@ -152,13 +170,22 @@ class VllmApi:
         reply = await self._ask("GET", "/v1/load_lora_adapter", retries=1)
         return reply.status == 405
 
-    async def load(self, name: str, path: str, *, in_place: bool = False) -> Said:
-        """Load an adapter under a name; ``in_place`` instead of what has the name, where the server knows how.
+    async def started(self) -> Started:
+        """What it was started with; only a server in development mode tells. Raises nothing outside."""
+        path = "/server_info?config_format=json"
+        try:
+            reply = await self._ask("GET", path, timeout_seconds=_INFO_SECONDS, retries=0)
+            return _started(reply.json()) if reply.ok else Started()
+        except OutsideError:
+            return Started()
 
-        A server that does not know ``load_inplace`` reads past it.
+    async def load(self, name: str, path: str) -> Said:
+        """Load an adapter under a name that stands for none.
+
+        ``load_inplace`` is not asked for: an adapter that was loaded so is read from its directory again at every step
+        of every request, until the server stops. Source: vLLM 0.32.0, run; its issue 33791.
         """
-        body = {"lora_name": name, "lora_path": path, **({"load_inplace": True} if in_place else {})}
-        return await self._step("/v1/load_lora_adapter", body, _LOAD_SECONDS)
+        return await self._step("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, _LOAD_SECONDS)
 
     async def unload(self, name: str) -> Said:
         return await self._step("/v1/unload_lora_adapter", {"lora_name": name}, _LOAD_SECONDS)
@@ -174,7 +201,8 @@ class VllmApi:
     async def forget_prefixes(self) -> None:
         """Drop what is cached of prompts, where the server lets us (``VLLM_SERVER_DEV_MODE``); raises as a request.
 
-        Source: vLLM 0.18, ``v1/core/kv_cache_utils.py``: the cache is keyed by an adapter's name, not by its weights.
+        Source: vLLM 0.18, ``v1/core/kv_cache_utils.py``: the cache is keyed by an adapter's name, not by its weights;
+        0.32 has its path in the key too.
         """
         await self._ask("POST", "/reset_prefix_cache", retries=0)
 
@@ -217,17 +245,38 @@ class VllmApi:
 
 
 def _use(text: str) -> Use:
-    """From the text of ``/metrics``. Source: vLLM 0.18, ``v1/metrics/loggers.py``."""
+    """From the text of ``/metrics``. Source: vLLM 0.18 and 0.32, ``v1/metrics/loggers.py``.
+
+    A state that has been left keeps its sample, with the time it was last seen; that adapters are known at all is told
+    from the start, by the kind of these samples.
+    """
     try:
-        gauges = [float(number) for number in _GAUGE.findall(text)]
+        gauges = [(name, float(number)) for name, number in _GAUGE.findall(text)]
         samples = [(float(moment), labels) for labels, moment in _ADAPTERS.findall(text)]
     except ValueError:
         return Use()
+    engines = sum(name == "running" for name, _ in gauges)
     newest = max((moment for moment, _ in samples), default=0.0)
-    recent = [labels for moment, labels in samples if moment >= newest - _NEWEST_SECONDS]
+    oldest = newest - (_NEWEST_SECONDS if engines > 1 else 0.0)
+    recent = [labels for moment, labels in samples if moment >= oldest]
     names = {name for labels in recent for listed in _AT_WORK.findall(labels) for name in listed.split(",") if name}
-    busy = any(number > 0 for number in gauges) if gauges else True
-    return Use(busy=busy, adapters=frozenset(names) if samples else None)
+    return Use(
+        busy=any(number > 0 for _, number in gauges) if gauges else True,
+        adapters=frozenset(names) if samples else None,
+        tells=bool(gauges),
+        lora=bool(_LORA_KNOWN.search(text)) if gauges else None,
+    )
+
+
+def _started(document: object) -> Started:
+    """From ``/server_info``. Source: vLLM 0.32, run."""
+    config = document.get("vllm_config") if isinstance(document, dict) else None
+    if not isinstance(config, dict) or "lora_config" not in config:
+        return Started()
+    lora = config["lora_config"]
+    rank = lora.get("max_lora_rank") if isinstance(lora, dict) else None
+    known = isinstance(rank, int) and not isinstance(rank, bool) and rank > 0
+    return Started(lora=lora is not None, max_rank=rank if known else None)
 
 
 def _card(reply: Reply, item: Mapping[str, Any]) -> Card:
@@ -254,9 +303,19 @@ def _words(body: bytes) -> tuple[str, bool]:
         return error[:300], False
     message = error.get("message") if isinstance(error, dict) else None
     if isinstance(message, str):
-        return message[:300], False
+        return _of_worker(message)[:300], False
     detail = document.get("detail") if isinstance(document, dict) else None
     return (detail if isinstance(detail, str) else str(document))[:300], isinstance(detail, str)
+
+
+def _of_worker(message: str) -> str:
+    """What the worker that failed said, without the calls that it was passed on by.
+
+    >>> _of_worker("Call to add_lora method failed: Worker failed with error 'no DoRA.', please check the stack trace")
+    'no DoRA.'
+    """
+    said = _WORKER_SAID.fullmatch(message)
+    return message if said is None else said["worker"] or said["call"] or "it does not say why"
 
 
 def _bad_answer(reply: Reply, why: str) -> Corrupt:

@@ -16,13 +16,14 @@ _MAY_CHANGE_LATER = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 _CONFIG_LIMIT = 1 << 20
 
 
-def launch_command(adapter: HeldAdapter, base: str, served: Sequence[Card] = ()) -> str:
+def launch_command(adapter: HeldAdapter, base: str, served: Sequence[Card] = (), names: Sequence[str] = ()) -> str:
     """What serves ``adapter`` from its start, beside what is served now. Blocks shortly.
 
     Args:
         adapter: whose rank, and those of the others as far as they can be read here, the limit holds.
         base: what the server loads.
         served: adapters of that base, now.
+        names: what the base is asked for by, where that is not what the server loads.
     """
     facts = load_routes().provider("vllm")
     if facts is None:  # the shipped table has it
@@ -30,7 +31,8 @@ def launch_command(adapter: HeldAdapter, base: str, served: Sequence[Card] = ())
     others = [card for card in served if card.name != adapter.name]
     largest = max((rank for rank in (adapter.rank, *(_rank_at(card.root) for card in others)) if rank), default=None)
     limit = facts.rank_for(largest) if largest is not None else None
-    words = ["vllm", "serve", base, "--enable-lora"]
+    called = ["--served-model-name", *names] if names and tuple(names) != (base,) else []
+    words = ["vllm", "serve", base, *called, "--enable-lora"]
     words += ["--max-lora-rank", str(limit)] if limit is not None else []
     words += ["--lora-modules", adapter_value(facts, adapter.name, adapter.path, base)]
     words += [adapter_value(facts, card.name, card.root, base) for card in others]

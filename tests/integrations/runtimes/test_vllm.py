@@ -70,7 +70,7 @@ class TestLooking:
         (model,) = seen.installed
         assert (model.name, model.repo, model.quant, model.bytes) == ("Acme/Tiny-1B", "Acme/Tiny-1B", "BF16", 0)
         assert (model.model_context, model.resident, model.loaded, model.digest) == (8192, True, False, None)
-        assert (seen.version, seen.disk, seen.takes_adapters, seen.notes) == ("0.18.0", None, "peft", ())
+        assert (seen.version, seen.disk, seen.takes_adapters, seen.notes) == ("0.32.0", None, "peft", ())
 
     async def test_names_it_is_served_under_are_stable_names(self, lab):
         _, runtime = lab(names=("coder", "tiny"))
@@ -130,6 +130,28 @@ class TestLooking:
         seen = await looked(runtime)
         assert seen.takes_adapters is None
         assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in seen.notes[0]
+
+    async def test_a_server_without_adapters_is_told_from_one_that_takes_them(self, lab):
+        _, runtime = lab(lora=False)
+        seen = await looked(runtime)
+        assert (seen.takes_adapters, "--enable-lora" in seen.notes[0]) == (None, True)
+
+    @pytest.mark.parametrize(("how", "rank"), [({}, None), ({"dev": True}, 16), ({"dev": True, "lora": False}, None)])
+    async def test_the_highest_rank_where_it_tells(self, lab, how, rank):
+        _, runtime = lab(**how)
+        seen = await looked(runtime)
+        assert seen.max_adapter_rank == rank
+        assert (seen.takes_adapters is None) == ("lora" in how)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [b"", b"[]", b'{"vllm_config": "text"}', b'{"vllm_config": {"lora_config": {"max_lora_rank": "16"}}}'],
+    )
+    async def test_half_of_what_it_was_started_with_hides_nothing_else(self, lab, answer):
+        double, runtime = lab(dev=True)
+        double.faults.answers["GET", "/server_info"] = [(200, answer)]
+        seen = await looked(runtime)
+        assert (seen.max_adapter_rank, seen.takes_adapters) == (None, "peft")
 
     async def test_a_server_elsewhere_reads_its_own_disk(self, lab):
         _, runtime = lab(here=False)
@@ -236,13 +258,58 @@ class TestAttaching:
         assert double.asked == [f"sql@{mine.digest[:8]}"]
         assert list(double.loras) == ["sql"]
 
-    async def test_in_place_there_is_no_moment_without_it(self, lab, adapter):
+    @pytest.mark.parametrize("in_place", [True, False])
+    async def test_it_is_never_loaded_in_place(self, lab, adapter, in_place):
+        """A real server would read it again at every step, and stop where its directory has gone."""
+        double, runtime = lab(in_place=in_place, dev=True)
+        first, second = adapter(), adapter(lora_alpha=16)
+        await runtime.attach(first)
+        await runtime.attach(second)
+        assert not double.loras["sql"].in_place
+        double.faults.gone |= {first.path, second.path}
+        assert (await VllmApi(double.url, Http(clock=QuickClock())).answers("sql")).ok
+        assert (double.healthy, double.cache_resets) == (True, 1)
+
+    async def test_what_answers_somebody_is_not_changed(self, lab, adapter):
+        double, runtime = lab()
+        old = adapter()
+        await runtime.attach(old)
+        with double.in_flight("sql"):
+            with pytest.raises(Refused) as raised:
+                await runtime.attach(adapter(lora_alpha=16))
+            assert raised.value.code == "in-use"
+            with pytest.raises(Refused) as raised:
+                await runtime.detach("sql", old.base)
+            assert raised.value.code == "in-use"
+        assert {name: lora.path for name, lora in double.loras.items()} == {"sql": old.path}
+
+    async def test_another_that_answers_somebody_is_no_hindrance(self, lab, adapter):
+        double, runtime = lab(slots=2)
+        await runtime.attach(adapter())
+        await runtime.attach(adapter("chat"))
+        with double.in_flight("chat"), double.in_flight():
+            await runtime.attach(adapter(lora_alpha=16))
+            await runtime.detach("sql", "Acme/Tiny-1B")
+        assert list(double.loras) == ["chat"]
+
+    async def test_it_is_detached_when_its_last_answer_is_given(self, lab, adapter):
+        """Its files may go then; a request that began in the last moment would read them again."""
         double, runtime = lab()
         await runtime.attach(adapter())
+        double.on_unload = lambda: double.running.append("sql")
+        with pytest.raises(Unreachable, match="still answers somebody"):
+            await runtime.detach("sql", "Acme/Tiny-1B")
+        assert not double.loras
+        double.running.clear()
+        await runtime.detach("sql", "Acme/Tiny-1B")
+
+    async def test_where_nobody_tells_who_is_answered_nothing_waits(self, lab, adapter):
+        double, runtime = lab()
+        await runtime.attach(adapter())
+        double.faults.answers["GET", "/metrics"] = [(200, b"# no statistics\n")] * 9
         await runtime.attach(adapter(lora_alpha=16))
-        path = "/v1/unload_lora_adapter"
-        assert [line for line in double.requests if line[1] == path] == [("POST", path)] * 2  # of the passing names
-        assert ("POST", "/reset_prefix_cache") in double.requests
+        await runtime.detach("sql", "Acme/Tiny-1B")
+        assert not double.loras
 
     async def test_a_rank_beyond_the_limit_names_the_command(self, lab, adapter):
         _, runtime = lab(max_rank=16)
@@ -254,6 +321,20 @@ class TestAttaching:
             "start it again: VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve Acme/Tiny-1B --enable-lora"
             f' --max-lora-rank 32 --lora-modules \'{{"name":"sql","path":"{big.path}","base_model_name":"Acme/Tiny-1B"}}\''
         )
+
+    async def test_the_command_keeps_the_names_of_the_base(self, lab, adapter):
+        _, runtime = lab(root="/models/tiny", names=("Acme/Tiny-1B", "tiny"))
+        with pytest.raises(Refused) as raised:
+            await runtime.attach(adapter(r=24))
+        assert "vllm serve /models/tiny --served-model-name Acme/Tiny-1B tiny --enable-lora" in (
+            raised.value.hint or ""
+        )
+
+    async def test_a_refusal_is_in_the_words_of_whoever_refused(self, lab, adapter):
+        _, runtime = lab()
+        with pytest.raises(Refused) as raised:
+            await runtime.attach(adapter(use_dora=True))
+        assert raised.value.message == "gpu does not take sql: vLLM does not yet support DoRA."
 
     async def test_the_command_serves_what_is_served_now_too(self, lab, adapter):
         big, small = adapter("big", r=24), adapter()
@@ -342,9 +423,8 @@ class TestFailing:
         double, runtime = lab(in_place=False)
         old, new = adapter(), adapter(lora_alpha=16)
         await runtime.attach(old)
-        taken = b'{"message": "The lora adapter \'sql\' has already been loaded.", "type": "InvalidUserInput"}'
         fails = b'{"message": "CUDA out of memory", "type": "BadRequestError"}'
-        double.faults.answers[LOAD] = [None, (400, taken), (400, fails)]
+        double.faults.answers[LOAD] = [None, (400, fails)]
         with pytest.raises(Refused, match="CUDA out of memory"):
             await runtime.attach(new)
         assert double.loras["sql"].path == old.path
