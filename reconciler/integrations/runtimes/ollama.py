@@ -11,29 +11,28 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.domain.artifact import HubArtifact, RegistryArtifact
 from reconciler.domain.desired import Target
-from reconciler.domain.names import DEFAULT_TAG, HUB_HOSTS, OllamaName
-from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation
+from reconciler.domain.names import OllamaName
+from reconciler.domain.observation import Alias, Installed, TargetObservation
 from reconciler.domain.plan import Action, Row
-from reconciler.domain.units import Bytes, show_bytes
+from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.adapter_place import HeldGguf
 from reconciler.integrations.runtimes.free_space import free_bytes_of
-from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters, can_make, is_passing
+from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters
 from reconciler.integrations.runtimes.ollama_api import DEFAULT_ENDPOINT, Listed, OllamaApi
-from reconciler.integrations.runtimes.ollama_keep import Keep, is_kept, kept_of
-from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, find, key, parsed
-from reconciler.integrations.runtimes.ollama_names import OllamaNames, aliases_of
+from reconciler.integrations.runtimes.ollama_keep import Keep, kept_of
+from reconciler.integrations.runtimes.ollama_look import Looking, find, key, parsed
+from reconciler.integrations.runtimes.ollama_names import OllamaNames
 from reconciler.integrations.runtimes.ollama_pull import Ledger, Patience, Pull
 from reconciler.integrations.runtimes.ollama_removal import Removal
-from reconciler.integrations.runtimes.ollama_store import StoreView, store_directories
-from reconciler.integrations.runtimes.ollama_use import keep_alive_of, last_use
+from reconciler.integrations.runtimes.ollama_seen import Configured, observed
+from reconciler.integrations.runtimes.ollama_store import store_directories
 from reconciler.integrations.runtimes.server import Server, known, unknown
 from reconciler.ports import Clock, Progress
 
@@ -78,8 +77,9 @@ class Ollama:
         self._api = OllamaApi(self._server)
         self._clock = clock
         self._patience = Patience(idle_seconds=idle_timeout_seconds, retries=max_pull_retries)
-        self._environ = os.environ if environ is None else environ
-        directories = store_directories(self._environ) if directories is None else directories
+        environ = os.environ if environ is None else environ
+        self._configured = Configured.of(target, environ)
+        directories = store_directories(environ) if directories is None else directories
         self._looking = Looking(target, api=self._api, clock=clock, directories=directories)
         self._removal = Removal(self._looking, api=self._api, clock=clock, where=target.name)
         self._names = OllamaNames(self._looking, self._removal, api=self._api, where=target.name)
@@ -113,66 +113,7 @@ class Ollama:
             adapters = await self._adapters.seen(look)
         except OutsideError as error:
             return unknown(self._target, error, program="Ollama")
-        return self._observed(version, look, adapters)
-
-    def _observed(self, version: str, look: Look, adapters: tuple[ServedAdapter, ...]) -> ObservedTarget:
-        passing = [item for item in look.listed if is_kept(item.name) or is_passing(item.name)]
-        installed = [self._installed(item, look) for item in look.listed if item not in passing]
-        return ObservedTarget(
-            name=self._target.name,
-            key=self._target.key,
-            installed=tuple(sorted(installed, key=lambda model: model.name)),
-            aliases=aliases_of(look),
-            adapters=adapters,
-            takes_adapters="gguf" if can_make(version) else None,
-            detaches_adapters=True,
-            disk=look.view.disk if look.view else None,
-            partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
-            orphan_bytes=look.view.orphan_bytes if look.view else Bytes(0),
-            version=version,
-            served_context=self._served_context(look),
-            notes=(*_notes(look), *_disk_notes(look.view)),
-        )
-
-    def _installed(self, item: Listed, look: Look) -> Installed:
-        repo, quant = _origin(item.name)
-        shown, runners = look.shown.get(item.name), look.runners_of(item)
-        own_context = shown.context if shown else None
-        loaded = next((runner for runner in runners if key(runner.name) == key(item.name)), None)
-        idle = [runner for runner in runners if runner not in look.busy]
-        used = (last_use(runner, self._keep_alive, self._clock.now()) for runner in idle)
-        return Installed(
-            name=canonical(item.name),
-            bytes=Bytes(0 if item.remote else item.size),
-            digest=item.digest,
-            stamp=item.digest,
-            blobs=shown.blobs if shown else (),
-            repo=repo,
-            quant=quant or item.quant,
-            modified_at=item.modified_at,
-            last_used_at=max((moment for moment in used if moment), default=None),
-            loaded=look.is_busy(item),
-            resident=bool(runners),
-            remote=item.remote,
-            model_context=own_context or (loaded.context if loaded else None),
-        )
-
-    @property
-    def _keep_alive(self) -> timedelta | None:
-        """How long the server keeps an idle model, as configured on this host; a request may have asked otherwise."""
-        return keep_alive_of(self._environ.get("OLLAMA_KEEP_ALIVE", "")) if self._target.is_local else None
-
-    def _served_context(self, look: Look) -> int | None:
-        """Tokens the server gives a model that does not say itself: as configured on this host, else as it does now.
-
-        The least of the loaded ones, because a client may have asked for more than the server would give.
-        """
-        configured = self._environ.get("OLLAMA_CONTEXT_LENGTH", "")
-        if self._target.is_local and configured.isdigit() and int(configured) > 0:
-            return int(configured)
-        special = {key(item.name) for item in look.listed if (own := look.shown.get(item.name)) and own.context}
-        served = [item.context for item in look.loaded if item.context and key(item.name) not in special]
-        return min(served, default=None)
+        return observed(self._target, version, look, adapters, self._configured, self._clock.now())
 
     async def digest(self, name: str, progress: Progress) -> tuple[str, str]:
         """The manifest digest, which Ollama lists: nothing is read whole."""
@@ -365,52 +306,3 @@ class Ollama:
 
     async def _find(self, name: OllamaName) -> Listed | None:
         return find(await self._api.tags(), name.canonical)
-
-
-def _notes(look: Look) -> list[str]:
-    """What a person should know of what is loaded, and of what an update left."""
-    notes = [
-        f"{item.name} is still loaded though it was deleted; its disk space comes back when it is unloaded"
-        for item in look.loaded
-        if look.find(item.name) is None
-    ]
-    notes += [
-        f"{item.name} is the old content of an update that was cut off; the next apply settles that"
-        for item in look.listed
-        if is_kept(item.name)
-    ]
-    return notes
-
-
-def _disk_notes(view: StoreView | None) -> list[str]:
-    """What the API hides, where the directory shows it; and that it is hidden, where not."""
-    if view is None:
-        return ["sizes are what Ollama's API tells: shared files count once per model, unfinished downloads are hidden"]
-    notes = []
-    if view.partial_bytes:
-        notes.append(
-            f"unfinished downloads ({view.partials}) take {show_bytes(view.partial_bytes)}; Ollama resumes them, and"
-            " clears what is older than an hour when it restarts"
-        )
-    if view.orphan_bytes:
-        notes.append(
-            f"files that no model refers to ({view.orphans}) take {show_bytes(view.orphan_bytes)}; restarting Ollama"
-            " clears those older than an hour"
-        )
-    return notes
-
-
-def _origin(name: str) -> tuple[str | None, str | None]:
-    """(repository, quant) of a Hub name; both None for others.
-
-    >>> _origin("hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M")
-    ('Qwen/Qwen3-8B-GGUF', 'Q4_K_M')
-    """
-    try:
-        parsed = OllamaName.parse(name)
-    except ValueError:
-        return None, None
-    if parsed.host.lower() not in HUB_HOSTS:
-        return None, None
-    is_quant = parsed.tag != DEFAULT_TAG and not parsed.tag.lower().endswith(".gguf")
-    return f"{parsed.namespace}/{parsed.model}", parsed.tag.upper() if is_quant else None
