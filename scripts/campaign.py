@@ -37,11 +37,11 @@ DOCUMENT = ROOT / "docs" / "reliability.md"
 Figures = Counter[tuple[str, str]]
 """(where, what) → how often."""
 
-PORTS, STORE, OLLAMA, ROUTER, DOORS = (
-    "every port, on fakes", "store", "Ollama (the double)", "llama-server (a real one)", "doors",
+PORTS, STORE, OLLAMA, ROUTER, VLLM, DOORS = (
+    "every port, on fakes", "store", "Ollama (the double)", "llama-server (a real one)", "vLLM (the double)", "doors",
 )  # fmt: skip
 CRASHES, FAULTS, LIVES, INPUTS = "crashes survived", "faults injected", "lives", "inputs tried"
-SERVERS = {"ollama": OLLAMA, "llama-server": ROUTER}
+SERVERS = {"ollama": OLLAMA, "llama-server": ROUTER, "vllm": VLLM}
 
 
 def power_loss(seconds: float, dice: random.Random) -> Figures:
@@ -87,7 +87,7 @@ def killed(seconds: float, dice: random.Random) -> Figures:
                 raise AssertionError(f"{trial.story}: {', '.join(map(str, troubles))}: {error}") from error
             for trouble, ended in zip(troubles, ends, strict=True):
                 figures[STORE, CRASHES] += ended.code in DIED
-                figures[STORE, FAULTS] += isinstance(trouble.how, int) or trouble.how == "filled"
+                figures[STORE, FAULTS] += trouble.is_a_fault
     forks.close()
     return figures
 
@@ -116,7 +116,37 @@ def served(kind: str, seconds: float, dice: random.Random) -> Figures:
                 raise AssertionError(f"{trial.story}: {', '.join(map(str, troubles))}: {error}") from error
             for trouble, ended in zip(troubles, ends, strict=True):
                 figures[SERVERS[kind], CRASHES] += ended.code in DIED
-                figures[SERVERS[kind], FAULTS] += trouble.restart_after_seconds is not None or trouble.how == "filled"
+                figures[SERVERS[kind], FAULTS] += trouble.is_a_fault
+    forks.close()
+    return figures
+
+
+def adapted(kind: str, seconds: float, dice: random.Random) -> Figures:
+    """The real program with adapters: one story after the other, each with trouble at any of its boundaries."""
+    from tests.campaign.adapter_places import PLACES
+    from tests.campaign.adapters import AdapterTrial, stories_of, trouble_of
+    from tests.campaign.lab import DIED, Forks
+
+    figures: Figures = Counter()
+    forks, begun, told = Forks(), time.monotonic(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        stories = stories_of(kind)
+        dice.shuffle(stories)
+        while time.monotonic() < begun + seconds:
+            name, here = stories[told % len(stories)], Path(folder) / str(told)
+            told += 1
+            with PLACES[kind](here / "place") as place:
+                trial = AdapterTrial(here / "lab", forks, place, name)
+                end = min(begun + seconds, time.monotonic() + max(20.0, seconds / len(stories)))
+                while time.monotonic() < end:
+                    troubles = [trouble_of(trial.end, dice) for _ in range(dice.choice([1, 1, 2, 3]))]
+                    try:
+                        ends = trial.survive(*troubles)
+                    except AssertionError as error:
+                        raise AssertionError(f"{name}: {', '.join(map(str, troubles))}: {error}") from error
+                    for trouble, ended in zip(troubles, ends, strict=True):
+                        figures[SERVERS[kind], CRASHES] += ended.code in DIED
+                        figures[SERVERS[kind], FAULTS] += trouble.is_a_fault
     forks.close()
     return figures
 
@@ -207,17 +237,20 @@ NOTES: list[str] = []
 ON_STORES = "test_whatever_happens_to_a_machine_the_books_balance_and_nothing_foreign_is_lost"
 ON_SERVERS = "test_whatever_happens_to_a_model_server_the_books_balance_too"
 PARTS: dict[str, tuple[Callable[[float, random.Random], Figures], float]] = {
-    "power": (power_loss, 0.1),
-    "killed": (killed, 0.16),
-    "killed-ollama": (partial(served, "ollama"), 0.12),
-    "killed-llama-server": (partial(served, "llama-server"), 0.12),
-    "line": (bad_line, 0.06),
-    "answers-ollama": (partial(bad_answers, "ollama"), 0.1),
-    "answers-llama-server": (partial(bad_answers, "llama-server"), 0.1),
+    "power": (power_loss, 0.08),
+    "killed": (killed, 0.12),
+    "killed-ollama": (partial(served, "ollama"), 0.08),
+    "killed-llama-server": (partial(served, "llama-server"), 0.08),
+    "adapters-llama-server": (partial(adapted, "llama-server"), 0.12),
+    "adapters-ollama": (partial(adapted, "ollama"), 0.07),
+    "adapters-vllm": (partial(adapted, "vllm"), 0.07),
+    "line": (bad_line, 0.05),
+    "answers-ollama": (partial(bad_answers, "ollama"), 0.07),
+    "answers-llama-server": (partial(bad_answers, "llama-server"), 0.07),
     "lives": (partial(lives, STORE, ON_STORES, 40), 0.05),
     "lives-ollama": (partial(lives, OLLAMA, f"{ON_SERVERS}[ollama]", 10), 0.05),
     "lives-llama-server": (partial(lives, ROUTER, f"{ON_SERVERS}[llama-server]", 10), 0.05),
-    "hostile": (hostile, 0.09),
+    "hostile": (hostile, 0.04),
 }
 """Each with its share of the time."""
 
@@ -229,7 +262,7 @@ def table(figures: Figures, *, seconds: float, seed: int) -> str:
     head = f"Run of {datetime.now(UTC):%Y-%m-%d}: {seconds:.0f} s, seed {seed}, {machine}.{said}\n\n"
     columns = (CRASHES, FAULTS, LIVES, INPUTS)
     lines = [f"| on | {' | '.join(columns)} | **losses** |", "|---|---|---|---|---|---|"]
-    for where in (PORTS, STORE, OLLAMA, ROUTER, DOORS):
+    for where in (PORTS, STORE, OLLAMA, ROUTER, VLLM, DOORS):
         cells = [f"{figures[where, column]:,}" if figures[where, column] else "–" for column in columns]
         lines.append(f"| {where} | {' | '.join(cells)} | **0** |")
     return head + "\n".join(lines) + "\n"

@@ -251,12 +251,12 @@ class VllmPlace:
     """The double of a vLLM; the Hub beside it has the same adapters."""
 
     bases = ("acme/tiny-llama",)
-    scales, forgets = False, True
+    kind = "vllm"
+    scales, forgets, gap = False, True, True
     written: tuple[Path, ...] = ()
 
-    def __init__(self, kind: str, server: MortalVllm, hub: str, double: HubDouble) -> None:
-        self.kind, self.hub, self._server, self._double = kind, hub, server, double
-        self.gap = not server.in_place
+    def __init__(self, server: MortalVllm, hub: str, double: HubDouble) -> None:
+        self.hub, self._server, self._double = hub, server, double
         self._kept: dict[str, Lora] = {}
         self._is_up = True
 
@@ -354,21 +354,16 @@ def ollama_place(folder: Path) -> Iterator[OllamaPlace]:
             place.kill()
 
 
-def _vllm_place(kind: str, *, in_place: bool) -> Callable[[Path], AbstractContextManager[VllmPlace]]:
-    @contextmanager
-    def made(folder: Path) -> Iterator[VllmPlace]:
-        double = HubDouble()
-        with double.serve() as hub, MortalVllm(VllmPlace.bases[0], in_place=in_place) as server:
-            place = VllmPlace(kind, server, hub, double)
-            yield place
-            place.start()
-
-    return made
+@contextmanager
+def vllm_place(folder: Path) -> Iterator[VllmPlace]:  # noqa: ARG001 - as every place is opened
+    double = HubDouble()
+    with double.serve() as hub, MortalVllm(VllmPlace.bases[0]) as server:
+        place = VllmPlace(server, hub, double)
+        yield place
+        place.start()
 
 
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
-    "llama-server": router_place,
-    "ollama": ollama_place,
-    "vllm": _vllm_place("vllm", in_place=True),
-    "vllm-old": _vllm_place("vllm-old", in_place=False),
-}
+    "llama-server": router_place, "ollama": ollama_place, "vllm": vllm_place,
+}  # fmt: skip
+KINDS: dict[str, type[Place]] = {"llama-server": RouterPlace, "ollama": OllamaPlace, "vllm": VllmPlace}

@@ -19,7 +19,7 @@ from typing import Any
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
 from reconciler.lora.adapter_content import ContentFile, content_digest
-from tests.campaign.adapter_places import OURS, THEIRS, Place, Served, VllmPlace
+from tests.campaign.adapter_places import KINDS, OURS, THEIRS, Place, Served, VllmPlace, content_of
 from tests.campaign.lab import Ended, Lab, Trouble
 from tests.e2e.rig import sha256_of
 
@@ -185,8 +185,8 @@ class Story:
     prepare: Callable[[Scene], None]
     stays: bool = False
     """The adapter was served before, and is to be afterwards."""
-    needs: Callable[[Place], bool] = lambda _: True
-    """The places it can be told of."""
+    needs: Callable[[type[Place]], bool] = lambda _: True
+    """The kinds of places it can be told of."""
 
 
 STORIES = {
@@ -203,8 +203,8 @@ STORIES = {
 }
 
 
-def stories_of(place: Place) -> list[str]:
-    return [name for name, story in STORIES.items() if story.needs(place)]
+def stories_of(kind: str) -> list[str]:
+    return [name for name, story in STORIES.items() if story.needs(KINDS[kind])]
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ class AdapterTrial:
         assert set(served) - {THEIRS} <= known, (trouble, "it is served and nobody's", served, ended.text)
         now, was = served.get(OURS), self.before.get(OURS)
         allowed = {one.content for one in (was, self.end.served.get(OURS)) if one is not None}
-        if trouble.how == "changed":
+        if content_of(Path(self._saved[1])) == self.scene.contents[OTHER]:
             allowed.add(self.scene.contents[OTHER])
         assert now is None or now.content in allowed, (trouble, "neither old nor new is served", now, ended.text)
         lost = self.place.forgets and (trouble.restart_after_seconds, trouble.dies_after_seconds) != (None, None)

@@ -86,6 +86,12 @@ class Trouble:
     dies_after_seconds: float | None = None
     """And it goes down, and comes back only once the command has ended."""
 
+    @property
+    def is_a_fault(self) -> bool:
+        """Something else goes wrong than that the program dies."""
+        server = (self.restart_after_seconds, self.dies_after_seconds) != (None, None)
+        return server or isinstance(self.how, int) or self.how in ("filled", "changed")
+
     def __str__(self) -> str:
         if self.restart_after_seconds is not None:
             return f"server restarted after {self.restart_after_seconds:.3f} s"

@@ -23,7 +23,7 @@ from reconciler.engine.lora.verdict import Place, local_source
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.errors import PlanningError, Refused, Unreachable
 from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
-from reconciler.ports import Progress, Runtime, ServesAdapters
+from reconciler.ports import AdapterConverter, Progress, Runtime, ServesAdapters, TriesAdapters
 
 Attempts = Callable[[Callable[[], Awaitable[Any]], Intent], Awaitable[Any]]
 """Tries a step as often as its kind of failure deserves, and journals how it ended where it failed."""
@@ -122,6 +122,8 @@ async def _attach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: A
             served = await runtime.attach(held)
         except Refused as error:
             raise _from_its_source(error, path, adapter) from error
+        if isinstance(runtime, TriesAdapters):  # what stays of a try is found by nobody once the step is closed
+            await runtime.end_tries(move.name)
         return path, served.path or path
 
     _, path = await tools.attempts(attach, intent)
@@ -222,12 +224,17 @@ async def held_path(
     converter = shop.ports.converter(shop.desired)
     if converter is None:
         raise PlanningError("nothing on this host converts adapters to GGUF", code="no-converter")
-    maker = hashlib.sha256((await converter.identity()).encode()).hexdigest()[:32]
     return await shop.store.converted(
         content.digest,
-        made_key(maker, adapter.convert),
+        await key_of(converter, adapter),
         lambda out: converter.convert(path, None, adapter.convert, out),
     )
+
+
+async def key_of(converter: AdapterConverter, adapter: Adapter) -> str:
+    """What a GGUF that this converter makes of an adapter is kept under."""
+    maker = hashlib.sha256((await converter.identity()).encode()).hexdigest()[:32]
+    return made_key(maker, adapter.convert)
 
 
 async def _refuse_what_does_not_fit(

@@ -124,7 +124,8 @@ class OllamaAdapters:
 
     async def end_tries(self, name: str) -> None:
         """Delete what an attach of this name left when it was cut off."""
-        await self._sweep(name, await self._looking.look())
+        for item in self._tries(name, await self._looking.look()):
+            await self._api.delete(item.name)
 
     # before
 
@@ -175,9 +176,11 @@ class OllamaAdapters:
 
     async def _sweep(self, name: str, look: Look) -> None:
         """Delete what an attach of this name left when it was cut off."""
-        for item in look.listed:
-            if key(item.name).startswith(f"{_place_of(name)}:"):
-                await self._dropped(item.name)
+        for item in self._tries(name, look):
+            await self._dropped(item.name)
+
+    def _tries(self, name: str, look: Look) -> list[Listed]:
+        return [item for item in look.listed if key(item.name).startswith(f"{_place_of(name)}:")]
 
     async def _try(self, passing: str, adapter: HeldAdapter, base: Listed, blob: str) -> None:
         """Make it under its passing name, and have it answer."""
