@@ -3,7 +3,8 @@
 What it says is compared with its weights (``weights``) and with its base (``base_match``) before anything is believed.
 
 Source:
-    peft 0.21.2 ``tuners/lora/config.py`` for the names and defaults.
+    peft 0.21.2 ``tuners/lora/config.py`` for the names and defaults; mlx-lm ``mlx_lm/lora.py`` and
+    ``mlx_lm/tuner/utils.py`` for those of a configuration that mlx_lm wrote.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class AdapterConfig:
     dropout: float | None = None
     contract_id: str | None = None
     peft_version: str | None = None
+    is_mlx: bool = False
+    """mlx_lm wrote it: it has ``lora_parameters`` and no ``peft_type``."""
+    fine_tune_type: str | None = None
+    """``lora``, ``dora`` or ``full``; of MLX only."""
 
 
 def read_adapter_config(raw: bytes) -> AdapterConfig:
@@ -71,6 +76,8 @@ def read_adapter_config(raw: bytes) -> AdapterConfig:
 
 def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:
     """The same from a document that was read already. Never raises."""
+    if "peft_type" not in document and ("lora_parameters" in document or "fine_tune_type" in document):
+        return _mlx_config(document)
     targets = document.get("target_modules")
     excludes = document.get("exclude_modules")
     saved = document.get("modules_to_save")
@@ -104,6 +111,28 @@ def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:
         dropout=_number(document.get("lora_dropout")),
         contract_id=next((word for key in CONTRACT_KEYS if (word := _text(document.get(key))) is not None), None),
         peft_version=_text(document.get("peft_version")),
+    )
+
+
+def _mlx_config(document: Mapping[str, Any]) -> AdapterConfig:
+    """What mlx_lm wrote: it multiplies the pairs by ``scale``, which is what an alpha of scale times rank means."""
+    found = document.get("lora_parameters")
+    parameters = found if isinstance(found, dict) else {}
+    rank, scale = _whole(parameters.get("rank")), _number(parameters.get("scale"))
+    size = _number(rank)
+    kind = _text(document.get("fine_tune_type"))
+    keys = parameters.get("keys")
+    return AdapterConfig(
+        base_model=_text(document.get("model")),
+        rank=rank,
+        alpha=_number(scale * size) if scale is not None and size is not None else None,
+        target_modules=_texts(keys) if isinstance(keys, list) else (),
+        targets=_meaning(keys) if isinstance(keys, list) else None,
+        use_dora=kind == "dora",
+        dropout=_number(parameters.get("dropout")),
+        contract_id=next((word for key in CONTRACT_KEYS if (word := _text(document.get(key))) is not None), None),
+        is_mlx=True,
+        fine_tune_type=kind,
     )
 
 

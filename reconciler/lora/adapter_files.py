@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from reconciler.domain.units import Bytes
 
 CONFIG = "adapter_config.json"
 SAFETENSORS = "adapter_model.safetensors"
+MLX = "adapters.safetensors"
+"""What mlx_lm trains. Source: mlx-lm ``mlx_lm/tuner/trainer.py``."""
+INDEX = "adapter_model.safetensors.index.json"
+"""Which of several files holds which tensor. Source: huggingface_hub ``serialization`` for the names."""
+_SHARD = re.compile(r"adapter_model-(\d{5})-of-(\d{5})\.safetensors")
+SHARDS_AT_MOST = 64
 PICKLE = "adapter_model.bin"
 """A pickle runs code when it is loaded: it is never opened here."""
 
@@ -33,7 +40,10 @@ class AdapterPlace:
     """Where the files are; of a file, the folder it is in."""
     config: AdapterFile | None = None
     weights: tuple[AdapterFile, ...] = ()
-    """The safetensors file first, a pickle next, then GGUF files by name; of a file that was named, only that."""
+    """The safetensors file or its shards first, MLX's own, a pickle next, then GGUF files by name; of a file that was
+    named, only that."""
+    index: AdapterFile | None = None
+    """Beside weights in several files."""
     refused: tuple[tuple[str, str], ...] = ()
     """Name and reason of what is there and may not be read: links that lead elsewhere, devices."""
     is_file: bool = False
@@ -48,3 +58,27 @@ class AdapterPlace:
     def config_path(self) -> str | None:
         """Where the configuration stands, or would."""
         return f"{self.folder}/{CONFIG}" if self.folder else None
+
+    @property
+    def shards(self) -> tuple[AdapterFile, ...]:
+        """The files that hold its weights together, in their order; empty: one file does."""
+        return tuple(sorted((each for each in self.weights if is_shard(each.name)), key=lambda each: each.name))
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is one of several that hold an adapter's weights together.
+
+    >>> is_shard("adapter_model-00001-of-00002.safetensors"), is_shard("adapter_model.safetensors")
+    (True, False)
+    """
+    return _SHARD.fullmatch(name) is not None
+
+
+def missing_shards(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Shards that the names of the others promise; those of another number of files are named too."""
+    found = [match for name in names if (match := _SHARD.fullmatch(name))]
+    totals = sorted({int(match[2]) for match in found})
+    if len(totals) != 1 or not 0 < totals[0] <= SHARDS_AT_MOST:
+        return tuple(names)
+    wanted = (f"adapter_model-{each:05d}-of-{totals[0]:05d}.safetensors" for each in range(1, totals[0] + 1))
+    return tuple(name for name in wanted if name not in names)

@@ -10,6 +10,7 @@ from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_config import AdapterConfig, Targets
 from reconciler.lora.findings import error, note, warning
 from reconciler.lora.module_pattern import Pattern, has_name
+from reconciler.lora.served_features import extra_embeddings
 from reconciler.lora.weights import AdapterFacts, AdapterModule
 
 _SHOWN = 3
@@ -185,7 +186,9 @@ def _beside(facts: AdapterFacts, config: AdapterConfig) -> Iterator[Finding]:
     absent = [name for name in absent if not any(f".{name}." in f".{path}." for path in facts.saved)]
     if absent:
         yield error("saved_missing", f"modules_to_save names what the weights do not hold: {_some(absent)}", _AGAIN)
-    extra = [path for path in facts.saved if not any(f".{name}." in f".{path}." for name in config.modules_to_save)]
+    grown = extra_embeddings(facts, config)
+    unnamed = [path for path in facts.saved if path not in grown]
+    extra = [path for path in unnamed if not any(f".{name}." in f".{path}." for name in config.modules_to_save)]
     if extra:
         yield warning(
             "saved_undeclared", f"whole tensors that modules_to_save does not name: {_some(extra)}", _TOGETHER

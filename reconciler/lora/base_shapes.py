@@ -45,6 +45,8 @@ class BaseFacts:
     """What widths are made of, by the names of ``config.json``, wherever it is from."""
     tensors: Mapping[str, tuple[int, int]] | None = field(default=None, hash=False)
     """Inputs and outputs of every matrix of a GGUF file by name; None: no such file was read."""
+    missing: tuple[str, ...] = ()
+    """Names of its shards that are not there, for which reason its tensors were not compared."""
 
     @property
     def layout(self) -> Layout | None:
@@ -160,6 +162,8 @@ def fit_of(facts: AdapterFacts, base: BaseFacts, *, replicates_layers: bool = Fa
 def _reason(base: BaseFacts, *, replicates_layers: bool) -> str | None:
     if replicates_layers:
         return "layer_replication: its numbers of layers are not the base's"
+    if base.missing:
+        return f"its shards are not all there: {', '.join(base.missing[:_SHOWN])}"
     if base.source == "gguf":
         return "the base's file has no tensor of that name: its converter splits or joins them"
     if base.architecture is None:

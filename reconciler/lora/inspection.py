@@ -48,6 +48,7 @@ class WeightsReport(Frozen):
     """What the headers of the weights say."""
 
     format: str
+    """``safetensors`` as peft saves it, ``gguf``, or ``mlx``: MLX's own."""
     ranks: tuple[int, ...]
     modules: int
     targets: tuple[str, ...]
@@ -60,6 +61,8 @@ class WeightsReport(Frozen):
     dora: bool
     saved: tuple[str, ...]
     biases: int
+    files: int = 1
+    """More than one: shards."""
 
     @classmethod
     def of(cls, facts: AdapterFacts) -> WeightsReport:
@@ -77,6 +80,7 @@ class WeightsReport(Frozen):
             dora=facts.has_dora,
             saved=facts.saved,
             biases=len(facts.biases),
+            files=facts.files,
         )
 
 
@@ -90,6 +94,8 @@ class ShapeReport(Frozen):
     compared: int
     unknown: int
     differences: tuple[str, ...]
+    reason: str | None = None
+    """Why some modules, or all, could not be compared."""
 
     @classmethod
     def of(cls, fit: ShapeFit, base: BaseFacts | None) -> ShapeReport:
@@ -100,6 +106,7 @@ class ShapeReport(Frozen):
             compared=fit.compared,
             unknown=fit.unknown,
             differences=fit.differences,
+            reason=fit.reason,
         )
 
 

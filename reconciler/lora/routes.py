@@ -74,6 +74,16 @@ class Provider(Sourced):
     supports_bias: bool | None = None
     supports_rank_pattern: bool | None = None
     supports_alpha_pattern: bool | None = None
+    supports_fan_in_fan_out: bool | None = None
+    """Bases that keep their matrices turned round (GPT-2)."""
+    supports_layer_replication: bool | None = None
+    supports_target_parameters: bool | None = None
+    """Experts in one stack."""
+    supports_trainable_tokens: bool | None = None
+    supports_extra_vocabulary: bool | None = None
+    """Whole embeddings beside the pairs, for tokens that the base does not have."""
+    supports_shards: bool | None = None
+    """Weights in several files with an index."""
     hot_load: HotLoad | None = None
     harn_launches_lora: bool = False
     """The origin's own launcher knows its adapter flags."""

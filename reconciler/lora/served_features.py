@@ -11,6 +11,12 @@ from reconciler.lora.routes import Provider
 from reconciler.lora.weights import AdapterFacts
 
 _MERGE = "merge it into its base, or serve it with a runtime that takes this"
+_ONE_FILE = "load it with peft and save it again, as one file"
+_FUSE = "mlx_lm.fuse merges it into its base; or train it with a library that saves as peft does"
+_INPUTS = frozenset({"embed_tokens", "wte", "embed_in", "word_embeddings"})
+_EMBEDDINGS = _INPUTS | {"lm_head", "embed_out"}
+"""Layers that peft saves by itself where a vocabulary was extended: ``EMBEDDING_LAYER_NAMES`` and what models say."""
+_OWN = {"peft": "peft", "gguf": "GGUF", "mlx": "MLX's own"}
 _CONVERT = "llama.cpp's convert_lora_to_gguf.py makes a GGUF adapter from this folder and the base's config.json"
 
 
@@ -18,10 +24,11 @@ def features_of(facts: AdapterFacts | None, config: AdapterConfig | None) -> tup
     """What an adapter uses beyond pairs of one rank, by the words of ``adapter_config.json``, in a fixed order."""
     stated = config or AdapterConfig()
     found = None if facts is None or facts.format == "gguf" else facts  # beside pairs GGUF adapters can have nothing
+    whole = [path for path in (found.saved if found else ()) if path not in extra_embeddings(found, stated)]
     uses = {
         "dora": stated.use_dora or bool(found and found.has_dora),
         "rslora": stated.use_rslora,
-        "modules_to_save": bool(stated.modules_to_save) or bool(found and found.saved),
+        "modules_to_save": bool(stated.modules_to_save) or bool(whole),
         "bias": stated.bias not in (None, "none") or stated.lora_bias or bool(found and found.biases),
         "rank_pattern": bool(stated.rank_pattern) or len(facts.ranks if facts else ()) > 1,
         "alpha_pattern": bool(stated.alpha_pattern),
@@ -29,8 +36,17 @@ def features_of(facts: AdapterFacts | None, config: AdapterConfig | None) -> tup
         "layer_replication": bool(stated.layer_replication),
         "target_parameters": bool(stated.target_parameters),
         "trainable_tokens": bool(stated.trainable_tokens) or bool(found and found.token_deltas),
+        "extra_vocabulary": bool(extra_embeddings(found, stated)),
+        "shards": bool(found and found.files > 1),
     }
     return tuple(name for name, is_used in uses.items() if is_used)
+
+
+def extra_embeddings(facts: AdapterFacts | None, config: AdapterConfig) -> tuple[str, ...]:
+    """Whole embeddings that nobody asked to save: peft does where the vocabulary was extended."""
+    names = {each.rpartition(".")[2]: each for each in (facts.saved if facts else ())}
+    grown = {name: path for name, path in names.items() if name in _EMBEDDINGS and name not in config.modules_to_save}
+    return tuple(grown.values()) if _INPUTS & set(grown) else ()
 
 
 def judge_runtime(
@@ -44,6 +60,8 @@ def judge_runtime(
         runtime: what it can do; None: nobody knows it.
         provider: its name as the person knows it.
     """
+    if runtime is not None and facts is not None and facts.format == "mlx" and "mlx" not in _formats(runtime):
+        return tuple(_format(facts, runtime))
     if runtime is None or not runtime.launches_lora:
         title = runtime.title if runtime else provider
         return (
@@ -65,21 +83,28 @@ def _rank(rank: int | None, runtime: Provider) -> Iterator[Finding]:
 def _format(facts: AdapterFacts | None, runtime: Provider) -> Iterator[Finding]:
     if facts is None or runtime.adapter_formats is None:
         return
-    mine = "gguf" if facts.format == "gguf" else "peft"
+    mine = "peft" if facts.format == "safetensors" else facts.format
     if mine in runtime.adapter_formats:
         return
     if mine == "peft" and "gguf" in runtime.adapter_formats:
         yield warning("adapter_conversion", f"{runtime.title} loads GGUF adapters only", _CONVERT)
         return
     wanted = " or ".join(runtime.adapter_formats) or "no adapters"
-    text = f"{runtime.title} loads {wanted}, and this adapter is {mine}"
-    yield error("adapter_format_differs", text, "give it in that form, or serve it with a runtime that takes this one")
+    text = f"{runtime.title} loads {wanted}, and this adapter is {_OWN[mine]}"
+    hint = _FUSE if mine == "mlx" else "give it in that form, or serve it with a runtime that takes this one"
+    yield error("adapter_format_differs", text, hint)
+
+
+def _formats(runtime: Provider) -> tuple[str, ...]:
+    """What it loads; where no source says, anything."""
+    return runtime.adapter_formats if runtime.adapter_formats is not None else ("peft", "gguf", "mlx")
 
 
 def _features(used: Iterable[str], runtime: Provider) -> Iterator[Finding]:
     for name in used:
         supported = getattr(runtime, f"supports_{name}", None)
         if supported is False:
-            yield error(f"{name}_refused", f"{runtime.title} does not take adapters with {name}", _MERGE)
+            hint = _ONE_FILE if name == "shards" else _MERGE
+            yield error(f"{name}_refused", f"{runtime.title} does not take adapters with {name}", hint)
         elif supported is None:
             yield note(f"{name}_unknown", f"no source says whether {runtime.title} honours {name}")

@@ -3,21 +3,23 @@ shapes decide; no value is read, so nothing is said of whether the numbers are a
 
 Source:
     peft 0.21.2 ``utils/save_and_load.py`` (``get_peft_model_state_dict``), tried on files it wrote (tests/lora/peft);
-    llama.cpp b10434 ``convert_lora_to_gguf.py`` for the names in GGUF.
+    llama.cpp b10434 ``convert_lora_to_gguf.py`` for the names in GGUF; mlx-lm 0.28 ``mlx_lm/tuner/lora.py`` and
+    ``dora.py`` for those of MLX, whose halves stand turned round.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.domain.units import Bytes
 from reconciler.formats.gguf_adapter import AdapterTensor
 
-AdapterFormat = Literal["safetensors", "gguf"]
+AdapterFormat = Literal["safetensors", "gguf", "mlx"]
+"""As peft saves it, as llama.cpp loads it, or as mlx_lm trains it."""
 PREFIX = "base_model.model."
 """What peft puts before a module's own path."""
 _PAIRS = {
@@ -26,6 +28,7 @@ _PAIRS = {
     ".lora_magnitude_vector.weight": "magnitude", ".lora_B.bias": "bias", ".base_layer.bias": "bias",
 }  # fmt: skip
 """The end of a tensor's name, and what it is to its module."""
+_MLX = {".lora_a": "a", ".lora_b": "b", ".m": "magnitude"}
 _TOKENS = ".trainable_tokens_delta"
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|blk)\.(\d{1,6})(?:\.|$)")
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
@@ -94,6 +97,8 @@ class AdapterFacts:
     """GGUF only."""
     adapter_type: str | None = None
     """GGUF only."""
+    files: int = 1
+    """Files that hold them; more than one: shards."""
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -141,6 +146,7 @@ def facts_of(
     alpha: float | None = None,
     architecture: str | None = None,
     adapter_type: str | None = None,
+    files: int = 1,
 ) -> AdapterFacts:
     """The facts of all tensors of an adapter; of several files together. Never raises.
 
@@ -151,9 +157,10 @@ def facts_of(
         alpha: as the file states it.
         architecture: likewise.
         adapter_type: likewise.
+        files: how many there are.
     """
-    parts, whole, every = _sorted_out(tensors)
-    modules, contradictory = _modules(parts)
+    parts, whole, every = _sorted_out(tensors, _MLX if format == "mlx" else _PAIRS)
+    modules, contradictory = _modules(parts, is_turned=format == "mlx")
     return AdapterFacts(
         format=format,
         modules=modules,
@@ -181,11 +188,18 @@ def facts_of(
         alpha=alpha,
         architecture=architecture,
         adapter_type=adapter_type,
+        files=files,
     )
 
 
+def is_mlx(tensors: Iterable[AdapterTensor]) -> bool:
+    """Whether a safetensors file is MLX's own: pairs under its names, and none under those of peft."""
+    names = [each.name for each in tensors]
+    return any(name.endswith(".lora_a") for name in names) and not any(".lora_A" in name for name in names)
+
+
 def _sorted_out(
-    tensors: Iterable[AdapterTensor],
+    tensors: Iterable[AdapterTensor], ends: Mapping[str, str]
 ) -> tuple[dict[str, _Parts], list[AdapterTensor], list[AdapterTensor]]:
     """(parts by module path, whole tensors with peft's prefix gone, every tensor)."""
     parts: dict[str, _Parts] = {}
@@ -193,22 +207,23 @@ def _sorted_out(
     every = sorted(tensors, key=lambda each: each.name)
     for tensor in every:
         name = tensor.name.removeprefix(PREFIX)
-        end = next((end for end in _PAIRS if name.endswith(end)), None)
+        end = next((end for end in ends if name.endswith(end)), None)
         if end is None:
             whole.append(AdapterTensor(name, tensor.dtype, tensor.shape))
             continue
         module = parts.setdefault(name.removesuffix(end), _Parts())
-        setattr(module, _PAIRS[end], tensor)
+        setattr(module, ends[end], tensor)
         module.is_embedding = module.is_embedding or "lora_embedding" in end
     return dict(sorted(parts.items())), whole, every
 
 
-def _modules(parts: dict[str, _Parts]) -> tuple[tuple[AdapterModule, ...], tuple[str, ...]]:
+def _modules(parts: dict[str, _Parts], *, is_turned: bool = False) -> tuple[tuple[AdapterModule, ...], tuple[str, ...]]:
     modules, contradictory = [], []
     for path, each in parts.items():
         if each.a is None or each.b is None:
             continue
-        sizes = _sizes(path, each.a.shape, each.b.shape)
+        a, b = (_turned(each.a.shape), _turned(each.b.shape)) if is_turned else (each.a.shape, each.b.shape)
+        sizes = _sizes(path, a, b)
         if sizes is None:
             contradictory.append(f"{path}: A is {list(each.a.shape)} and B is {list(each.b.shape)}")
             continue
@@ -220,11 +235,18 @@ def _modules(parts: dict[str, _Parts]) -> tuple[tuple[AdapterModule, ...], tuple
                 inputs=inputs,
                 outputs=outputs,
                 dtypes=(each.a.dtype, each.b.dtype),
-                is_embedding=each.is_embedding or path == _GGUF_EMBEDDING,
+                is_embedding=each.is_embedding
+                or path == _GGUF_EMBEDDING
+                or (is_turned and path.endswith("embed_tokens")),
                 has_magnitude=each.magnitude is not None,
             )
         )
     return tuple(modules), tuple(contradictory)
+
+
+def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A matrix the other way round; stacks of experts stand as they are in MLX."""
+    return shape[::-1] if len(shape) == _MATRIX else shape
 
 
 def _sizes(path: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int | None, int | None] | None:

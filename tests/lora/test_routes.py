@@ -7,16 +7,21 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
+from reconciler.formats.gguf_adapter import AdapterTensor
+from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.capabilities import CapabilityRow
 from reconciler.lora.dialect import DIALECTS, HARN, OURS, Dialect
 from reconciler.lora.routes import (
     Base,
     BaseReport,
+    Provider,
     RouteTable,
     ToolCallingReport,
     inferred_provider,
     route_of,
 )
+from reconciler.lora.served_features import features_of
+from reconciler.lora.weights import facts_of
 from tests.builders import model
 from tests.lora.tables import ROW, TABLE, provider, route, table
 
@@ -274,3 +279,42 @@ def test_what_runtimes_do_with_adapters_beyond_plain_pairs(
     assert found is not None
     assert (found.supports_dora, found.supports_rslora, found.supports_modules_to_save) == (dora, rslora, saved)
     assert (found.supports_bias, found.supports_rank_pattern, found.supports_alpha_pattern) == (bias, ranks, alphas)
+
+
+@pytest.mark.parametrize(
+    ("name", "turned", "layers", "stacks", "tokens", "vocabulary", "shards"),
+    [
+        ("vllm", None, False, None, False, False, False),
+        ("llamacpp", False, False, False, False, False, False),
+        ("tgi", None, False, False, False, False, True),
+        ("mlx", None, None, None, None, None, False),
+        ("sglang", None, False, None, None, None, True),
+        ("ollama", None, None, None, None, None, None),
+    ],
+)  # fmt: skip
+def test_what_runtimes_do_with_what_few_adapters_have(
+    name: str,
+    turned: bool | None,
+    layers: bool | None,
+    stacks: bool | None,
+    tokens: bool | None,
+    vocabulary: bool | None,
+    shards: bool | None,
+) -> None:
+    found = TABLE.provider(name)
+    assert found is not None
+    assert (found.supports_fan_in_fan_out, found.supports_layer_replication) == (turned, layers)
+    assert (found.supports_target_parameters, found.supports_trainable_tokens) == (stacks, tokens)
+    assert (found.supports_extra_vocabulary, found.supports_shards) == (vocabulary, shards)
+
+
+def test_every_feature_an_adapter_can_have_is_looked_up_in_the_table() -> None:
+    config = AdapterConfig(
+        use_dora=True, use_rslora=True, modules_to_save=("x",), bias="all", rank_pattern={"x": 1}, alpha_pattern={"x": 1},
+        fan_in_fan_out=True, layer_replication=((0, 1),), target_parameters=("x",), trainable_tokens=1,
+    )  # fmt: skip
+    rows = [AdapterTensor("base_model.model.model.embed_tokens.weight", "F32", (40, 16))]
+    used = features_of(facts_of(rows, "safetensors", files=2), config)
+    assert len(used) == 12
+    fields = {each for each in Provider.model_fields if each.startswith("supports_")}
+    assert {f"supports_{name}" for name in used} == fields

@@ -43,6 +43,8 @@ def _shape(report: InspectReport) -> list[str]:
     shape = report.compatibility.base_shape
     if shape.source is None or report.weights is None:
         return [line("base shape", "not compared")]
+    if shape.verdict == "unknown" and shape.reason is not None:
+        return [line("base shape", f"{shape.verdict} ({shape.reason})")]
     told = f"{shape.verdict} ({counted(shape.compared, 'module')} compared with {shape.source}"
     return [line("base shape", f"{told}, {shape.unknown} unknown)" if shape.unknown else f"{told})")]
 

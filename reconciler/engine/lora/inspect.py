@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.domain.finding import Finding
-from reconciler.engine.lora.adapter_facts import ReadAdapter, read_adapter, read_gguf_table
+from reconciler.engine.lora.adapter_facts import ReadAdapter, read_adapter, read_gguf_model
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.formats.foreign_json import read_object
 from reconciler.lora import inspection as reports
@@ -205,18 +205,23 @@ def _of_files(place: AdapterPlace, adapter: ReadAdapter) -> Iterator[Finding]:
 
 
 def _of_config(config: AdapterConfig, *, has_rank: bool) -> Iterator[Finding]:
-    if config.peft_type is None:
+    if config.is_mlx:
+        if config.fine_tune_type not in (None, "lora", "dora"):
+            hint = "give an adapter that was trained as LoRA, or merge this one into its base"
+            yield error("peft_type_not_lora", f"fine_tune_type is {config.fine_tune_type}, not lora", hint)
+    elif config.peft_type is None:
         text = "adapter_config.json does not say which kind of adapter it is (peft_type)"
         yield warning("peft_type_missing", text, _SAY_IT)
     elif config.peft_type != "LORA":
         hint = "give an adapter that was trained as LoRA, or merge this one into its base"
         yield error("peft_type_not_lora", f"peft_type is {config.peft_type}, not LORA", hint)
     if config.rank is None:
-        told = "; its weights do" if has_rank else ""
-        yield warning("rank_missing", f"adapter_config.json does not say the rank (r){told}", _SAY_IT)
+        told, name = "; its weights do" if has_rank else "", "lora_parameters.rank" if config.is_mlx else "r"
+        yield warning("rank_missing", f"adapter_config.json does not say the rank ({name}){told}", _SAY_IT)
     if config.alpha is None:
-        yield warning("alpha_missing", "adapter_config.json does not say the scale (lora_alpha)", _SAY_IT)
-    if config.targets is None and not config.target_parameters:
+        name = "lora_parameters.scale" if config.is_mlx else "lora_alpha"
+        yield warning("alpha_missing", f"adapter_config.json does not say the scale ({name})", _SAY_IT)
+    if config.targets is None and not config.target_parameters and not config.is_mlx:
         text = "adapter_config.json does not say which modules it changes (target_modules)"
         yield warning("targets_missing", text, _SAY_IT)
 
@@ -232,6 +237,9 @@ def _of_base(
             f"the weights do not fit {route.id} as its {source} has it ({fit.different}): {'; '.join(fit.differences)}",
             "serve it on the base it was trained on",
         )
+    if base is not None and base.missing:
+        text = f"the base's shards are not all there, so its tensors were not compared: {', '.join(base.missing[:3])}"
+        yield warning("base_shards_missing", text, "put all of them in one folder")
     confirmed = fit.verdict == "exact-shape"
     lenient = confirmed or not dialect.understands_base_names
     if names.verdict == "mismatch":
@@ -261,18 +269,24 @@ def _of_runtime(adapter: ReadAdapter, route: Route, dialect: Dialect) -> tuple[F
 
 def _base_facts(request: InspectRequest, route: Route, files: AdapterFiles) -> BaseFacts | None:
     if request.base_gguf is not None:
-        try:
-            header, tensors, _ = read_gguf_table(request.base_gguf, files)
-        except ValueError as flaw:
-            raise _invalid(request.base_gguf, str(flaw), "give the base's GGUF file", code="base-invalid") from flaw
-        if header.kind != "model":
-            raise _invalid(
-                request.base_gguf, f"it holds a {header.kind}", "give the base's GGUF file", code="base-invalid"
-            )
-        return base_from_gguf(header, tensors)
+        return _base_of_gguf(request.base_gguf, route, files)
     if request.base_config is not None:
         return base_from_config(_base_config(request.base_config, files))
     return base_from_catalogue(route.model) if route.model is not None else None
+
+
+def _base_of_gguf(path: str, route: Route, files: AdapterFiles) -> BaseFacts:
+    """By all its shards; where some are not there, what the first of them says of its architecture is all."""
+    try:
+        header, tensors, missing = read_gguf_model(path, files)
+    except ValueError as flaw:
+        raise _invalid(path, str(flaw), "give the base's GGUF file", code="base-invalid") from flaw
+    if header.kind != "model":
+        raise _invalid(path, f"it holds a {header.kind}", "give the base's GGUF file", code="base-invalid")
+    if not missing:
+        return base_from_gguf(header, tensors)
+    known = base_from_catalogue(route.model) if route.model is not None else None
+    return replace(known or BaseFacts("gguf", header.architecture, header.layers), missing=missing)
 
 
 def _base_config(given: str, files: AdapterFiles) -> Mapping[str, Any]:

@@ -14,7 +14,17 @@ from typing import Protocol
 
 from reconciler.domain.units import Bytes
 from reconciler.errors import Refused
-from reconciler.lora.adapter_files import CONFIG, PICKLE, SAFETENSORS, AdapterFile, AdapterPlace
+from reconciler.lora.adapter_files import (
+    CONFIG,
+    INDEX,
+    MLX,
+    PICKLE,
+    SAFETENSORS,
+    SHARDS_AT_MOST,
+    AdapterFile,
+    AdapterPlace,
+    is_shard,
+)
 
 _ENTRIES_AT_MOST = 10_000
 _GGUF_AT_MOST = 64
@@ -103,15 +113,18 @@ def _stat(path: str) -> os.stat_result | None:
 
 def _folder(shown: str, folder: str) -> AdapterPlace:
     refused: list[tuple[str, str]] = []
+    listed = _names(folder)
+    gguf = [name for name in listed if name.lower().endswith(".gguf")][:_GGUF_AT_MOST]
+    shards = [name for name in listed if is_shard(name)][: SHARDS_AT_MOST + 1] if SAFETENSORS not in listed else []
     found = {
         name: file
-        for name in (CONFIG, SAFETENSORS, PICKLE, *_gguf_names(folder))
+        for name in (CONFIG, INDEX, SAFETENSORS, *shards, MLX, PICKLE, *gguf)
         if (file := _own(folder, name, refused))
     }
-    config = found.pop(CONFIG, None)
-    return AdapterPlace(
-        shown, exists=True, folder=folder, config=config, weights=tuple(found.values()), refused=tuple(refused)
-    )
+    config, index = found.pop(CONFIG, None), found.pop(INDEX, None)
+    weights = tuple(found.values())
+    return AdapterPlace(shown, exists=True, folder=folder, config=config, weights=weights, index=index,
+                        refused=tuple(refused))  # fmt: skip
 
 
 def _single(shown: str, folder: str, found: os.stat_result) -> AdapterPlace:
@@ -130,13 +143,12 @@ def _single(shown: str, folder: str, found: os.stat_result) -> AdapterPlace:
     )
 
 
-def _gguf_names(folder: str) -> list[str]:
+def _names(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            names = [each.name for each in islice(entries, _ENTRIES_AT_MOST) if each.name.lower().endswith(".gguf")]
+            return sorted(each.name for each in islice(entries, _ENTRIES_AT_MOST))
     except OSError as error:
         raise _unreadable(folder, error) from error
-    return sorted(names)[:_GGUF_AT_MOST]
 
 
 def _own(folder: str, name: str, refused: list[tuple[str, str]]) -> AdapterFile | None:
