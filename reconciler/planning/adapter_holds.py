@@ -13,7 +13,7 @@ from reconciler.domain.adapter import Adapter, RecordAdapter, ServedAdapter
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import AdapterNeed, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.record import Record
-from reconciler.planning.adapter_standing import is_somebody_elses, our_adapters
+from reconciler.planning.adapter_standing import is_somebody_elses, our_adapters, served_on
 from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
 
@@ -46,7 +46,8 @@ def others_on(target: ObservedTarget, record: Record, model: str) -> tuple[Serve
     """Adapters that are not ours, and that nobody could serve any more without a model of their target."""
     if not goes_with_base(target.key):
         return ()
-    return tuple(one for one in target.adapters if one.base == model and not _is_ours(target, record, one))
+    found = (one for one in target.adapters if one.base == model and not _is_ours(target, record, one))
+    return tuple(sorted(found, key=lambda one: one.name))
 
 
 def _is_ours(target: ObservedTarget, record: Record, served: ServedAdapter) -> bool:
@@ -61,7 +62,7 @@ def others_in_words(others: Sequence[ServedAdapter]) -> str:
     return f"{what} not ours, {'is' if one else 'are'} served on it: take {'it' if one else 'them'} away there first"
 
 
-def why_held(scene: Scene, target: Target, base: str, successor: Option | None) -> str:
+def why_held(scene: Scene, target: Target, base: str, successor: Option | None, *, only_served: bool = False) -> str:
     """What keeps a base from being replaced, in words; empty: no adapter does.
 
     Args:
@@ -69,8 +70,11 @@ def why_held(scene: Scene, target: Target, base: str, successor: Option | None) 
         target: of the base.
         base: canonical name of what would go.
         successor: what would fill its slot; None: nothing.
+        only_served: an adapter that its target lost holds nothing: it is attached to what its slot holds by now.
     """
     for ours in our_adapters(scene, target):
+        if only_served and served_on(scene, target, ours.name) is None:
+            continue
         adapter = declared(scene, target, ours) if scene.same_model(target.name, ours.base, base) else None
         if adapter is None or adapter.on_base_change == "drop":
             continue

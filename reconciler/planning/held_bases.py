@@ -39,7 +39,7 @@ def _held_by_ours(scene: Scene, row: Row, selection: Selection) -> str:
     if entry is None or selection.dropped.intersection(row.slots) or _is_forbidden(scene, entry):
         return ""
     successor = next((pick.option for pick in selection.picks if pick.address in row.slots), None)
-    return why_held(scene, target, row.name, successor)
+    return why_held(scene, target, row.name, successor, only_served=True)
 
 
 def _is_forbidden(scene: Scene, entry: RecordEntry) -> bool:

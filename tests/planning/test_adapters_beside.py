@@ -162,6 +162,23 @@ def test_an_attachment_of_before_the_file_s_base_was_written_down_holds_too() ->
     assert why(told.plan.held) == [("sql", "held-by-adapter")]
 
 
+def test_one_that_its_target_lost_holds_no_base_that_its_slot_has_left() -> None:
+    """It is attached to what the slot holds now, so that the next plan finds nothing left to do."""
+    mine = record(ours(), ours(BETA, "slot/old[0]"), adapters=(recorded(on=BETA),))
+    plan = planned(lora(), models=[there(), there(BETA)], mine=mine).plan
+    assert said(plan.changes) == ["attach sql to alpha", "evict beta"]
+    served = planned(lora(), models=[there(), there(BETA)], mine=mine, served=[serves(on=BETA)]).plan
+    assert said(served.changes) == []
+
+
+def test_adapters_of_others_are_named_in_one_order() -> None:
+    theirs = [serves(name, name, path=f"/theirs/{name}") for name in ("b", "a")]
+    told = [planned(slots=(), models=[there()], mine=record(ours()), served=seen) for seen in (theirs, theirs[::-1])]
+    first, second = ([row.message for row in one.plan.blocked] for one in told)
+    assert first == second
+    assert "adapters a, b, which are not ours" in first[0]
+
+
 # ------------------------------------------------------------------------------------------------ what the rows say
 
 
