@@ -90,8 +90,9 @@ def read_gguf_model(path: str, files: AdapterFiles) -> tuple[GgufHeader, tuple[T
     paths = _gguf_shards(path)
     missing = tuple(each.rpartition("/")[2] for each in paths if not files.find(each).exists)
     header, tensors, _ = read_gguf_table(paths[0] if paths[0].rpartition("/")[2] not in missing else path, files)
-    if missing:
-        return header, tensors, missing
+    count = header.whole("split.count") or 1
+    if missing or len(paths) != count:
+        return header, tensors, missing or (f"{count} shards, of which one was named by another name",)
     for each in paths[1:]:
         tensors += read_gguf_table(each, files)[1]
     return header, tensors, ()

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from reconciler.engine.lora.verdict import Place
 
 
-FIRST_SHARD = "-00001-of-"
-"""In the name of a file that holds a part of a model's tensors: what it lacks says nothing."""
-
-
 _DISOWNED = "\ndisowned\n"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -111,7 +107,7 @@ class Workshop:
             routes=self.ports.routes(),
             target=where,
             takes=told,
-            base_file=await _whole_file(self.runtimes.get(need.target), need.base_name),
+            base_file=await _base_file(self.runtimes.get(need.target), need.base_name),
             no_converter=await self._no_converter(),
         )
         return await asyncio.to_thread(judged, adapter, need, source, seen, self.ports.files)
@@ -128,12 +124,11 @@ class Workshop:
         return None
 
 
-async def _whole_file(runtime: object, name: str) -> str | None:
-    """An installed model's one file, where the target's files can be read here."""
+async def _base_file(runtime: object, name: str) -> str | None:
+    """An installed model's file, or the first of several, where the target's files can be read here."""
     if not isinstance(runtime, HasFiles):
         return None
-    found = await runtime.file_of(name)
-    return None if found is None or FIRST_SHARD in found else found
+    return await runtime.file_of(name)
 
 
 def _unavailable(need: AdapterNeed, error: Exception) -> Unavailable:

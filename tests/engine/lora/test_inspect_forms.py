@@ -229,6 +229,11 @@ class TestBaseInShards:
         report = looked(folder(tmp_path / "a"), base_gguf=str(named))
         assert "base_shape_mismatch" in found(report)
 
+    def test_a_shard_under_another_name(self, tmp_path: Path) -> None:
+        blob = base_in_shards(tmp_path).rename(tmp_path / "sha256-0000")
+        report = looked(folder(tmp_path / "a"), base_gguf=str(blob))
+        assert "base_shards_missing" in found(report, "warning")
+
     def test_a_shard_that_is_not_there(self, tmp_path: Path) -> None:
         named = base_in_shards(tmp_path)
         (tmp_path / "base-00002-of-00002.gguf").unlink()
