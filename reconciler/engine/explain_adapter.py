@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from reconciler.domain.adapter import ADDRESS, Adapter, AdapterVerdict, RecordAdapter, ServedAdapter
+from reconciler.domain.advice import quoted
+from reconciler.domain.desired import DesiredState
 from reconciler.domain.document import Frozen
 from reconciler.domain.names import nearest
 from reconciler.domain.observation import ObservedTarget
@@ -66,15 +68,21 @@ def explain_adapter(found: Planned, name: str, target: str | None = None) -> Ada
     adapter = next((one for one in found.desired.adapters if one.name == name), None)
     everywhere = tuple(_place(found, row, standing) for row, standing in rows_of(found.plan, name))
     if adapter is None and not everywhere:
-        declared = [one.name for one in found.desired.adapters]
-        near = ", ".join(nearest(name, declared)) or "the file declares none"
-        raise UsageError(f"no adapter is called {name}", code="unknown-adapter", hint=near)
+        raise unknown_adapter(name, found.desired)
     places = tuple(place for place in everywhere if target in (None, place.target))
     if target is not None and not places:
         known = ", ".join(dict.fromkeys(place.target for place in everywhere)) or "it is on no target"
         raise UsageError(f"nothing of {ADDRESS}{name} is on {target}", hint=known)
     notes = tuple(note for note in found.plan.warnings if note.startswith(f"{ADDRESS}{name}:"))
     return AdapterExplanation(address=f"{ADDRESS}{name}", adapter=adapter, places=places, notes=notes)
+
+
+def unknown_adapter(name: str, desired: DesiredState) -> UsageError:
+    """The error that says which adapters there are."""
+    declared = [one.name for one in desired.adapters]
+    known = ", ".join(nearest(name, declared) or sorted(declared))
+    hint = f"the file has {known}" if known else "the file declares none"
+    return UsageError(f"no adapter of the file is called {name}", code="unknown-adapter", hint=hint)
 
 
 def rows_of(plan: Plan, name: str) -> list[tuple[Row, Standing]]:
@@ -105,9 +113,16 @@ def _place(found: Planned, row: Row, standing: Standing) -> ExplainedAdapter:
         action=row.action,
         reason=row.reason,
         message=row.message,
-        hint=row.hint,
+        hint=row.hint or _how_to_go_on(row),
         command=row.command,
         served=find_adapter(target, name) if isinstance(target, ObservedTarget) else None,
         recorded=found.record.adapter(row.target_key, name),
         verdict=row.adapter.verdict if row.adapter is not None else None,
     )
+
+
+def _how_to_go_on(row: Row) -> str | None:
+    """What a person may want of a row in which nothing is amiss."""
+    if row.reason is Reason.UNMANAGED_MATCH:
+        return f"`localmodels adopt {quoted(row.address)}` makes it ours"
+    return None

@@ -230,8 +230,7 @@ def _owned(here: Session, name: str, target_name: str | None) -> RecordEntry:
         if adapter is not None:
             raise UsageError(
                 f"{name} is an adapter of ours on {adapter.target_name}, and no model",
-                hint=f"`localmodels disown {quoted(ADDRESS + adapter.adapter)}` lets go of it,"
-                f" `localmodels disown {quoted(adapter.base)}` of its base too",
+                hint=f"`localmodels disown {quoted(ADDRESS + adapter.adapter)}` lets go of it",
             )
         raise UsageError(f"{name} is not ours", hint="`localmodels status` lists what is")
     places = ", ".join(entry.target_name for entry in entries)

@@ -132,7 +132,7 @@ def test_explain_knows_the_adapters_of_the_file(line: Line) -> None:
 @pytest.mark.parametrize(
     ("asked", "code", "said"),
     [
-        (("adapter/sqk",), "unknown-adapter", "no adapter is called sqk"),
+        (("adapter/sqk",), "unknown-adapter", "no adapter of the file is called sqk"),
         (("adapter/sql", "--target", "far"), "usage", "nothing of adapter/sql is on far"),
         (("adapter/sql", "--profile", "coding"), "usage", "--profile of an adapter says nothing"),
     ],

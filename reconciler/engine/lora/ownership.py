@@ -20,12 +20,11 @@ from reconciler.domain.adapter import (
 )
 from reconciler.domain.advice import quoted
 from reconciler.domain.desired import Target
-from reconciler.domain.names import nearest
 from reconciler.domain.observation import AdapterNeed, ObservedTarget, Unavailable
 from reconciler.domain.plan import Reason, Row
-from reconciler.engine.explain_adapter import rows_of
+from reconciler.engine.explain_adapter import rows_of, unknown_adapter
 from reconciler.engine.look import find_adapter
-from reconciler.engine.lora.attach import content_of
+from reconciler.engine.lora.attach import content_of, key_of
 from reconciler.engine.lora.settled import is_content
 from reconciler.engine.lora.verdict import local_source
 from reconciler.engine.lora.workshop import Workshop
@@ -55,8 +54,7 @@ async def adopt_adapter(
         OutsideError: its source or its target does not answer.
     """
     if not any(one.name == name for one in plan.desired.adapters):
-        near = ", ".join(nearest(name, [one.name for one in plan.desired.adapters])) or "the file declares none"
-        raise UsageError(f"no adapter of the file is called {name}", code="unknown-adapter", hint=near)
+        raise unknown_adapter(name, plan.desired)
     if target_name is not None and all(target.name != target_name for target in plan.desired.targets):
         raise UsageError(f"no target is called {target_name}", hint="see `localmodels status` for the targets")
     rows = [row for row, _ in rows_of(plan.plan, name) if target_name in (None, row.target)]
@@ -195,7 +193,7 @@ class _Adoption:
             declared_base=self.adapter.base,
             digest=self.verdict.digest,
             scale=self.served.scale if self.served.scale is not None else 1.0,
-            path=self.served.path or path,
+            path=path,
             bytes=self.verdict.bytes,
             attached_at=self.world.clock.now(),
         )
@@ -237,6 +235,10 @@ class _Adoption:
         if (key := made_key_of_place(self.served.path)) is not None and self.verdict.format == "peft":
             await self._prove_made(key, self.served.path)
             return
+        if self.served.digest is None and self.target.takes_adapters is None:
+            raise self._unproven(
+                f"it serves what stood at {self.served.path} when it was loaded, and cannot be given our copy instead"
+            )
         here = next((one for one in self.here.desired.targets if one.name == self.target.name), Target(name=""))
         if not here.is_local:
             raise self._unproven(f"{self.served.path} is on another host")
@@ -272,15 +274,37 @@ class _Adoption:
     # ------------------------------------------------------------------------------------------ its files
 
     async def _held(self, content: AdapterContent) -> str:
-        """Our copy, which repairs, budget and release count on, also where the target reads another one."""
-        held = {one.digest for one in await self.shop.store.held()}
+        """Where it is served from, as one of ours: a place that is named by its content, else our copy of it.
+
+        We hold a copy whichever it is: repairs, budget and release count on that. What was loaded from a place that may
+        change since is served from our copy by the next apply, and until then nobody says that it is in sync.
+        """
+        store = self.shop.store
+        held = {one.digest for one in await store.held()}
         if content.digest not in held and self.budget_left is not None and content.bytes > self.budget_left:
             raise PlanningError(
                 f"our copy of {self.row.address} has no room in pool.diskBudget",
                 code="no-room",
                 hint="raise it, or let something go first",
             )
-        return await self.shop.store.hold(content, self.shop.holder, unheard)
+        place = await store.hold(content, self.shop.holder, unheard)
+        if self.served.path is not None:
+            return self.served.path if self.served.digest is not None else place
+        return await self._made_place(content) or place
+
+    async def _made_place(self, content: AdapterContent) -> str | None:
+        """Where the GGUF is that was made as the file asks, for a target that names no place; None: there is none."""
+
+        async def make(_: str) -> None:
+            raise self._unproven("nothing was made of it")
+
+        converter = self.shop.ports.converter(self.here.desired)
+        if self.verdict.format != "peft" or converter is None:
+            return None
+        try:
+            return await self.shop.store.converted(content.digest, await key_of(converter, self.adapter), make)
+        except ReconcilerError:
+            return None
 
     async def _drop_disowned(self) -> None:
         """Nothing on this target needs the files as disowned ones any more, unless another name there does."""

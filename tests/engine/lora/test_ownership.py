@@ -130,7 +130,7 @@ def serve(here: Room, **changes: object) -> None:
 
 
 async def test_what_is_read_from_the_source_itself_is_held_too(here: Room) -> None:
-    """As a vLLM that a person told to load it."""
+    """As a vLLM that a person told to load it: nobody knows what stood there then, so apply serves our copy instead."""
     await reconcile(here.world, OPTIONS)
     source, digest = str(here.folder / "sql.gguf"), here.runtime.adapters["sql"].digest
     here.edit()
@@ -140,11 +140,10 @@ async def test_what_is_read_from_the_source_itself_is_held_too(here: Room) -> No
     assert (of_adapters(await said(here)), await here.held()) == (["unmanaged-match"], ())
     ours = await adopt(here.world, SQL, None, OPTIONS)
     assert isinstance(ours, RecordAdapter)
-    assert (ours.path, ours.scale, ours.digest) == (source, 0.5, digest)
-    assert [one.digest for one in await here.held()] == [digest]
-    assert of_adapters(await said(here)) == ["serving"], "the file has another scale, and apply sets it now"
+    assert (ours.scale, ours.digest, [one.digest for one in await here.held()]) == (0.5, digest, [digest])
+    assert of_adapters(await said(here)) == ["drifted"]
     await applied(here)
-    assert here.runtime.adapters["sql"].scale == 1.0
+    assert (here.runtime.adapters["sql"].scale, here.runtime.adapters["sql"].path) == (1.0, ours.path)
     assert of_adapters(await said(here)) == ["in-sync"]
     here.edit()
     await reconcile(here.world, OPTIONS)
@@ -187,6 +186,38 @@ def _damaged(here: Room) -> None:
 
 def _theirs(here: Room) -> None:
     serve(here, foreign=True)
+
+
+async def test_what_was_loaded_from_a_place_that_may_change_stays_theirs_where_ours_cannot_be_given(here: Room) -> None:
+    await disowned(here)
+    serve(here, path=str(here.folder / "sql.gguf"), digest=None)
+    here.runtime.takes_adapters = None
+    assert of_adapters(await said(here)) == ["unmanaged-match"]
+    with pytest.raises(PlanningError, match="when it was loaded, and cannot be given our copy instead"):
+        await adopt(here.world, SQL, None, OPTIONS)
+
+
+async def test_another_scale_than_the_files_is_the_next_plans_business(here: Room) -> None:
+    await disowned(here)
+    serve(here, scale=0.5)
+    await adopt(here.world, SQL, None, OPTIONS)
+    assert of_adapters(await said(here)) == ["serving"]
+    await applied(here)
+    assert here.runtime.adapters["sql"].scale == 1.0
+
+
+async def test_on_a_target_that_names_no_place_a_conversion_is_found_again(here: Room) -> None:
+    here.edit(adapters=(here.lora(source=AdapterSource(path=here.peft())),))
+    await applied(here)
+    (ours,) = here.fakes.record.adapters
+    await disown(here.world, SQL, None, OPTIONS)
+    serve(here, path=None, scale=None)
+    await adopt(here.world, SQL, None, OPTIONS)
+    assert here.fakes.record.adapters[0].path == ours.path
+    here.converter.version = "two"
+    await disown(here.world, SQL, None, OPTIONS)
+    await adopt(here.world, SQL, None, OPTIONS)
+    assert (here.converter.made, len(await here.held())) == (1, 1)
 
 
 @pytest.mark.parametrize(
