@@ -28,7 +28,7 @@ from reconciler.planning.remedies import raised_budget, remedies
 from reconciler.planning.room import over_budget
 from reconciler.planning.scene import Scene
 from reconciler.ranking.named import Named, find, profile_of
-from reconciler.ranking.rank import order_key
+from reconciler.ranking.order import order_key
 from reconciler.ranking.score import score_factor
 
 LADDER = (4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)

@@ -27,8 +27,8 @@ from reconciler.planning.room import over_budget
 from reconciler.planning.scene import Scene
 from reconciler.planning.trust import distrust_of_repository
 from reconciler.ranking.candidates import build_quant
+from reconciler.ranking.order import order_key
 from reconciler.ranking.profiles import model_serves
-from reconciler.ranking.rank import order_key
 
 
 class Suggestion(Frozen):

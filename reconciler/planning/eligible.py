@@ -22,9 +22,10 @@ from reconciler.planning.scene import Scene, Sifted, names_of
 from reconciler.planning.shortage import shortage
 from reconciler.planning.trust import Distrust, distrust_of_model, distrust_of_names, distrust_of_repository
 from reconciler.ranking.candidates import build_quant
+from reconciler.ranking.numbers import ModelNumbers
+from reconciler.ranking.order import OrderKey, order_key
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quants import normalise
-from reconciler.ranking.rank import ModelNumbers, OrderKey, order_key
 
 FINAL_ANSWERS = frozenset({"not-found", "unauthorised", "gated", "not-installable", "corrupt"})
 """Answers that make a candidate give way to the runner-up. An outage does not: it must never change a pick."""

@@ -16,7 +16,7 @@ from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
 from reconciler.planning.shortage import shortage
-from reconciler.ranking.rank import CONTEXT_STEP
+from reconciler.ranking.numbers import CONTEXT_STEP
 
 
 def findings(scene: Scene, picks: Sequence[Pick]) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from reconciler.domain.units import Bytes
 from reconciler.planning.option import Option, Rejected
 from reconciler.planning.placing import name_on
 from reconciler.planning.room import Place
-from reconciler.ranking.rank import ModelNumbers, OrderKey, order_key
+from reconciler.ranking.numbers import ModelNumbers
+from reconciler.ranking.order import OrderKey, order_key
 
 Worth = Callable[[Candidate, Place, Bytes], bool]
 """Whether what is not installed yet is worth building: the candidate, its place and its size."""

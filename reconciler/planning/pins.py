@@ -32,8 +32,8 @@ from reconciler.planning.trust import (
     registry_organisation,
 )
 from reconciler.ranking.candidates import build_quant
+from reconciler.ranking.order import order_key
 from reconciler.ranking.quants import normalise
-from reconciler.ranking.rank import order_key
 
 
 @dataclass(frozen=True, slots=True)

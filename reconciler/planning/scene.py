@@ -22,7 +22,8 @@ from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record, RecordAlias, RecordEntry
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import candidates
-from reconciler.ranking.rank import EvidenceIndex, Numbers, assess, assess_longest, numbers_for
+from reconciler.ranking.numbers import Numbers, assess, assess_longest, numbers_for
+from reconciler.ranking.quality import EvidenceIndex
 
 Sifted = tuple[tuple[Candidate, ...], tuple[Candidate, ...]]
 """The candidates that the file trusts, and those that it refuses."""

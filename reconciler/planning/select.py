@@ -20,7 +20,7 @@ from reconciler.planning.pins import PinBlocked, pin_option
 from reconciler.planning.room import Place, Room
 from reconciler.planning.rows import option_row, target_row, unfilled_row
 from reconciler.planning.scene import Scene
-from reconciler.ranking.rank import order_key
+from reconciler.ranking.order import order_key
 
 
 @dataclass(frozen=True, slots=True)

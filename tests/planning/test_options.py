@@ -22,7 +22,7 @@ from reconciler.planning.option import FORBIDDEN, Option, Rejected
 from reconciler.planning.options import Joined, Options, Rejections
 from reconciler.planning.placing import name_on, need_for
 from reconciler.planning.scene import Scene
-from reconciler.ranking.rank import order_key
+from reconciler.ranking.order import order_key
 from tests.builders import NOW, artifact, desired, entry, hardware, observation, record, target
 from tests.ranking.generated import generated_catalogue
 

@@ -18,7 +18,8 @@ from reconciler.domain.units import GIB
 from reconciler.integrations.files.desired_file import read_desired
 from reconciler.planning.make_plan import make_plan
 from reconciler.ranking.candidates import candidates
-from reconciler.ranking.rank import CONTEXT_STEP, EvidenceIndex, assess, assess_longest
+from reconciler.ranking.numbers import CONTEXT_STEP, assess, assess_longest
+from reconciler.ranking.quality import EvidenceIndex
 from tests.builders import NOW, catalogue, desired, hardware, model, observation
 
 FAST = settings(max_examples=100, deadline=None)

@@ -19,9 +19,11 @@ from reconciler.formats.seed_snapshot import seed_catalogue
 from reconciler.ranking.calibration import UNCALIBRATED, Calibration
 from reconciler.ranking.candidates import candidates
 from reconciler.ranking.memory import estimate_memory, memory_model
+from reconciler.ranking.numbers import assess
+from reconciler.ranking.order import order_key
 from reconciler.ranking.profiles import model_serves
 from reconciler.ranking.quality import EvidenceIndex
-from reconciler.ranking.rank import assess, order_key, rank, rank_models
+from reconciler.ranking.rank import rank, rank_models
 from reconciler.ranking.score import scale_score
 from reconciler.ranking.speed import estimate_speed, speed_model
 from tests.ranking.generated import generated_catalogue
