@@ -88,7 +88,7 @@ class Reason(StrEnum):
     """The target cannot be driven: the command to copy is in ``command``."""
     TARGET_UNKNOWN = "target-unknown"
     UNAVAILABLE = "unavailable"
-    """The source cannot give the files: gone, gated, unauthorised."""
+    """The source cannot give the files: gone, gated, unauthorised. Of an adapter that is kept: it is unverified."""
     REPLACEMENT_BLOCKED = "replacement-blocked"
     """Its replacement cannot be installed, so it stays."""
     # LoRA adapters

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.domain.adapter import AdapterVerdict, RecordAdapter, ServedAdapter
+from reconciler.domain.advice import quoted
 from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.planning.adapter_base import Base
@@ -55,7 +56,7 @@ def _foreign(case: Case, base: Base, served: ServedAdapter, verdict: AdapterVerd
     on_base = served.base is None or case.is_same_model(served.base, base.name)
     takes = case.scene.observed[case.target.name].takes_adapters is not None
     if on_base and (known or from_there or (not takes and served.digest is None)):
-        found = () if known else (_unknown_content(served if from_there else None, takes=takes),)
+        found = () if known else (_unknown_content(case, served if from_there else None, takes=takes),)
         message = "it is served already, and somebody else attached it"
         message = f"{message}{f': {found[0].message}' if found else ''}"
         match = case.keep(
@@ -72,14 +73,16 @@ def _foreign(case: Case, base: Base, served: ServedAdapter, verdict: AdapterVerd
     return Decided("blocked", blocked.row.model_copy(update={"ours": False}))
 
 
-def _unknown_content(served: ServedAdapter | None, *, takes: bool) -> Finding:
+def _unknown_content(case: Case, served: ServedAdapter | None, *, takes: bool) -> Finding:
     """A server keeps what it loaded, whatever becomes of the place it read it from; nobody can ask it for that.
 
     Args:
+        case: that it matches.
         served: from the adapter's own source; None: nothing tells from where.
         takes: the target can be given adapters.
     """
-    again = "unload it there, and the next apply attaches" if takes else "start the server anew to serve"
+    adopt = f"`localmodels adopt {quoted(f'adapter/{case.adapter.name}')}` takes it up, and the next apply serves"
+    again = adopt if takes else "start the server anew to serve"
     if served is None:
         return Finding(code="content_unknown", severity="note", message="what it holds cannot be told")
     return Finding(

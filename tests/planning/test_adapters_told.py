@@ -112,7 +112,7 @@ def test_what_somebody_loaded_from_our_source_need_not_be_what_stands_there_now(
         ["content_unknown"],
     )
     assert "what stood at /adapters/sql when it was loaded" in row.message
-    assert "unload it there" in (row.hint or "")
+    assert "localmodels adopt adapter/sql" in (row.hint or "")
     assert "start the server anew" in (row_of(foreign(by_hand(), look_changes={"takes_adapters": None})).hint or "")
 
 
