@@ -20,7 +20,7 @@ from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
 from reconciler.lora.adapter_content import ContentFile, content_digest
 from tests.campaign.adapter_places import KINDS, OURS, THEIRS, Place, Served, VllmPlace, content_of
-from tests.campaign.lab import Ended, Lab, Trouble
+from tests.campaign.lab import Ended, Forks, Lab, Trouble
 from tests.e2e.rig import sha256_of
 
 OLD, NEW, OTHER = 1, 2, 3
@@ -212,6 +212,8 @@ class End:
     """Where an undisturbed run leads."""
 
     instants: int
+    copies: tuple[int, ...]
+    """Instants of these at which a block of the source is copied."""
     seconds: float
     served: dict[str, Served]
     models: dict[str, str]
@@ -223,7 +225,8 @@ class End:
 class AdapterTrial:
     """One story in one place, told undisturbed once, and then with trouble as often as asked."""
 
-    def __init__(self, folder: Path, forks: Any, place: Place, name: str) -> None:
+    def __init__(self, folder: Path, forks: Forks, place: Place, name: str, *, plant: str | None = None) -> None:
+        """``plant``: a defect that the program has from here on (``planted.py``)."""
         finely = {"finely": True, "roots": [str(each) for each in place.written]}
         self.lab = Lab(folder, forks, place.hub, place.variables(), **finely)
         self.place, self.story, self.name = place, STORIES[name], name
@@ -245,10 +248,11 @@ class AdapterTrial:
         assert ended.instants
         assert self.scene.leftovers() == []
         self.end = End(
-            ended.instants, seconds, place.served(), place.models(), self.scene.recorded(), self.scene.owned(),
+            ended.instants, ended.copies, seconds, place.served(), place.models(), self.scene.recorded(), self.scene.owned(),
             self.scene.held(),
         )  # fmt: skip
         self.check_kept(Trouble())
+        self.lab.more["plant"] = plant
 
     def _hold_for_somebody(self) -> None:
         """Another document holds files in the same store."""
@@ -363,7 +367,7 @@ def trouble_of(end: End, dice: random.Random) -> Trouble:
         return Trouble(restart_after_seconds=dice.uniform(0.02, end.seconds))
     if kind == "gone":
         return Trouble(dies_after_seconds=dice.uniform(0.02, end.seconds))
-    at = dice.randint(1, end.instants)
+    at = dice.choice([dice.randint(1, end.instants), *end.copies])
     if kind == "disk":
         return Trouble(at, dice.choice([errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS]), dice.random() < 0.5)
     return Trouble(at, "changed" if kind == "source" else dice.choice(["kill", "kill", "torn", "power", "filled"]))

@@ -12,7 +12,7 @@ another program took it, which no operation is refused for yet (without ``at``: 
 somebody saves the file ``save[0]`` as ``save[1]`` there, and it goes on; a number is an error that this operation meets, and every
 later one where ``for_good`` says so. With ``finely`` each block of a file that is copied and each request, before it goes
 and before its answer is read, is an instant too. ``roots`` are more folders like ``root``. ``plant`` names a defect of ``planted.py``. With ``after`` it is killed from outside so many seconds after it began, whatever it
-is doing. The answer is ``{"code", "instants"}``, a code below zero being the signal's.
+is doing. The answer is ``{"code", "instants", "copies"}``, a code below zero being the signal's.
 """
 
 # ruff: noqa: PTH100, PTH113, PTH115, PTH202, T201 - it stands below pathlib, and talks over a pipe
@@ -44,11 +44,13 @@ class Disk:
         self.save: list[str] = wish.get("save", [])
         self.at, self.how, self.for_good = wish.get("at"), wish.get("how", "kill"), wish.get("for_good", False)
         self.instants = 0
+        self.copies: list[int] = []
+        """Instants of these at which a block of a file is copied."""
         self.full: str = wish.get("full", "")
         self.unflushed: dict[str, list[tuple[int, int]] | None] = {}
         """Path → ranges written since the last flush; None: the whole file."""
         self._fsync, self._pwrite, self._write, self._statvfs = os.fsync, os.pwrite, os.write, os.statvfs
-        self._busy = False
+        self._busy = self._refused = False
 
     def watch(self) -> None:
         """From now on, in this process."""
@@ -65,6 +67,7 @@ class Disk:
 
         class Blocks(io.FileIO):
             def write(self, content: Any) -> int:
+                disk.copies.append(disk.instants + 1)
                 half = bytes(content)[: len(content) // 2]
                 disk.instant(lambda: super(Blocks, self).write(half))
                 return super().write(content) or 0
@@ -154,8 +157,9 @@ class Disk:
     # what goes wrong
 
     def line(self) -> None:
-        """A connection is an instant to die at; the disk has nothing to refuse there."""
+        """A connection is an instant to die at; the disk has nothing to refuse there, and does at its next operation."""
         if isinstance(self.how, int):
+            self.instants += 1
             return
         self.instant()
 
@@ -164,7 +168,8 @@ class Disk:
         if self.at is None or self.instants < self.at or self._busy or self.how == "filled":
             return
         if isinstance(self.how, int):
-            if self.instants == self.at or self.for_good:
+            if self.for_good or not self._refused:
+                self._refused = True
                 raise OSError(self.how, os.strerror(self.how))
             return
         self._busy = True
@@ -215,7 +220,7 @@ def live(wish: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         disk._busy = True
-        found = {"instants": disk.instants, "modules": sorted(sys.modules)}
+        found = {"instants": disk.instants, "copies": disk.copies, "modules": sorted(sys.modules)}
         Path(wish["out"] + ".count").write_text(json.dumps(found), encoding="utf-8")
         os._exit(code)
 
@@ -258,7 +263,7 @@ def serve() -> None:
         told = json.loads(count.read_text(encoding="utf-8")) if count.exists() else {}
         count.unlink(missing_ok=True)
         load(told.get("modules", []))
-        print(json.dumps({"code": code, "instants": told.get("instants")}), flush=True)
+        print(json.dumps({"code": code, "instants": told.get("instants"), "copies": told.get("copies", [])}), flush=True)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ class Ended:
     instants: int | None
     out: str
     err: str
+    copies: tuple[int, ...] = ()
+    """Instants at which a block of a file was copied."""
 
     @property
     def text(self) -> str:
@@ -132,7 +134,7 @@ class Lab:
             wish["full"] = str(self._full)
         answer = self.forks.run(wish)
         out, err = (self._out.with_name(self._out.name + end).read_text() for end in (".out", ".err"))
-        ended = Ended(answer["code"], answer["instants"], out, err)
+        ended = Ended(answer["code"], answer["instants"], out, err, tuple(answer["copies"]))
         assert "Traceback" not in err, ended.text
         assert ended.code in DOCUMENTED or (ended.code in DIED and trouble is not None), ended.text
         return ended

@@ -309,7 +309,6 @@ class LlamaServer:
     async def end_tries(self, name: str) -> None:
         """Take sections out that an attach which was cut off left under a passing name."""
         if await self._api.is_router():
-            await self._preset.begin()
             await self._adapters.end_tries(name)
 
     async def _before(self, name: str) -> Listed | None:

@@ -111,8 +111,10 @@ class RouterAdapters:
         await self._preset.change(lambda preset: without_probes(preset, name).without_section(name))
 
     async def end_tries(self, name: str) -> None:
-        """Take out what an attach of this name left when it was cut off."""
-        await self._preset.change(lambda preset: without_probes(preset, name))
+        """Take out what an attach of this name left when it was cut off; where it left nothing, nothing is read anew."""
+        preset = await self._preset.current()
+        if preset is not None and without_probes(preset, name).text != preset.text:
+            await self._preset.change(lambda preset: without_probes(preset, name))
 
     # one step after the other
 
