@@ -22,7 +22,7 @@ from reconciler.planning.adapter_compare import compared
 from reconciler.planning.adapter_grounds import Grounds
 from reconciler.planning.adapter_order import among
 from reconciler.planning.adapter_ranks import Ranks
-from reconciler.planning.adapter_rows import detaching, promotion_words
+from reconciler.planning.adapter_rows import detaching, promotion_words, what_to_do
 from reconciler.planning.adapter_standing import can_let_go, is_somebody_elses, our_adapters, served_on
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
@@ -176,7 +176,8 @@ class _Table:
         if on_missing == "block":
             self._file(source.not_promoted(case, base, verdict))
             return None
-        address, missing = f"adapter/{case.adapter.name}", promotion_words(verdict)
+        address = f"adapter/{case.adapter.name}"
+        missing = f"{promotion_words(verdict)}; {what_to_do(verdict.unpromoted, case.adapter)}"
         if on_missing == "warn":
             self.out.warnings.append(f"{address}: served though it is not promoted: {missing}")
             return case
