@@ -46,7 +46,7 @@ def test_a_swap_brings_the_new_model_and_the_old_one_stays_with_it() -> None:
     plan = planned(slots=(pin(BETA),), models=[there()], served=[serves(), serves("chat")], mine=record(ours())).plan
     assert said(plan.changes) == ["install beta"]
     assert [row.message.partition(": ")[2] for row in plan.blocked] == [
-        "adapters sql, chat, which are not ours, are served on it: take them away there first"
+        "adapters chat, sql, which are not ours, are served on it: take them away there first"
     ]
 
 

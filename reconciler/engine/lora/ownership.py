@@ -64,9 +64,10 @@ async def adopt_adapter(
     if matches:
         places = ", ".join(row.target for row in matches)
         raise UsageError(f"{ADDRESS}{name} is served on several targets: {places}", hint="say which with --target")
-    known = [one for one in here.books.record.adapters if one.adapter == name]
+    known = [one for one in plan.record.adapters if one.adapter == name]
     ours = next((one for one in known if target_name in (None, one.target_name)), None)
     if ours is not None:
+        await here.books.replace(plan.record, event="recovered")  # a run that was cut off had attached it
         return ours
     raise _no_match(name, rows)
 

@@ -417,6 +417,18 @@ async def test_power_lost_while_it_changes_hands_loses_nothing(tmp_path: Path, s
         assert (here.runtime.adapters, await here.held()) == ({}, ())
 
 
+async def test_what_a_run_that_was_cut_off_attached_is_ours_already(here: Room) -> None:
+    here.runtime.crash_after = "sql"
+    with pytest.raises(BaseException) as raised:
+        await reconcile(here.world, OPTIONS)
+    assert raised_crash(raised, Crash)
+    here.runtime.crash_after = None
+    here.fakes.store._lock = type(here.fakes.store._lock)()
+    assert here.fakes.record.adapters == ()
+    ours = await adopt(here.world, SQL, None, OPTIONS)
+    assert (here.fakes.record.adapters, here.fakes.record.intents) == ((ours,), ())
+
+
 # ------------------------------------------------------------------------------------------------ any machine
 
 
