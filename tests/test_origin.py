@@ -25,11 +25,13 @@ COUNTS = {
 LORA_COUNTS = {
     "lora-common-": 9,
     "lora-plan-": 41,
-    "lora-inspect-": 28,
-    "lora-export-": 42,
+    "lora-inspect-": 32,
+    "lora-export-": 43,
     "lora-preflight-": 29,
     "lora-facts-": 10,
-    "lora-weakness-": 11,
+    "lora-weakness-": 14,
+    "lora-later-": 10,
+    "lora-untested-": 11,
 }
 """How many behaviours each part of the second origin has: what its commands share, and each of them."""
 LORA_TESTS = (*range(1, 18),)

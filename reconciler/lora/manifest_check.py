@@ -83,7 +83,9 @@ def read_manifest(raw: bytes) -> Mapping[str, Any]:
     """
     document = read_object(raw, limit_bytes=MANIFEST_LIMIT_BYTES)
     if not isinstance(document.get("contract"), dict):
-        raise ValueError("it has no object named contract")  # noqa: TRY004 - one error for any bytes
+        is_wrapped = isinstance(_object(document.get("data")).get("contract"), dict)
+        told = "; what stands in data is a report of a command, not the manifest it wrote" if is_wrapped else ""
+        raise ValueError(f"it has no object named contract{told}")  # noqa: TRY004 - one error for any bytes
     return document
 
 

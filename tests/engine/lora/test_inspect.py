@@ -370,6 +370,25 @@ class TestManifest:
         folder(line.folder / "a")
         assert codes(line, "a", manifest=manifest(line, **changes)) == expected
 
+    def test_a_manifest_inside_an_envelope_is_refused(self, line: Line) -> None:
+        folder(line.folder / "a")
+        inner = json.loads(Path(manifest(line)).read_text())
+        wrapped = line.write(json.dumps({"schemaVersion": "1", "ok": True, "data": inner}), "wrapped.json")
+        with pytest.raises(ReconcilerError, match="what stands in data is a report") as raised:
+            report(line, "a", manifest=str(wrapped))
+        assert raised.value.code == "manifest-invalid"
+
+    def test_format_of_the_data_set_and_template_are_shown_and_never_compared(self, line: Line) -> None:
+        folder(line.folder / "a")
+        fields = {"dataset_format": "of-somebody-else", "chat_template": "{{ messages }}"}
+        other = {"base_model": BASE, "provider": "vllm", "harn_tool_format": "native"} | fields
+        path = manifest(line, contract=fields | {"id": Contract(**other, schema_version=2).id})
+        found = report(line, "a", manifest=path)["contract"]
+        assert [found["manifest"][name] for name in fields] == list(fields.values())
+        assert (codes(line, "a", manifest=path), found["id_verdict"]) == ([], "verified")
+        gone = manifest(line, contract=dict.fromkeys(fields, "GONE"))
+        assert codes(line, "a", manifest=gone) == [], "what is not stated is null, and leaves the id unverifiable"
+
     def test_hashes_that_are_right(self, line: Line) -> None:
         folder(line.folder / "a")
         files = report(line, "a")["adapter"]["files"]
