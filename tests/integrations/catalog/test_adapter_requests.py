@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.units import Bytes
+from reconciler.engine.lora.adapter_facts import read_adapter
 from reconciler.engine.lora.verdict import remote_source
 from reconciler.errors import Corrupt, OutsideError, Refused
 from reconciler.integrations.catalog.adapters import HubAdapters
@@ -267,3 +268,40 @@ async def test_one_client_asks_about_every_adapter(tmp_path: Path) -> None:
     await adapters.look("acme/sql", None, pickles=False)
     await adapters.look("acme/chat", None, pickles=False)
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("form", ["gguf", "safetensors"])
+async def test_a_header_beyond_the_first_request_is_read_whole_and_the_weights_are_not(
+    tmp_path: Path, form: str
+) -> None:
+    """A table of more than a thousand tensors takes more than 64 KiB; the weights after it are larger still."""
+    layers = range(600)
+    if form == "gguf":
+        shapes = {f"blk.{layer}.attn_q.weight": (64, 64) for layer in layers}
+        files = {"sql.gguf": DoubleFile(gguf_adapter(tmp_path / "a.gguf", "llama", shapes, rank=4).read_bytes())}
+    else:
+        made = folder(tmp_path / "v1", pairs("q_proj", layers=layers), config())
+        files = {name: DoubleFile((made / name).read_bytes(), lfs=name == WEIGHTS) for name in (CONFIG, WEIGHTS)}
+    desk = Desk(tmp_path)
+    desk.double.add("acme/sql", files)
+    found = await desk.look()
+    name = found.artifact.files[-1].path
+    head, body = found.heads[name], files[name].content
+    assert body.startswith(head)
+    assert 64 * 1024 < len(head) < len(body)
+    adapter = hub_lora("acme/sql")
+    source = remote_source(adapter, found, LocalAdapterFiles({}))
+    read = read_adapter(source.files.find(source.given), source.files)
+    assert [one.code for one in read.findings if one.code == "weights_unreadable"] == []
+    assert read.facts is not None
+    assert len(read.facts.modules) == 600
+
+
+async def test_a_header_that_claims_more_than_any_is_not_read_on(tmp_path: Path) -> None:
+    claims = (40 * 2**20).to_bytes(8, "little") + b"{" + b" " * 200_000
+    desk = Desk(tmp_path)
+    files = peft(tmp_path / "v1")
+    desk.double.add("acme/sql", files | {WEIGHTS: DoubleFile(claims, size=50 * 2**20, sha256="ab" * 32)})
+    found = await desk.look()
+    assert len(found.heads[WEIGHTS]) == 64 * 1024
+    assert len(desk.double.asked(WEIGHTS)) == 2, "one request, and where it is redirected to"
