@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.ranking.decode import weights_read
 
 if TYPE_CHECKING:
-    from fit_speed import Row
+    from fit_rows import Row
 
 SHORT_PROMPT = 256
 """Tokens below which a prompt's time is mostly fixed cost."""

@@ -24,78 +24,30 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from estimates_figures import FEW
 from fit_constants import ASSUMED, GUESSED, SAME_LAYERS, pull
 from fit_prefill import first_token, prefill
+from fit_rows import CPU_BANDWIDTH, Row, rows_of
 
 from reconciler.cli.commands.score import read_points
 from reconciler.formats.measured_file import MeasuredPoint
 from reconciler.integrations.catalog.bundled import load_bundled
-from reconciler.ranking.decode import CONSTANTS, SpeedConstants, backend_key, weights_read
-from reconciler.ranking.measured import Subject, subjects
+from reconciler.ranking.decode import CONSTANTS, SpeedConstants, weights_read
+from reconciler.ranking.measured import subjects
 from reconciler.ranking.scoring import (
     SMALL_BILLIONS,
     SPEED_GROUPS,
     GroupScore,
     SpeedQuestion,
-    is_counted,
     scored,
     speed_score,
 )
 
-CPU_BANDWIDTH = {"AMD Ryzen 7 7840HS": 89.6}
-"""10⁹ bytes a second: dual-channel DDR5-5600, computed."""
 SEED = 1
 FURTHER_SEEDS = (2, 3, 4, 5)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A point as a question, with what the folds are made of."""
-
-    question: SpeedQuestion
-    measured: float
-
-    @property
-    def subject(self) -> Subject:
-        return self.question.subject
-
-    @property
-    def point(self) -> MeasuredPoint:
-        return self.question.subject.point
-
-    @property
-    def device(self) -> str:
-        return self.point.hardware
-
-    @property
-    def family(self) -> str:
-        return self.subject.model.lineage
-
-    @property
-    def backend(self) -> str:
-        """The set of constants the row uses."""
-        hardware = self.question.hardware
-        return backend_key(hardware.platform, self.subject.runner, hardware.devices[0] if hardware.devices else None)
-
-    @property
-    def is_stated(self) -> bool:
-        """Whether the row's bandwidth is its file's: only those are counted, and fitted on."""
-        return self.device not in CPU_BANDWIDTH
-
-    @property
-    def pair(self) -> str:
-        return f"{self.device}|{self.subject.model.id}"
-
-    def error(self, constants: SpeedConstants) -> float:
-        """|log(estimate / measured)|, rounded below 3 %, nearly flat beyond a factor of 1.8."""
-        log = abs(math.log(self.question.estimate(constants).tokens_per_second / self.measured))
-        bent = log if log > 0.03 else log * log / 0.06 + 0.015
-        return min(bent, 0.6) + 0.1 * max(0.0, bent - 0.6)
 
 
 def with_values(fitted_: Mapping[str, float]) -> SpeedConstants:
@@ -213,19 +165,6 @@ def exclusions(points: Iterable[MeasuredPoint]) -> list[tuple[str, str, str]]:
         elif point.suspect:
             found.append((point.id, "fitted", f"suspect: {point.suspect}"))
     return found
-
-
-def rows_of(points: Sequence[MeasuredPoint]) -> list[Row]:
-    """The rows that are counted or fitted on."""
-    known = [
-        dataclasses.replace(point, bw_gbps=CPU_BANDWIDTH.get(point.hardware)) if point.bw_gbps is None else point
-        for point in points
-    ]
-    return [
-        Row(SpeedQuestion.of(subject), subject.point.decode_tps or math.nan)
-        for subject in subjects(known, load_bundled())
-        if is_counted(subject.point)
-    ]
 
 
 def computed_cpu(rows: Sequence[Row]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from reconciler.ranking.scoring_memory import INTERVAL, score_memory
 from tests.scripts.loading import ROOT, load
 
 estimates_fit = load(
-    "score_peers_llmfit", "estimates_figures", "fit_constants", "fit_prefill", "fit_speed", "estimates_fit"
+    "score_peers_llmfit", "estimates_figures", "fit_constants", "fit_rows", "fit_prefill", "fit_speed", "estimates_fit"
 )
 estimates_speed = load("estimates_speed")
 estimates_memory = load("estimates_memory")

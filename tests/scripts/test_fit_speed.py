@@ -11,7 +11,7 @@ from reconciler.formats.measured_file import MeasuredPoint, parse_points
 from reconciler.ranking.decode import CONSTANTS
 from tests.scripts.loading import load
 
-fit_speed = load("score_peers_llmfit", "estimates_figures", "fit_constants", "fit_prefill", "fit_speed")
+fit_speed = load("score_peers_llmfit", "estimates_figures", "fit_constants", "fit_rows", "fit_prefill", "fit_speed")
 FIT_CONSTANTS, FIT_PREFILL = sys.modules["fit_constants"], sys.modules["fit_prefill"]
 POINTS = Path(__file__).parents[1] / "ranking" / "measured_points.json"
 
