@@ -130,7 +130,7 @@ def judged(
         *_pickled(adapter, source.content, report),
         *judge_expected(adapter.expect, report, source.content.files),
         *(judge_contract(adapter.contract, report) if adapter.contract else ()),
-        *_form(adapter, source.content, seen),
+        *_form(adapter, source.content, seen, report),
     ]
     contract_id = report.as_locked.contract_id or (adapter.contract.id if adapter.contract else None)
     size = source.content.bytes + (_converted_bytes(adapter, report) if kind == "peft" and seen.takes == "gguf" else 0)
@@ -206,8 +206,14 @@ def _kind(content: AdapterContent) -> AdapterFormat:
     return "gguf" if any(file.name.lower().endswith(".gguf") for file in content.files) else "peft"
 
 
-def _form(adapter: Adapter, content: AdapterContent, seen: Circumstances) -> Iterator[Finding]:
+def _form(adapter: Adapter, content: AdapterContent, seen: Circumstances, report: InspectReport) -> Iterator[Finding]:
     """What stands between the adapter's form and the one its target takes; a folder without any file has none."""
+    said = {one.code for one in report.findings}
+    if report.weights is not None and report.weights.files > 1 and "shards_refused" not in said:
+        text = f"its weights are in {report.weights.files} files, of which one would be held"
+        yield error("shards_refused", text, "load it with peft and save it again, as one file")
+    if report.weights is not None and (report.weights.files > 1 or report.weights.format == "mlx"):
+        return
     kind = _kind(content)
     if not content.files or seen.takes is None or seen.takes == kind:
         return

@@ -13,7 +13,7 @@ from reconciler.formats.gguf import PREFIX_BYTES, NeedMore, read_header, read_te
 from reconciler.formats.safetensors_header import read_safetensors
 from reconciler.integrations.catalog.hub_wire import HubFile
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES
-from reconciler.lora.adapter_files import CONFIG, PICKLE, SAFETENSORS
+from reconciler.lora.adapter_files import CONFIG, MLX, PICKLE, SAFETENSORS, is_shard
 from reconciler.lora.remote_adapter import RemoteAdapter
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ def _chosen(repo: str, files: Iterable[HubFile], *, pickles: bool) -> tuple[HubF
         text, hint = f"{repo} holds several GGUF files ({names})", "name a repository of one adapter"
     elif PICKLE in here and weights is None:
         text, hint = f"{repo} holds its weights as a pickle only", "ask its owner for adapter_model.safetensors"
+    elif MLX in here:
+        text, hint = f"{repo} holds an adapter of MLX, which no target here takes", "ask for one as peft saves it"
+    elif any(is_shard(path) for path in here):
+        text, hint = f"{repo} holds weights in several files", "ask its owner for them as one file"
     else:
         text, hint = f"{repo} holds no LoRA adapter", f"an adapter is {CONFIG} with {SAFETENSORS}, or one GGUF file"
     raise Refused(text, code="not-installable", hint=hint)

@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from reconciler.domain.desired import Target
 from reconciler.engine.lora.inspect import InspectRequest, inspect
 from reconciler.integrations.files.adapter_files import LocalAdapterFiles
 from reconciler.lora.dialect import OURS
 from reconciler.lora.inspection import InspectReport
+from tests.engine.lora.test_verdict import errors, judge, lora
 from tests.lora.tables import route
 from tests.lora_files import TINY, config, folder, gguf_adapter, pairs, raw_safetensors
 
@@ -240,3 +242,22 @@ class TestBaseInShards:
         report = looked(folder(tmp_path / "a"), base_gguf=str(named))
         assert report.compatibility.base_shape.verdict == "unknown"
         assert "base_shards_missing" in found(report, "warning")
+
+
+class TestDeclared:
+    """What the file asks for in one of these forms is refused before anything is held."""
+
+    OLLAMA = Target(name="gpu", runtime="ollama", endpoint="http://127.0.0.1:11434")
+    EDGE = Target(name="gpu", runtime="llama-server", endpoint="http://127.0.0.1:8080")
+
+    @pytest.mark.parametrize(("target", "takes"), [(None, "peft"), (OLLAMA, "gguf"), (EDGE, "gguf")])
+    def test_an_adapter_of_mlx(self, target: Target | None, takes: str, tmp_path: Path) -> None:
+        seen = {"takes": takes} | ({"target": target} if target else {})
+        verdict = judge(lora(of_mlx(tmp_path / "a")), **seen)
+        assert errors(verdict) == ["adapter_format_differs"]
+        assert "adapter_conversion" not in [one.code for one in verdict.findings]
+
+    @pytest.mark.parametrize(("target", "takes"), [(None, "peft"), (OLLAMA, "gguf"), (EDGE, "gguf")])
+    def test_weights_in_several_files(self, target: Target | None, takes: str, tmp_path: Path) -> None:
+        seen = {"takes": takes} | ({"target": target} if target else {})
+        assert errors(judge(lora(sharded(tmp_path / "a")), **seen)) == ["shards_refused"]

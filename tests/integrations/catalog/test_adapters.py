@@ -86,6 +86,12 @@ async def test_a_gguf_adapter_and_a_tag(tmp_path: Path) -> None:
         ({"a.gguf": DoubleFile(b"GGUF"), "b.gguf": DoubleFile(b"GGUF")}, False, "several"),
         ({CONFIG: DoubleFile(b"{}", lfs=False), "adapter_model.bin": DoubleFile(b"x")}, False, "pickle"),
         ({WEIGHTS: DoubleFile(b"x")}, False, "no LoRA adapter"),
+        ({CONFIG: DoubleFile(b"{}", lfs=False), "adapters.safetensors": DoubleFile(b"x")}, False, "adapter of MLX"),
+        (
+            {CONFIG: DoubleFile(b"{}", lfs=False), "adapter_model-00001-of-00002.safetensors": DoubleFile(b"x")},
+            False,
+            "weights in several files",
+        ),
     ],
 )
 async def test_what_is_no_adapter_is_a_clear_no(files: dict[str, DoubleFile], pickles: bool, why: str) -> None:
