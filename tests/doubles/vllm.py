@@ -10,7 +10,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.doubles.ollama_http import Exchange, Loopback
 
 _PATHS = (r"/(?:home|usr|opt|var|tmp|root|lib|mnt|srv)(?:/[\w.\-]+)+", r"(?:/[\w\-]+)+/[\w\-]+\.\w+")
 """What the server takes for a path in its errors, and does not repeat."""
+_GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _DIED = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 
 _PERMISSION = {
@@ -112,7 +113,9 @@ class VllmDouble:
         self.on_unload: Callable[[], object] = lambda: None
         """What happens right after something was unloaded."""
         self.loras: dict[str, Lora] = {}
-        self._numbers = 0
+        self._numbers = self._moments = 0
+        self._states: dict[str, int] = {}
+        """Adapters at work together → when that was seen last."""
         self._server = Loopback(self._route)
 
     def __enter__(self) -> Self:
@@ -142,7 +145,7 @@ class VllmDouble:
         self._server.start()
 
     def _begin(self) -> None:
-        self.loras, self.held, self.healthy = {}, {}, True
+        self.loras, self.held, self._states, self.healthy = {}, {}, {}, True
         for name, path in self.modules.items():
             self._load(name, path)
 
@@ -162,7 +165,7 @@ class VllmDouble:
         if turns and (turn := turns.pop(0)) is not None:
             status, body = turn
             return exchange.break_off() if status == 0 else exchange.answer(status, body, "application/json")
-        if self.key and path.startswith("/v1") and exchange.headers.get("Authorization") != f"Bearer {self.key}":
+        if self.key and path.startswith(_GUARDED) and exchange.headers.get("Authorization") != f"Bearer {self.key}":
             return exchange.answer_json(401, {"error": "Unauthorized"})
         routes = self._routes()
         if route := routes.get((exchange.command, path)):
@@ -221,15 +224,17 @@ class VllmDouble:
 
     def _samples(self) -> list[str]:
         """None before the first request; then one for each state there was, with the time it was last seen."""
-        if not self.asked and not self.running:
-            return []
-        at_work = ",".join(dict.fromkeys(name for name in self.running if name not in self.names))
-        states = [("old", "1.7800e+09"), ("", "1.7801e+09")] + ([(at_work, "1.7802e+09")] if at_work else [])
+        if self.running:
+            self._note(name for name in self.running if name not in self.names)
         return [
             f'vllm:lora_requests_info{{max_lora="{self.slots}",running_lora_adapters="{names}",'
-            f'waiting_lora_adapters="{names}"}} {moment}'
-            for names, moment in states
+            f'waiting_lora_adapters="{names}"}} {1.78e9 + moment:.5e}'
+            for names, moment in self._states.items()
         ]
+
+    def _note(self, names: Iterable[str]) -> None:
+        self._moments += 100_000
+        self._states[",".join(dict.fromkeys(names))] = self._moments
 
     def _reset(self, exchange: Exchange) -> None:
         self.cache_resets += 1
@@ -259,6 +264,8 @@ class VllmDouble:
         if not self.healthy:
             return self._error(exchange, 500, _DIED, "InternalServerError")
         self.asked.append(str(name))
+        self._note([lora.name] if lora is not None else [])
+        self._note([])
         choice = {"index": 0, "text": lora.content.hex()[:8] if lora else " a", "finish_reason": "length"}
         called = lora.name if lora is not None else self.names[0]
         return exchange.answer_json(200, {"object": "text_completion", "model": called, "choices": [choice]})
@@ -421,7 +428,7 @@ def _tensors(content: bytes) -> list[str]:
     except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
         raise LoadError(f"Error while deserializing header: {error}") from error
     if any(end - begin != size or end > len(content) - 8 - length for (begin, end), size in sizes):
-        raise LoadError("Error while deserializing header: MetadataIncompleteBuffer")
+        raise LoadError("Error while deserializing header: incomplete metadata, file not fully covered")
     return list(tensors)
 
 
