@@ -8,6 +8,7 @@ by a step that is open. In the end all is as in an undisturbed run, with nothing
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 import time
@@ -264,7 +265,8 @@ class AdapterTrial:
             name = "adapter.gguf" if path.suffix == ".gguf" else path.name
             (folder / "files" / name).write_bytes(path.read_bytes())
         (folder / "holders").mkdir()
-        (folder / "holders" / "0123").write_text(SOMEBODY, encoding="utf-8")
+        mark = hashlib.sha256(SOMEBODY.encode()).hexdigest()[:32]
+        (folder / "holders" / mark).write_text(SOMEBODY, encoding="utf-8")
         self._somebodys = digest
 
     def _files_of_the_source(self) -> dict[Path, bytes]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.domain.record import Record
-from reconciler.domain.units import Bytes
 
 
 def attaches_before_it_is_written_down() -> None:
@@ -41,48 +40,22 @@ def releases_what_is_served() -> None:
     LocalAdapterStore.hold = alone  # type: ignore[method-assign]
 
 
-def releases_what_others_hold() -> None:
-    """Whoever lets go takes the files along."""
-    from reconciler.integrations.runtimes import adapter_store
-
-    adapter_store._holders = lambda marks: ()  # noqa: ARG005 - as it is called
-    held = adapter_store.LocalAdapterStore._held
-
-    def mine(self: adapter_store.LocalAdapterStore) -> Any:
-        from reconciler.lora.adapter_content import HeldFiles
-
-        return tuple(HeldFiles(digest=one.digest, bytes=Bytes(one.bytes), holders=_everyone) for one in held(self))
-
-    adapter_store.LocalAdapterStore._held = mine  # type: ignore[method-assign]
-
-
-class _Everyone(tuple[str, ...]):
-    """Says of anybody that he holds it."""
-
-    __slots__ = ()
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-_everyone = _Everyone()
-
-
 def records_before_a_look() -> None:
     """The record has an adapter before the server was asked for it; whatever is wrong then, nobody looks."""
+    from reconciler.domain.adapter import ServedAdapter
     from reconciler.engine.lora import settled
 
-    settled.stands = lambda target, wanted: True  # type: ignore[assignment,return-value]  # noqa: ARG005
+    settled.stands = lambda target, wanted: ServedAdapter(name=wanted.name)  # type: ignore[assignment]  # noqa: ARG005
 
 
 def leaves_its_tries() -> None:
     """What an adapter was tried under stays when the run dies."""
-    from reconciler.engine import recover
+    from reconciler.engine import reconcile, verify
 
     async def nothing(*_: object) -> tuple[str, ...]:
         return ()
 
-    recover.swept = nothing  # type: ignore[assignment]
+    reconcile.swept = verify.swept = nothing  # type: ignore[assignment,attr-defined]
 
 
 def detaches_first() -> None:
@@ -102,22 +75,22 @@ def names_half_files() -> None:
     """Files have their digest for a name while they are copied."""
     from contextlib import contextmanager
 
-    from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
+    from reconciler.integrations.runtimes.adapter_shelf import AdapterShelf
 
     @contextmanager
-    def in_place(self: LocalAdapterStore, digest: str) -> Any:
-        place = self._place(digest) / "files"
+    def in_place(self: AdapterShelf, digest: str) -> Any:
+        place = self.place(digest) / "files"
         place.mkdir(parents=True, exist_ok=True)
         yield place
 
-    LocalAdapterStore._draft = in_place  # type: ignore[method-assign,assignment]
-    LocalAdapterStore._put = lambda self, draft, place: None  # type: ignore[method-assign]  # noqa: ARG005
+    AdapterShelf.draft = in_place  # type: ignore[method-assign,assignment]
+    AdapterShelf.put = lambda self, draft, place: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
 PLANTS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
-        attaches_before_it_is_written_down, releases_what_is_served, releases_what_others_hold, records_before_a_look,
+        attaches_before_it_is_written_down, releases_what_is_served, records_before_a_look,
         leaves_its_tries, detaches_first, names_half_files,
     )
 }  # fmt: skip

@@ -83,7 +83,7 @@ class AdapterShelf:
             self.root.mkdir(parents=True, exist_ok=True)
             with self._locked():
                 marks.mkdir(parents=True, exist_ok=True)
-                _mark_of(marks, holder).write_text(holder, encoding="utf-8")
+                _write_mark(marks, holder)
 
     def keep(self, digest: str, holder: str) -> None:
         """One more holder of what is there; nothing where nothing is."""
@@ -93,7 +93,7 @@ class AdapterShelf:
                 return
             with self._locked():
                 if marks.is_dir():
-                    _mark_of(marks, holder).write_text(holder, encoding="utf-8")
+                    _write_mark(marks, holder)
 
     def held(self) -> tuple[HeldFiles, ...]:
         """What is there, by digest."""
@@ -117,15 +117,21 @@ class AdapterShelf:
                 if _holders(place / "holders"):
                     return Bytes(0)
                 freed = _size(place)
-                doomed = self.root / ".new" / f"{digest}.{secrets.token_hex(4)}"
-                doomed.parent.mkdir(exist_ok=True)
-                place.rename(doomed)
-                fsync_folder(self.root)
+                doomed = self._doom(place)
             shutil.rmtree(doomed)
             return freed
 
+    def _doom(self, place: Path) -> Path:
+        """Out of its name in one step, while the store is locked; where it lies until it is removed."""
+        doomed = self.root / ".new" / f"{place.name}.{secrets.token_hex(4)}"
+        doomed.parent.mkdir(exist_ok=True)
+        place.rename(doomed)
+        fsync_folder(self.root)
+        return doomed
+
     def sweep(self) -> None:
         """Remove what killed runs left and nobody is working on."""
+        self._sweep_what_nobody_holds()
         drafts = self.root / ".new"
         if not drafts.is_dir():
             return
@@ -135,6 +141,16 @@ class AdapterShelf:
                     draft.unlink(missing_ok=True)
                 elif _is_abandoned(draft):
                     shutil.rmtree(draft, ignore_errors=True)
+
+    def _sweep_what_nobody_holds(self) -> None:
+        """A run that was killed between letting go and removing, or while it wrote down that it holds, left these."""
+        if not self.root.is_dir():
+            return
+        with disk_errors(self.root), self._locked():
+            for place in list(self.root.iterdir()):
+                named = _DIGEST.fullmatch(place.name) and not place.is_symlink() and place.is_dir()
+                if named and not _holders(place / "holders"):
+                    shutil.rmtree(self._doom(place), ignore_errors=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -151,10 +167,21 @@ def _mark_of(marks: Path, holder: str) -> Path:
     return marks / hashlib.sha256(holder.encode()).hexdigest()[:32]
 
 
+def _write_mark(marks: Path, holder: str) -> None:
+    """Durable when it returns: what nobody holds is swept."""
+    mark = _mark_of(marks, holder)
+    mark.write_text(holder, encoding="utf-8")
+    _fsync(mark)
+    for folder in (marks, marks.parent, marks.parent.parent):
+        fsync_folder(folder)
+
+
 def _holders(marks: Path) -> tuple[str, ...]:
+    """Whoever is written down whole: a mark is named by the hash of its holder; one that was cut off promises nothing."""
     if not marks.is_dir():
         return ()
-    return tuple(sorted(each.read_text(encoding="utf-8", errors="replace") for each in marks.iterdir()))
+    found = ((each, each.read_text(encoding="utf-8", errors="replace")) for each in marks.iterdir())
+    return tuple(sorted(holder for each, holder in found if each == _mark_of(marks, holder)))
 
 
 def _size(folder: Path) -> Bytes:
