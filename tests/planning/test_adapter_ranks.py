@@ -6,20 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.adapter import Gate
+from reconciler.domain.adapter import AdapterServing, Gate
 from reconciler.domain.advice import VLLM_RANKS
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Plan, Reason
-from tests.builders import record
+from tests.builders import desired, observation, record
 from tests.planning.adapter_world import (
     ALPHA,
+    BETA,
     base_name,
     error,
+    known,
+    look,
     lora,
     ours,
+    pin,
     planned,
     recorded,
     serves,
+    settled,
     there,
     verdict,
     why,
@@ -63,7 +68,8 @@ def test_a_rank_beyond_the_limit_is_blocked_with_the_limit_that_holds_every_adap
 
 
 def test_a_rank_between_two_limits_fits_the_upper_one() -> None:
-    assert why(on_gpu({"sql": 24}, limit=32).changes) == [("sql", "missing")]
+    (row,) = on_gpu({"sql": 24}, limit=32).changes
+    assert (row.reason, row.hint, row.message) == (Reason.MISSING, None, "")
 
 
 def test_what_the_server_tells_counts_before_the_file() -> None:
@@ -85,6 +91,15 @@ def test_what_is_served_stays_and_what_would_take_its_place_is_blocked() -> None
     assert (plan.changes, row.reason, row.ours) == ((), Reason.NO_API, True)
     assert row.message.endswith("what is attached stays")
     assert on_gpu({"sql": 64}, limit=16, served=("sql",)).in_sync, "what it serves it can serve, whatever the file says"
+
+
+def test_what_a_restart_with_less_lost_is_still_ours() -> None:
+    target = gpu(8)
+    mine = record(ours(target_key=target.key), adapters=(recorded(target_key=target.key),))
+    plan = planned(lora(), models=[there()], mine=mine, says={"sql": verdict(rank=16)}, target=target).plan
+    (row,) = plan.blocked
+    assert (row.reason, row.ours, "stays" in row.message) == (Reason.NO_API, True, False)
+    assert "--max-lora-rank 16" in (row.command or "")
 
 
 def test_adapters_of_others_stand_in_the_command() -> None:
@@ -112,6 +127,29 @@ def test_where_nobody_tells_the_limit_the_row_says_so_until_it_is_served() -> No
     assert notes.hint is None, "vLLM takes 16 without being told"
     proven = on_gpu({"sql": 24, "large": 32}, served=("large",))
     assert [row.hint for row in proven.changes] == [None], "it serves a larger one already"
+    theirs = serves("large", digest=None, path="/adapters/large")
+    doubtful = on_gpu({"sql": 24, "large": 32}, foreign=[theirs])
+    assert why(doubtful.kept) == [("large", "unmanaged-match")]
+    assert [bool(row.hint) for row in doubtful.changes] == [True], "nobody knows what somebody else loaded"
+
+
+def test_what_another_server_takes_proves_nothing() -> None:
+    here, far = gpu(), gpu().model_copy(update={"name": "far", "endpoint": "http://127.0.0.2:8000"})
+    sql = lora()
+    large = lora("large", base="other", serve=(AdapterServing(target="far", name="large"),))
+    alpha = look([there()]).model_copy(update={"name": "edge", "key": here.key})
+    beta = look([there(BETA)], [serves("large", "large", on=BETA)]).model_copy(update={"name": "far", "key": far.key})
+    mine = record(
+        ours(target_key=here.key),
+        ours(BETA, "slot/other[0]", target_key=far.key, target_name="far"),
+        adapters=(recorded("large", "large", on=BETA, declared_base="other", target_key=far.key, target_name="far"),),
+    )
+    slots = (pin(target="edge"), pin(BETA, name="other", target="far"))
+    want = desired(*slots, targets=(here, far), adapters=(sql, large))
+    says = {"sql": verdict("sql", rank=24), "large": verdict("large", rank=32)}
+    plan = settled(want, observation(known(), alpha, beta), mine, says).plan
+    assert why(plan.kept) == [("large", "in-sync")]
+    assert [(row.target, bool(row.hint)) for row in plan.changes] == [("edge", True)]
 
 
 def test_a_llama_server_has_no_limit() -> None:

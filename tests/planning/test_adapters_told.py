@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.adapter import AdapterServing, AdapterSource, AdapterVerdict, Gate, RecordAdapter, ServedAdapter
-from reconciler.domain.desired import Target
+from reconciler.domain.desired import Slot, Target
 from reconciler.domain.observation import AdapterNeed, Unavailable, UnknownTarget
 from reconciler.domain.plan import Plan, Reason, Row
 from reconciler.domain.units import GB, Bytes
@@ -125,7 +125,30 @@ def test_what_is_known_to_be_the_same_is_told_without_doubt() -> None:
     assert (unsaid.reason, codes(unsaid)) == (Reason.UNMANAGED_MATCH, ["content_unknown"])
 
 
+def test_what_is_not_known_to_be_from_our_source_or_on_our_base_is_another() -> None:
+    for served in (by_hand(path=None), by_hand(base=base_name(BETA)), serves(on=BETA)):
+        plan = foreign(served)
+        assert (plan.changes, why(plan.blocked)) == ((), [("sql", "unmanaged-conflict")])
+
+
 # ------------------------------------------------------------------------------------------------ what to do
+
+
+def test_nothing_is_said_to_stay_that_is_not_served() -> None:
+    gone = {**STANDS, "served": []}
+    old = verdict("sql 2", unpromoted=(error("old"),))
+    plans = [
+        planned(lora(), **gone, says={"sql": verdict("sql 2", error())}).plan,
+        planned(lora(gate=Gate(receipt="/r.json")), **gone, says={"sql": old}).plan,
+    ]
+    assert [row_of(plan).message for plan in plans] == ["it has 4 layers, its base has 32", "old"]
+
+
+def test_a_base_that_is_a_slot_without_a_model_is_explained_by_the_slot() -> None:
+    slot = Slot(name="coder")
+    row = row_of(planned(lora(), slots=(slot,), pool=pool(disk_budget=Bytes(GB))).plan)
+    assert (row.reason, row.message) == (Reason.BASE_MISSING, "its base is not on edge: nothing there is coder")
+    assert row.hint == "`localmodels explain coder` says what becomes of it"
 
 
 def test_each_way_to_be_blocked_says_what_to_do(snapshot: object) -> None:
