@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Action, Reason
+from reconciler.domain.units import Bytes
 from reconciler.planning.adapter_holds import goes_with_base
 from tests.builders import pool, record
 from tests.planning.adapter_world import (
@@ -48,6 +49,13 @@ def test_a_swap_brings_the_new_model_and_the_old_one_stays_with_it() -> None:
     assert [row.message.partition(": ")[2] for row in plan.blocked] == [
         "adapters chat, sql, which are not ours, are served on it: take them away there first"
     ]
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_where_both_have_no_room_nothing_changes_and_both_rows_say_why(gap: bool) -> None:
+    small = pool(disk_budget=Bytes(6 * 10**9), allow_gap=gap)
+    plan = planned(slots=(pin(BETA),), models=[there()], served=[serves()], mine=record(ours()), pool=small).plan
+    assert (plan.changes, sorted(row.reason.value for row in plan.blocked)) == ((), ["no-room", "unmanaged-conflict"])
 
 
 @pytest.mark.parametrize("why", [{"never": ("*alpha*",)}, {"allowed_families": ("nobody",)}])
