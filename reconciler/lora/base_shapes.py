@@ -30,6 +30,8 @@ _IN_LAYER = re.compile(
 )
 _OUTER = re.compile(r"(?:(?:model|language_model|text_model|backbone|transformer|gpt_neox)\.)*(\w+)")
 _EXPERT = re.compile(r"(^|\.)experts\.\d{1,5}\.")
+_MLX_EXPERTS = "switch_mlp."
+"""Experts of a layer in MLX, one behind the other in three dimensions."""
 _SHOWN = 3
 
 
@@ -239,7 +241,7 @@ def _place(path: str) -> tuple[str | None, int | None]:
     """(path in its layer with experts by ``*``, layer) of a module of the library; None: none that is known."""
     layered, outer = _IN_LAYER.fullmatch(path), _OUTER.fullmatch(path)
     if layered:
-        name = _EXPERT.sub(r"\1experts.*.", layered[2]).removesuffix(".base_layer")
+        name = _EXPERT.sub(r"\1experts.*.", layered[2]).replace(_MLX_EXPERTS, "experts.*.").removesuffix(".base_layer")
         return name, int(layered[1])
     return (outer[1], None) if outer else (None, None)
 

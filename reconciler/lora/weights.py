@@ -3,8 +3,8 @@ shapes decide; no value is read, so nothing is said of whether the numbers are a
 
 Source:
     peft 0.21.2 ``utils/save_and_load.py`` (``get_peft_model_state_dict``), tried on files it wrote (tests/lora/peft);
-    llama.cpp b10434 ``convert_lora_to_gguf.py`` for the names in GGUF; mlx-lm 0.28 ``mlx_lm/tuner/lora.py`` and
-    ``dora.py`` for those of MLX, whose halves stand turned round.
+    llama.cpp b10434 ``convert_lora_to_gguf.py`` for the names in GGUF; mlx-lm 0.32.2 ``mlx_lm/tuner/lora.py``
+    and ``dora.py`` for those of MLX, whose halves stand turned round, tried on files it wrote (tests/lora/mlx).
 """
 
 from __future__ import annotations

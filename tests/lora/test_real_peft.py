@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -26,11 +26,13 @@ needs_libraries = pytest.mark.skipif(
 )
 
 
-def read(folder: Path) -> AdapterFacts:
-    raw = (folder / "adapter_model.safetensors").read_bytes()
+def read(
+    folder: Path, name: str = "adapter_model.safetensors", form: Literal["safetensors", "mlx"] = "safetensors"
+) -> AdapterFacts:
+    raw = (folder / name).read_bytes()
     header = read_safetensors(raw, size=len(raw))
     assert isinstance(header, SafetensorsHeader)
-    return facts_of([AdapterTensor(each.name, each.dtype, each.shape) for each in header.tensors], "safetensors")
+    return facts_of([AdapterTensor(each.name, each.dtype, each.shape) for each in header.tensors], form)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -54,6 +56,22 @@ def test_every_listed_layout_is_the_librarys() -> None:
     head, *recorded = json.loads((PEFT.parent / "layouts.json").read_text())
     assert head["transformers"]
     assert loaded(LAYOUT_SCRIPT).every() == recorded
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(
+    importlib.util.find_spec("mlx_lm") is None,
+    reason="not installed: mlx_lm (pip install 'mlx[cpu]' mlx-lm); tests/lora/mlx has what it wrote",
+)
+def test_what_mlx_writes_today_is_what_it_wrote(tmp_path: Path) -> None:
+    loaded(SCRIPT.with_name("build_mlx_fixtures.py")).build(tmp_path / "made")
+    for folder in sorted(each for each in (tmp_path / "made").iterdir() if each.is_dir()):
+        found, written = (
+            read(each, "adapters.safetensors", "mlx") for each in (folder, PEFT.parent / "mlx" / folder.name)
+        )
+        assert (found, judge_weights(found)) == (written, ()), folder.name
+        stated = read_adapter_config((folder / "adapter_config.json").read_bytes())
+        assert judge_agreement(found, stated) == (), folder.name
 
 
 def loaded(path: Path) -> Any:

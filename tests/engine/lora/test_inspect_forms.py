@@ -22,7 +22,7 @@ from reconciler.lora.dialect import OURS
 from reconciler.lora.inspection import InspectReport
 from tests.engine.lora.test_verdict import errors, judge, lora
 from tests.lora.tables import route
-from tests.lora_files import TINY, config, folder, gguf_adapter, pairs, raw_safetensors
+from tests.lora_files import PEFT, TINY, config, folder, gguf_adapter, pairs, raw_safetensors
 
 BASE = "acme/tiny-llama"
 KEYS = ["self_attn.q_proj", "self_attn.v_proj"]
@@ -71,6 +71,29 @@ class TestMlx:
         assert report.compatibility.base_shape.verdict == "exact-shape"
         assert (report.ok, found(report, "error", "warning")) == (True, [])
         assert report.launch.command[-2:] == ("--adapter-path", str(tmp_path / "a"))
+
+    @pytest.mark.parametrize(
+        ("name", "targets", "compared"),
+        [
+            ("plain", ("q_proj", "v_proj"), 4), ("dora", ("q_proj", "v_proj"), 4), ("last-layer", ("down_proj", "o_proj"), 2),
+            ("default-keys", ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"), 14),
+            ("embedding", ("embed_tokens", "q_proj"), 3), ("experts", ("gate_proj", "q_proj"), 4),
+        ],
+    )  # fmt: skip
+    def test_what_the_real_library_wrote(
+        self, name: str, targets: tuple[str, ...], compared: int, tmp_path: Path
+    ) -> None:
+        experts = {"model_type": "qwen3_moe", "moe_intermediate_size": 8} if name == "experts" else {}
+        (tmp_path / "config.json").write_text(json.dumps(TINY | experts))
+        report = looked(PEFT.parent / "mlx" / name, "mlx", base_config=str(tmp_path))
+        assert report.weights is not None
+        assert (report.weights.format, report.weights.ranks, report.weights.targets) == ("mlx", (4,), targets)
+        shape = report.compatibility.base_shape
+        assert (shape.verdict, shape.compared, shape.unknown) == ("exact-shape", compared, 0)
+        assert found(report, "error", "warning") == []
+        assert (report.adapter.rank, report.adapter.lora_alpha, report.adapter.features) == (
+            4, 80.0, ("dora",) if name == "dora" else ()
+        )  # fmt: skip
 
     @pytest.mark.parametrize("provider", ["vllm", "llamacpp", "sglang", "tgi", "ollama"])
     def test_nobody_else_loads_it(self, provider: str, tmp_path: Path) -> None:
