@@ -92,6 +92,10 @@ class Server:
             else "say where the key is: `apiKeyFrom: {env: VARIABLE}` (a set one) or `{file: PATH}` at the target",
         )
 
+    def without_key(self, body: bytes) -> bytes:
+        """What it says without the key, which a clumsy proxy may repeat; of a short key, no longer a document."""
+        return body.replace(self._key.encode(), "…".encode()) if self._key else body
+
     async def close(self) -> None:
         """Let the client go; the next request makes another one."""
         if self._http is not None:

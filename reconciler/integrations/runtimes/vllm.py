@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation, UnknownTarget
+from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation
 from reconciler.domain.plan import Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError
 from reconciler.integrations.clock import SystemClock
 from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.advisory import Advisory
+from reconciler.integrations.runtimes.server import Server, unknown
 from reconciler.integrations.runtimes.vllm_adapters import VllmAdapters, adapter_cards
 from reconciler.integrations.runtimes.vllm_api import Card, Started, Use, VllmApi
 from reconciler.integrations.runtimes.vllm_base import Base, base_of
@@ -56,25 +57,18 @@ class Vllm:
         clock: Clock | None = None,
     ) -> None:
         self._target = target
-        self._make_http, self._key = http, api_key
-        self._http: Http | None = None
+        endpoint = (target.endpoint or "").rstrip("/").removesuffix("/v1")
+        self._server = Server(endpoint, http=http, key=api_key)
+        self._api = VllmApi(self._server)
         self._by_hand = Advisory(target)
-        self._adapters = VllmAdapters(target, lambda: self._api, clock or SystemClock())
+        self._adapters = VllmAdapters(target, self._api, clock or SystemClock())
 
     @property
     def target(self) -> Target:
         return self._target
 
-    @property
-    def _api(self) -> VllmApi:
-        if self._http is None:
-            self._http = self._make_http()
-        return VllmApi(self._target.endpoint or "", self._http, self._key)
-
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._server.close()
 
     # observing
 
@@ -88,13 +82,7 @@ class Vllm:
             use = await self._api.use()
             started = await self._api.started()
         except OutsideError as error:
-            return UnknownTarget(
-                name=self._target.name,
-                key=self._target.key,
-                reason=error.message,
-                code=error.code,
-                hint=error.hint or f"is vLLM running? See `endpoint` of target {self._target.name}",
-            )
+            return unknown(self._target, error, program="vLLM")
         return self._observed(version, cards, use, _why_takes_none(use, started, takes=takes), started)
 
     def _observed(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 
 from reconciler.domain.adapter import HeldAdapter
@@ -48,7 +48,7 @@ def adapter_cards(cards: Sequence[Card]) -> tuple[Card, ...]:
 class VllmAdapters:
     """The ``ServesAdapters`` port of one server."""
 
-    def __init__(self, target: Target, api: Callable[[], VllmApi], clock: Clock) -> None:
+    def __init__(self, target: Target, api: VllmApi, clock: Clock) -> None:
         self._target = target
         self._api = api
         self._clock = clock
@@ -60,7 +60,7 @@ class VllmAdapters:
             Refused: as the port says; ``not-found``: the server finds nothing at the path. ``in-use``: what stands
                 under the name answers somebody.
         """
-        cards = await self._api().models()
+        cards = await self._api.models()
         base = self._base(adapter, cards)
         before = _find(cards, adapter.name)
         if before is None or not _is(before, adapter, base):
@@ -71,7 +71,7 @@ class VllmAdapters:
             await _to_its_end(self._switched(adapter, base, before))
             if before is not None:
                 await self._quiet(adapter.name, _LAST_SECONDS)
-        card = _find(await self._api().models(), adapter.name)
+        card = _find(await self._api.models(), adapter.name)
         if card is None:
             raise Unreachable(f"{adapter.name} was loaded, and {self._target.name} does not list it any more")
         return base, card
@@ -82,7 +82,7 @@ class VllmAdapters:
         Raises:
             Refused: as the port says. Unreachable: it is unloaded, and answers somebody still.
         """
-        cards = await self._api().models()
+        cards = await self._api.models()
         await self._sweep(name, cards)
         card = _find(cards, name)
         if card is not None:
@@ -97,12 +97,12 @@ class VllmAdapters:
         said = await self._unloaded(card.name)
         if not said.ok and not said.is_unknown:
             raise await self._not_unloaded(card.name, said)
-        if _find(await self._api().models(), card.name) is not None:
+        if _find(await self._api.models(), card.name) is not None:
             raise Unreachable(f"{card.name} was unloaded, and {self._target.name} lists it still")
 
     async def end_tries(self, name: str) -> None:
         """Unload what a change of this name left when it was cut off."""
-        await self._sweep(name, await self._api().models())
+        await self._sweep(name, await self._api.models())
 
     # before
 
@@ -138,7 +138,7 @@ class VllmAdapters:
                 code="no-api",
                 hint="leave `scale` out, or serve it with a llama-server",
             )
-        if not await self._api().takes_adapters():
+        if not await self._api.takes_adapters():
             raise await self._no_api(adapter, base, "takes no adapters while it runs")
 
     async def _no_api(self, adapter: HeldAdapter, base: Base, why: str) -> Refused:
@@ -152,7 +152,7 @@ class VllmAdapters:
 
     async def _launch(self, adapter: HeldAdapter, base: Base) -> str:
         """The command whose server takes this adapter, and serves it from its start beside what it serves now."""
-        served = adapter_cards(await self._api().models())
+        served = adapter_cards(await self._api.models())
         return await asyncio.to_thread(launch_command, adapter, base.root, served, base.names)
 
     # loading
@@ -176,8 +176,8 @@ class VllmAdapters:
             raise
 
     async def _tried(self, passing: str, adapter: HeldAdapter, base: Base) -> None:
-        said = await self._api().load(passing, adapter.path)
-        said = await self._api().answers(passing) if said.ok else said
+        said = await self._api.load(passing, adapter.path)
+        said = await self._api.answers(passing) if said.ok else said
         if not said.ok:
             raise await self._refusal(said, adapter, base)
 
@@ -191,10 +191,10 @@ class VllmAdapters:
 
         Source: vLLM 0.18, ``unload_lora_adapter``: 500 "Failed to remove lora adapter … from the engine".
         """
-        said = await self._api().unload(name)
+        said = await self._api.unload(name)
         if not said.ok and "failed to remove" in said.words.lower():
-            await self._api().answers(name)
-            said = await self._api().unload(name)
+            await self._api.answers(name)
+            said = await self._api.unload(name)
         return said
 
     async def _switched(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
@@ -206,12 +206,12 @@ class VllmAdapters:
             failure = error
         finally:
             await self._dropped(passing_name(adapter.name, adapter.digest))
-        now = _find(await self._api().models(), adapter.name)
+        now = _find(await self._api.models(), adapter.name)
         if now is None or not _is(now, adapter, base):
             raise failure or Unreachable(f"{adapter.name} was loaded, and {self._target.name} lists another path")
         if before is not None:
             with suppress(OutsideError):
-                await self._api().forget_prefixes()
+                await self._api.forget_prefixes()
 
     async def _bind(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
         if before is None:
@@ -223,11 +223,11 @@ class VllmAdapters:
             return await self._loaded(adapter, base)
         except OutsideError:
             with suppress(OutsideError):
-                await self._api().load(adapter.name, before.root)
+                await self._api.load(adapter.name, before.root)
             raise
 
     async def _loaded(self, adapter: HeldAdapter, base: Base) -> None:
-        said = await self._api().load(adapter.name, adapter.path)
+        said = await self._api.load(adapter.name, adapter.path)
         if not said.ok:
             raise await self._refusal(said, adapter, base)
 
@@ -244,7 +244,7 @@ class VllmAdapters:
     async def _quiet(self, name: str, seconds: float) -> bool:
         """Wait until nobody is answered by an adapter of this name; whether that is so, or cannot be told."""
         until = self._clock.elapsed() + seconds
-        while (use := await self._api().use()).tells and use.is_of(name):
+        while (use := await self._api.use()).tells and use.is_of(name):
             if self._clock.elapsed() >= until:
                 return False
             await self._clock.sleep(_ASK_AGAIN_SECONDS)
@@ -265,7 +265,7 @@ class VllmAdapters:
                 code="not-found",
                 hint="where it runs in a container, mount our adapters there at the same path",
             )
-        await self._api().healthy()
+        await self._api.healthy()
         return Refused(
             f"{self._target.name} does not take {adapter.name}: {said.words}",
             code="adapter-refused",
@@ -280,7 +280,7 @@ class VllmAdapters:
                 code="no-api",
                 hint="start the server without it in --lora-modules",
             )
-        await self._api().healthy()
+        await self._api.healthy()
         return Unreachable(f"{self._target.name} does not unload {name}: {said.words}")
 
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
+from reconciler.errors import OutsideError, Unreachable
 from reconciler.formats.foreign_json import read_json
+from reconciler.integrations.runtimes.answers import bad_answer, failed, items
+from reconciler.integrations.runtimes.server import Server
 
 if TYPE_CHECKING:
-    from reconciler.integrations.http import Http, Reply
+    from reconciler.integrations.http import Reply
 
 _LOAD_SECONDS = 300.0
 """Longest wait for an adapter: the server may fetch it, and waits for a pause between two batches."""
@@ -96,26 +98,11 @@ class VllmApi:
     Run against vLLM 0.32.0 (``docs/testing.md``), read against 0.8 and 0.18.
 
     Args:
-        endpoint: base URL, without ``/v1``.
-        http: makes the requests; none follows a redirect, so that a key goes nowhere else.
-        key: what ``--api-key`` asks for; None sends none.
-
-    Raises:
-        Refused: the key has characters that no key has.
+        server: where it is asked, without ``/v1``.
     """
 
-    def __init__(self, endpoint: str, http: Http, key: str | None = None) -> None:
-        self._endpoint = endpoint.rstrip("/").removesuffix("/v1")
-        self._http = http
-        key = (key or "").strip()
-        if any(not "!" <= letter <= "~" for letter in key):
-            raise Refused(
-                "the API key has characters that no key has",
-                code="unauthorised",
-                hint="the variable or file of apiKeyFrom must hold the key alone",
-            )
-        self._key = key
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
     async def healthy(self) -> None:
         """Nothing where the engine runs.
@@ -123,41 +110,37 @@ class VllmApi:
         Raises:
             Unreachable: it does not run, or not yet. Refused: something else answers there.
         """
-        reply = await self._ask("GET", "/health", retries=1)
+        reply = await self._server.ask("GET", "/health", retries=1)
         if reply.status >= 500:
-            raise Unreachable(f"the engine of {self._endpoint} does not run: /health answered {reply.status}")
+            raise Unreachable(f"the engine of {self._server.url} does not run: /health answered {reply.status}")
         if not reply.ok:
             raise self._failed(reply, "cannot read /health")
 
     async def version(self) -> str:
         """The server's version, or ``Corrupt`` where what answers is no vLLM."""
-        reply = await self._ask("GET", "/version", retries=1)
+        reply = await self._server.ask("GET", "/version", retries=1)
         if not reply.ok:
             raise self._failed(reply, "cannot read /version")
         document = reply.json()
         version = document.get("version") if isinstance(document, dict) else None
         if not isinstance(version, str) or not version:
-            raise _bad_answer(reply, "no version in it: this is not a vLLM")
+            raise bad_answer(reply, "no version in it: this is not a vLLM")
         return version
 
     async def models(self) -> tuple[Card, ...]:
         """Bases and adapters, whole or not at all; the first is a base."""
-        reply = await self._ask("GET", "/v1/models", retries=1)
+        reply = await self._server.ask("GET", "/v1/models", retries=1)
         if not reply.ok:
             raise self._failed(reply, "cannot read /v1/models")
-        document = reply.json()
-        items = document.get("data") if isinstance(document, dict) else None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise _bad_answer(reply, "no whole list of models in it")
-        cards = tuple(_card(reply, item) for item in items)
+        cards = tuple(_card(reply, item) for item in items(reply, "data", called="models"))
         if not cards or cards[0].parent is not None:
-            raise _bad_answer(reply, "no base in it")
+            raise bad_answer(reply, "no base in it")
         return cards
 
     async def use(self) -> Use:
         """Who is being answered now. Raises nothing outside."""
         try:
-            reply = await self._ask("GET", "/metrics", retries=0)
+            reply = await self._server.ask("GET", "/metrics", retries=0)
         except OutsideError:
             return Use()
         return _use(reply.body.decode("utf-8", "replace")) if reply.ok else Use()
@@ -167,14 +150,14 @@ class VllmApi:
 
         A path without a route is a 404 instead. Nothing is changed by asking.
         """
-        reply = await self._ask("GET", "/v1/load_lora_adapter", retries=1)
+        reply = await self._server.ask("GET", "/v1/load_lora_adapter", retries=1)
         return reply.status == 405
 
     async def started(self) -> Started:
         """What it was started with; only a server in development mode tells. Raises nothing outside."""
         path = "/server_info?config_format=json"
         try:
-            reply = await self._ask("GET", path, timeout_seconds=_INFO_SECONDS, retries=0)
+            reply = await self._server.ask("GET", path, timeout_seconds=_INFO_SECONDS, retries=0)
             return _started(reply.json()) if reply.ok else Started()
         except OutsideError:
             return Started()
@@ -204,7 +187,7 @@ class VllmApi:
         Source: vLLM 0.18, ``v1/core/kv_cache_utils.py``: the cache is keyed by an adapter's name, not by its weights;
         0.32 has its path in the key too.
         """
-        await self._ask("POST", "/reset_prefix_cache", retries=0)
+        await self._server.ask("POST", "/reset_prefix_cache", retries=0)
 
     async def _step(self, path: str, body: Mapping[str, Any], seconds: float) -> Said:
         """One step, whose refusal is an answer.
@@ -212,7 +195,7 @@ class VllmApi:
         Raises:
             Unreachable: nobody knows whether it was done. Refused: ``unauthorised``.
         """
-        reply = await self._ask("POST", path, json=body, timeout_seconds=seconds, retries=0)
+        reply = await self._server.ask("POST", path, json=body, timeout_seconds=seconds, retries=0)
         if reply.ok:
             return Said(ok=True)
         if reply.status in (401, 403, 408, 429, 502, 503, 504):
@@ -220,28 +203,13 @@ class VllmApi:
         words, no_route = self._words(reply)
         return Said(ok=False, words=words, status=reply.status, no_route=no_route and reply.status in (404, 405))
 
-    async def _ask(self, method: str, path: str, **how: Any) -> Reply:
-        return await self._http.request(method, self._endpoint + path, headers=self._headers, **how)
-
     def _words(self, reply: Reply) -> tuple[str, bool]:
-        """As ``_words``, without the key, which a clumsy proxy may repeat."""
-        return _words(reply.body.replace(self._key.encode(), "…".encode()) if self._key else reply.body)
+        return _words(self._server.without_key(reply.body))
 
     def _failed(self, reply: Reply, what: str) -> OutsideError:
         if reply.status in (401, 403):
-            known = bool(self._headers)
-            return Refused(
-                f"{self._endpoint} {'does not accept the API key' if known else 'wants an API key'}",
-                code="unauthorised",
-                hint="the key that apiKeyFrom of the target names is not the server's"
-                if known
-                else "say where the key is: `apiKeyFrom: {env: VARIABLE}` or `{file: PATH}` at the target",
-            )
-        message = f"{what}: {reply.url} answered {reply.status}: {self._words(reply)[0]}".rstrip(": ")
-        details = {"url": reply.url, "status": reply.status}
-        if reply.status >= 500 or reply.status in (408, 429):
-            return Unreachable(message, details=details)
-        return Refused(message, details=details)
+            return self._server.wants_key()
+        return failed(reply, what, self._words(reply)[0])
 
 
 def _use(text: str) -> Use:
@@ -282,9 +250,9 @@ def _started(document: object) -> Started:
 def _card(reply: Reply, item: Mapping[str, Any]) -> Card:
     name, root, parent, context = (item.get(key) for key in ("id", "root", "parent", "max_model_len"))
     if not isinstance(name, str) or not name:
-        raise _bad_answer(reply, "a model without a name")
+        raise bad_answer(reply, "a model without a name")
     if not isinstance(root, str | None) or not isinstance(parent, str | None):
-        raise _bad_answer(reply, f"{name} with a root or parent that is no text")
+        raise bad_answer(reply, f"{name} with a root or parent that is no text")
     length = context if isinstance(context, int) and not isinstance(context, bool) and context > 0 else None
     return Card(name=name, root=root or name, parent=parent or None, context=length)
 
@@ -316,7 +284,3 @@ def _of_worker(message: str) -> str:
     """
     said = _WORKER_SAID.fullmatch(message)
     return message if said is None else said["worker"] or said["call"] or "it does not say why"
-
-
-def _bad_answer(reply: Reply, why: str) -> Corrupt:
-    return Corrupt(f"{reply.url} answered something else: {why}", code="bad-answer", details={"url": reply.url})

@@ -83,6 +83,12 @@ def test_who_is_kept_out_hears_whether_a_key_was_sent(key: str | None, words: st
     assert "apiKeyFrom" in (error.hint or "")
 
 
+def test_a_server_that_repeats_the_key_is_not_repeated() -> None:
+    server = Server("http://gpu.test", http=Line().client, key="s3cret")
+    assert server.without_key(b"you sent Bearer s3cret") == "you sent Bearer …".encode()
+    assert Server("http://gpu.test", http=Line().client).without_key(b"nothing") == b"nothing"
+
+
 def test_a_look_that_failed_says_what_should_run_unless_the_error_knows_better() -> None:
     plain = unknown(HERE, Unreachable("no answer", code="timed-out"), program="Ollama")
     assert (plain.reason, plain.code, plain.key) == ("no answer", "timed-out", HERE.key)

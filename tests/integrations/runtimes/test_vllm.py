@@ -10,6 +10,7 @@ from reconciler.domain.desired import Target
 from reconciler.domain.observation import ObservedTarget, UnknownTarget
 from reconciler.errors import Refused, Unreachable
 from reconciler.integrations.http import Http, MockTransport, Response
+from reconciler.integrations.runtimes.server import Server
 from reconciler.integrations.runtimes.vllm import Vllm
 from reconciler.integrations.runtimes.vllm_api import VllmApi
 from tests import lora_files
@@ -226,7 +227,7 @@ class TestKeys:
     async def test_no_metrics_break_a_look(self, text):
         lines = f'vllm:lora_requests_info{{running_lora_adapters="{text}"}} {text}\nvllm:num_requests_running {text}\n{text}'
         transport = MockTransport(lambda _: Response(200, content=lines.encode()))
-        api = VllmApi("http://gpu.test", Http(clock=QuickClock(), transport=transport))
+        api = VllmApi(Server("http://gpu.test", http=lambda: Http(clock=QuickClock(), transport=transport)))
         assert isinstance((await api.use()).busy, bool)
 
     async def test_what_cannot_be_a_key_is_not_sent(self):
@@ -267,7 +268,7 @@ class TestAttaching:
         await runtime.attach(second)
         assert not double.loras["sql"].in_place
         double.faults.gone |= {first.path, second.path}
-        assert (await VllmApi(double.url, Http(clock=QuickClock())).answers("sql")).ok
+        assert (await VllmApi(Server(double.url, http=lambda: Http(clock=QuickClock()))).answers("sql")).ok
         assert (double.healthy, double.cache_resets) == (True, 1)
 
     async def test_what_answers_somebody_is_not_changed(self, lab, adapter):
