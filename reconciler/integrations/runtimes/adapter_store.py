@@ -30,7 +30,14 @@ from reconciler.integrations.runtimes.adapter_copy import (
 from reconciler.integrations.runtimes.adapter_shelf import AdapterShelf
 from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.fetching import Fetching
-from reconciler.integrations.runtimes.partials import Partial, Wanted, disk_errors
+from reconciler.integrations.runtimes.partials import (
+    PARTIAL_SUFFIX,
+    STATE_SUFFIX,
+    Partial,
+    Wanted,
+    disk_errors,
+    is_being_fetched,
+)
 from reconciler.integrations.runtimes.rate_limit import RateLimit
 from reconciler.lora.adapter_content import AdapterContent, HeldFiles
 from reconciler.ports import Clock, Progress
@@ -41,6 +48,8 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[0-9a-z][0-9a-z_-]{0,120}")
 _ORIGIN = "origin.json"
 """Where fetched files came from, beside them."""
+_FORGOTTEN_SECONDS = 7 * 86400
+"""A download that broke off is gone on with by the next attempt; one that nobody touched for so long is not wanted."""
 
 
 class LocalAdapterStore:
@@ -49,7 +58,7 @@ class LocalAdapterStore:
     Args:
         root: absolute; made when something is held.
         http: makes the client when the first byte is fetched.
-        clock: sleeps between tries.
+        clock: sleeps between tries, and tells how old what is half fetched is.
         token: for the Hub; sent to the origin of ``hub_endpoint`` only.
         hub_endpoint: base URL.
         limits: connections per download and bytes a second.
@@ -73,7 +82,9 @@ class LocalAdapterStore:
         cache_directory: Path | None = None,
     ) -> None:
         self._shelf = AdapterShelf(root)
+        self._half_fetched = root / ".partial"
         self._make_http = http
+        self._clock = clock
         self._fetching = Fetching(
             root,
             clock=clock,
@@ -132,8 +143,9 @@ class LocalAdapterStore:
         return await asyncio.to_thread(self._shelf.drop, digest, holder)
 
     async def sweep(self) -> None:
-        """Remove what killed runs left and nobody is working on."""
+        """Remove what killed runs left and nobody is working on, and downloads that nobody went on with for days."""
         await asyncio.to_thread(self._shelf.sweep)
+        await asyncio.to_thread(_sweep_downloads, self._half_fetched, self._clock.now().timestamp())
 
     # ------------------------------------------------------------------ files in
 
@@ -161,7 +173,7 @@ class LocalAdapterStore:
                     progress(Bytes(before + count), content.bytes)
 
                 wanted = Wanted(artifact.url(remote), artifact.commit, file.sha256, file.bytes, content.digest)
-                with Partial(self._shelf.root / ".partial", wanted) as partial:
+                with Partial(self._half_fetched, wanted) as partial:
                     await self._fetching.fetch(partial, http, moved)
                     await asyncio.to_thread(partial.finish, draft / names[file.name])
                 done += file.bytes
@@ -190,3 +202,12 @@ class LocalAdapterStore:
                 if note.parent == place.parent and is_whole(place, content, names, self._known):
                     return content, shown(place, names)
         return None
+
+
+def _sweep_downloads(folder: Path, now: float) -> None:
+    with disk_errors(folder):
+        for half in list(folder.glob(f"*{PARTIAL_SUFFIX}")):
+            age = now - half.lstat().st_mtime
+            if age > _FORGOTTEN_SECONDS and not is_being_fetched((half,)):
+                half.unlink(missing_ok=True)
+                half.with_suffix(STATE_SUFFIX).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from reconciler.errors import StalePlan
 from reconciler.lora.findings import error
 from tests.builders import pool
 from tests.engine.lora.adapting import EDGE, OLD, Room, coder, codes, room
-from tests.engine.worlds import OPTIONS
+from tests.engine.worlds import BETA, OPTIONS
 from tests.fakes import FakeRuntime
 from tests.lora_files import gguf_adapter
 
@@ -97,13 +97,13 @@ async def test_a_base_that_went_while_another_row_ran_gets_no_adapter(here: Room
 
 
 async def test_detaching_needs_no_base(here: Room) -> None:
+    """Somebody removed the base; nobody asks for the adapter any more."""
     assert (await reconcile(here.world, OPTIONS)).verified
-    here.edit()
+    here.edit(coder(BETA))
     here.runtime.installed.clear()
-    planned = await plan_once(here.world, OPTIONS)
-    assert "detach" in [row.action.value for row in planned.plan.changes]
-    await reconcile(here.world, OPTIONS)
-    assert here.runtime.adapters == {}
+    report = await reconcile(here.world, OPTIONS)
+    assert ("detach", "done", None) in [(one.row.action.value, one.status, one.code) for one in report.outcomes]
+    assert (here.runtime.adapters, OLD in here.runtime.installed) == ({}, False)
 
 
 # ------------------------------------------------------------------------------------------------ the verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,24 @@ async def test_a_file_that_ends_before_its_size_is_told_at_the_look(tmp_path: Pa
     desk.double.add("acme/sql", files)
     desk.double.fail(f"/{CONFIG}", (206, {"Content-Range": "bytes 0-4/100"}, b"{    "))
     with pytest.raises(Corrupt, match="ends after 5 bytes"):
+        await desk.look()
+
+
+async def test_a_repository_that_is_disabled_is_refused_though_its_facts_are_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.double.add("acme/sql", peft(tmp_path / "v1"))
+    facts = {"id": "acme/sql", "sha": desk.double.repos["acme/sql"].head, "disabled": True}
+    desk.double.fail("/api/models/acme/sql", (200, {}, json.dumps(facts).encode()))
+    with pytest.raises(Refused, match="is disabled"):
+        await desk.look()
+    assert len(desk.double.requests) == 1
+
+
+async def test_a_repository_whose_commit_nobody_tells_cannot_be_pinned(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.double.add("acme/sql", peft(tmp_path / "v1"))
+    desk.double.fail("/api/models/acme/sql", (200, {}, b'{"id": "acme/sql"}'))
+    with pytest.raises(Corrupt, match="names no commit"):
         await desk.look()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 from pathlib import Path
 
 import httpx
@@ -168,6 +170,24 @@ async def test_sweeping_where_nothing_was_ever_held(tmp_path: Path) -> None:
     await here.sweep()
     assert left(tmp_path) == []
     assert (tmp_path / "source" / WEIGHTS).exists(), "what a link means is not ours"
+
+
+async def test_a_download_that_nobody_goes_on_with_goes_after_a_week(tmp_path: Path) -> None:
+    folder, now = tmp_path / "adapters" / ".partial", FixedClock().now().timestamp()
+    folder.mkdir(parents=True)
+    for letter, days in (("a", 6.9), ("b", 7.1), ("c", 7.1)):
+        for suffix in (".partial", ".json"):
+            (folder / f"{letter * 64}{suffix}").write_bytes(b"half")
+            os.utime(folder / f"{letter * 64}{suffix}", (now - days * 86400,) * 2)
+    descriptor = os.open(folder / f"{'c' * 64}.partial", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    await store(tmp_path).sweep()
+    assert sorted(each.name[0] + each.suffix for each in folder.iterdir()) == [
+        "a.json", "a.partial", "c.json", "c.partial",
+    ], "another may be at it this moment"  # fmt: skip
+    os.close(descriptor)
+    await store(tmp_path).sweep()
+    assert sorted(each.name[0] for each in folder.iterdir()) == ["a", "a"]
 
 
 async def test_what_is_held_is_found_by_repository_and_commit_alike(tmp_path: Path) -> None:
