@@ -151,7 +151,7 @@ class RealVllm:
             "LOCALMODELS_TEST_VLLM_RESTART": " ".join(again),
             **({"LOCALMODELS_TEST_VLLM_RECORD": "1"} if record else {}),
         }
-        suites = [sys.executable, "-m", "pytest", *_SUITES, "-k", "real", "-rs", *more]
+        suites = [sys.executable, "-m", "pytest", *_SUITES, "-k", "vllm-real or real_one or real_vllm", "-rs", *more]
         return subprocess.run(suites, check=False, cwd=ROOT, env=os.environ | settings).returncode
 
 

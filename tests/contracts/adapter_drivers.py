@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -131,7 +132,7 @@ async def _vllm_double(folder: Path, double: VllmDouble) -> AsyncIterator[Adapte
 
     def opened(url: str) -> Vllm:
         target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=url, is_asked=True)
-        return Vllm(target, http=lambda: Http(clock=clock, retries=0))
+        return Vllm(target, http=lambda: Http(clock=clock, retries=0), clock=clock)
 
     async def restart() -> None:
         double.restart()
@@ -161,11 +162,15 @@ async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
     if not url or not given:
         pytest.skip("no real vLLM: LOCALMODELS_TEST_VLLM_URL and LOCALMODELS_TEST_VLLM_ADAPTERS are not set")
     one, two = (Path(path) for path in given.split(os.pathsep))
+    restarting = shlex.split(os.environ.get("LOCALMODELS_TEST_VLLM_RESTART", ""))
     key, clock, store = os.environ.get("LOCALMODELS_TEST_VLLM_KEY"), SystemClock(), folder / "adapters"
 
     def opened(endpoint: str) -> Vllm:
         target = Target(name="vllm", runtime="advisory", program="vllm", endpoint=endpoint, is_asked=True)
         return Vllm(target, http=lambda: Http(clock=clock), api_key=key)
+
+    async def restart() -> None:
+        assert await (await asyncio.create_subprocess_exec(*restarting)).wait() == 0
 
     http, runtime, dead = Http(clock=clock), opened(url), opened(NOWHERE)
     observed = await runtime.observe()
@@ -180,6 +185,7 @@ async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
             first=held(store, one, name, base),
             second=held(store, two, name, base),
             answers=lambda asked: completes(http, url, asked, key),
+            restart=restart if restarting else None,
             refused=held(store, broken, name, base),
             beside=held(store, two, f"{name}-2", base),
             taken=base,

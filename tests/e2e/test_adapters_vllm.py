@@ -1,7 +1,13 @@
-"""A declared adapter of a Hub on the double of a vLLM: fetched, verified, loaded, attached again after a restart."""
+"""Declared adapters on a vLLM: of a Hub on its double; of folders on a real one that is lent (docs/testing.md)."""
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,3 +145,117 @@ def test_what_the_server_refuses_leaves_everything(
     lab.apply(expect=None)
     assert vllm.loras["sql"].path == before
     assert len(held(lab)) == 1
+
+
+class RealVllm:
+    """A server of ``scripts/real_vllm.py``."""
+
+    def __init__(self, url: str, models: Path) -> None:
+        self.url, self.models, self.key = url, models, os.environ.get("LOCALMODELS_TEST_VLLM_KEY", "")
+        self.restarting = shlex.split(os.environ.get("LOCALMODELS_TEST_VLLM_RESTART", ""))
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode() if body else None, headers)
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            return json.loads(reply.read() or b"null")
+
+    def adapters(self) -> dict[str, str]:
+        return {card["id"]: card["root"] for card in self.ask("/v1/models")["data"] if card["parent"]}
+
+    def says(self, name: str, tokens: int = 8) -> str:
+        body = {"model": name, "prompt": "a", "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+        return str(self.ask("/v1/completions", body)["choices"][0]["text"])
+
+    def restart(self) -> None:
+        subprocess.run(self.restarting, check=True)
+
+
+@pytest.fixture
+def real_vllm() -> RealVllm:
+    url, models = os.environ.get("LOCALMODELS_TEST_VLLM_URL"), os.environ.get("LOCALMODELS_TEST_VLLM_MODELS")
+    if not url or not models or not os.environ.get("LOCALMODELS_TEST_VLLM_RESTART"):
+        pytest.skip("no real vLLM of scripts/real_vllm.py")
+    return RealVllm(url, Path(models))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, real_vllm: RealVllm) -> Iterator[Machine]:
+    with HubDouble().serve() as endpoint:
+        lab = Machine(tmp_path / "here", endpoint)
+        (lab.repository / "key").write_text(real_vllm.key)
+        yield lab
+        on_real(lab, real_vllm, None)
+        lab.apply()
+
+
+def on_real(lab: Machine, server: RealVllm, adapter: str | None, **target: Any) -> None:
+    """Declare one of the adapters that lie beside its base, or none."""
+    source = lab.repository / "adapters" / "sql"
+    shutil.rmtree(source, ignore_errors=True)
+    if adapter is not None:
+        shutil.copytree(server.models / adapter, source)
+    declared = {"name": "sql", "base": "acme/tiny", "source": {"path": "adapters/sql"}, "serve": [{"target": "gpu"}]}
+    gpu = {"name": "gpu", "runtime": "vllm", "endpoint": server.url, "apiKeyFrom": {"file": "key"}} | target
+    lab.write(targets=[gpu], adapters=[declared] if adapter is not None else [])
+
+
+@pytest.mark.e2e
+def test_the_journey_on_a_real_vllm(desk: Machine, real_vllm: RealVllm) -> None:
+    on_real(desk, real_vllm, "one")
+    assert [row[:2] for row in desk.plan("--detailed-exitcode", expect=2).rows()] == [("attach", "missing")]
+    desk.apply()
+    desk.in_sync()
+    base, first = real_vllm.says("acme/tiny"), real_vllm.says("sql")
+    assert base != first, "the adapter's weights are in force"
+
+    real_vllm.restart()
+    assert real_vllm.adapters() == {}
+    assert [row[:2] for row in desk.plan().rows()] == [("attach", "drifted")]
+    desk.apply()
+    desk.in_sync()
+    assert real_vllm.says("sql") == first
+
+    on_real(desk, real_vllm, "two")
+    assert [row[:2] for row in desk.plan().rows()] == [("update", "upstream-moved")]
+    desk.apply()
+    desk.in_sync()
+    assert len(held(desk)) == 1, "the old content is gone from our store"
+    assert list(real_vllm.adapters()) == ["sql"]
+    assert real_vllm.says("sql") not in (base, first)
+
+    on_real(desk, real_vllm, None)
+    desk.apply()
+    desk.in_sync()
+    assert (real_vllm.adapters(), held(desk)) == ({}, [])
+    assert real_vllm.says("acme/tiny") == base
+
+
+@pytest.mark.e2e
+def test_a_rank_that_a_real_vllm_does_not_take_is_seen_by_plan(desk: Machine, real_vllm: RealVllm) -> None:
+    on_real(desk, real_vllm, "one")
+    desk.apply()
+    on_real(desk, real_vllm, "rank24")
+    said = desk.run("plan", "--detailed-exitcode", expect=4).out
+    assert "takes ranks up to 16 as it was started, and sql has 24" in said
+    assert "--max-lora-rank 32" in said
+    assert "sql" in real_vllm.adapters()
+
+
+@pytest.mark.e2e
+def test_a_real_vllm_outlives_what_it_refuses_and_what_we_remove(desk: Machine, real_vllm: RealVllm) -> None:
+    on_real(desk, real_vllm, "one")
+    desk.apply()
+    first = real_vllm.says("sql")
+    on_real(desk, real_vllm, "pattern", maxLoraRank=64)
+    desk.apply(expect=None)
+    for adapter in ("truncated", "dora", "noweights"):
+        on_real(desk, real_vllm, adapter)
+        desk.apply(expect=None)
+        assert real_vllm.says("sql") == first, adapter
+    for adapter in ("two", "rank16", "one"):
+        on_real(desk, real_vllm, adapter)
+        desk.apply()
+        real_vllm.says("sql")
+        real_vllm.says("acme/tiny")
+    assert real_vllm.says("sql") == first

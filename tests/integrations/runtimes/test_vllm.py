@@ -25,7 +25,7 @@ COMPLETE = ("POST", "/v1/completions")
 def runtime_on(url: str, *, here: bool = True, key: str | None = None, transport: MockTransport | None = None) -> Vllm:
     target = Target(name="gpu", runtime="advisory", program="vllm", endpoint=url, is_asked=True, is_local=here)
     clock = QuickClock()
-    return Vllm(target, http=lambda: Http(clock=clock, retries=0, transport=transport), api_key=key)
+    return Vllm(target, http=lambda: Http(clock=clock, retries=0, transport=transport), api_key=key, clock=clock)
 
 
 @pytest.fixture
