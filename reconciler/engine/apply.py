@@ -25,6 +25,7 @@ from reconciler.engine.together import together
 from reconciler.engine.verdict import WAITING
 from reconciler.engine.verify import cleaned, verified_report
 from reconciler.engine.world import Options, Planned, Runtimes, World
+from reconciler.planning.adapter_standing import is_somebody_elses
 from reconciler.planning.room import held_adapters, unfinished
 
 
@@ -190,7 +191,11 @@ class _Run:
             ours = recorded_alias(self.planned.record, target.key, row.alias.name)
             return here is None or (ours is not None and here.is_foreign_to(ours.digest))
         if row.adapter is not None:
-            return find_adapter(target, row.adapter.name) is None
+            served, mine = (
+                find_adapter(target, row.adapter.name),
+                self.planned.record.adapter(target.key, row.adapter.name),
+            )
+            return served is None or (mine is not None and is_somebody_elses(served, mine))
         return find(target, row.name) is None
 
 

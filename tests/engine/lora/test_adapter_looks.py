@@ -224,6 +224,17 @@ async def test_another_content_at_another_place_under_our_name_is_left_alone_by_
     assert here.runtime.adapters["sql"] == theirs
 
 
+async def test_what_somebody_put_in_the_place_of_ours_is_forgotten_and_left(here: Room) -> None:
+    await applied(here)
+    theirs = ServedAdapter(name="sql", base=OLD, path="/theirs/a.gguf", digest=OTHER)
+    here.runtime.adapters["sql"] = theirs
+    here.edit()
+    report = await reconcile(here.world, OPTIONS)
+    assert (report.verified, here.steps(), here.fakes.record.adapters) == (True, [], ())
+    assert here.runtime.adapters == {"sql": theirs}
+    assert await here.held() == ()
+
+
 def target(*adapters: ServedAdapter) -> ObservedTarget:
     return ObservedTarget(name="edge", key=EDGE.key, adapters=adapters)
 
