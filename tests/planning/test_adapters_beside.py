@@ -304,6 +304,17 @@ def test_the_disk_is_counted_to_the_byte(spare: int, fits: bool) -> None:
         assert "on the disk" in plan.blocked[-1].message
 
 
+@pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])
+def test_a_model_that_comes_takes_its_disk_once_whoever_shares_it(spare: int, fits: bool) -> None:
+    disk = look().disk
+    assert disk is not None
+    tight = disk.model_copy(update={"free_bytes": Bytes(GB + 5 * GB + SIZE + spare)})
+    want = desired(pin(target="edge"), targets=(EDGE, FAR), adapters=(lora(),), pool=pool(min_free_disk=Bytes(GB)))
+    targets = (look(disk=tight), look(disk=tight).model_copy(update={"name": "far", "key": FAR.key}))
+    plan = settled(want, observation(known(), *targets), record(), {}).plan
+    assert why(plan.changes if fits else plan.blocked) == [("sql", "missing" if fits else "no-room")]
+
+
 # ------------------------------------------------------------------------------------------------ by hand
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reconciler.domain.adapter import AdapterServing, Expected, ExpectedContract
+from reconciler.domain.adapter import AdapterServing, AdapterSource, Expected, ExpectedContract
 from reconciler.domain.desired import Target
 from reconciler.domain.units import Bytes
-from reconciler.engine.lora.verdict import local_source
-from tests.engine.lora.test_verdict import BASE, FILES, errors, judge, lora
+from reconciler.engine.lora.adapter_facts import read_adapter
+from reconciler.engine.lora.verdict import judged, local_source, remote_source
+from tests.engine.lora.adapting import FakeHub
+from tests.engine.lora.test_verdict import BASE, FILES, NEED, SEEN, errors, judge, lora
 from tests.lora_files import config, folder, gguf_adapter, pairs
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -86,7 +88,7 @@ def test_what_makes_an_error_pass_is_said_where_it_would(tmp_path: Path) -> None
 
 def test_the_rank_of_a_verdict_is_the_weights_own(tmp_path: Path) -> None:
     tensors = pairs("q_proj", rank=2) | pairs("v_proj", rank=6)
-    place = folder(tmp_path / "sql", tensors, config(r=6, rank_pattern={"q_proj": 2}))
+    place = folder(tmp_path / "sql", tensors, config(r=2, rank_pattern={"v_proj": 6}))
     assert judge(lora(place)).rank == 6
     pickled = folder(tmp_path / "pickled", document=config(r=7))
     (pickled / WEIGHTS).rename(pickled / PICKLE)
@@ -107,6 +109,30 @@ def test_a_pickle_beside_safer_weights_is_no_matter(tmp_path: Path) -> None:
     (place / PICKLE).write_bytes(b"pickle")
     verdict = judge(lora(place))
     assert (verdict.fits, [one.code for one in verdict.findings if one.code == "weights_pickle"]) == (True, [])
+    read = read_adapter(FILES.find(str(place)), FILES)
+    assert [one.severity for one in read.findings if one.code == "weights_pickle"] == ["note"]
+
+
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
+async def test_hashes_of_a_manifest_are_held_against_what_the_hub_says(tmp_path: Path, file: str) -> None:
+    """The manifest is a file of this host, the adapter's files are not; each of them has a hash of its own."""
+    place = folder(tmp_path / "sql")
+    hub = FakeHub()
+    hub.repos["acme/sql"] = place
+    found = await hub.look("acme/sql", None, pickles=False)
+    right = {one.path: one.sha256 for one in found.artifact.files}
+    manifest = tmp_path / "manifest.json"
+
+    def told(**hashes: str) -> list[str]:
+        rows = [{"name": name, "sha256": digest} for name, digest in (right | hashes).items()]
+        manifest.write_text(json.dumps({"contract": {"base_model": BASE}, "artifacts": rows}))
+        adapter = lora(place, contract=ExpectedContract(manifest=str(manifest)))
+        adapter = adapter.model_copy(update={"source": AdapterSource(repo="acme/sql")})
+        verdict = judged(adapter, NEED, remote_source(adapter, found, FILES), SEEN, FILES)
+        return [code for code in errors(verdict) if code.startswith("artifact_")]
+
+    assert told() == []
+    assert told(**{file: "0" * 64}) == ["artifact_differs"]
 
 
 # ------------------------------------------------------------------------------------------------ expectations
