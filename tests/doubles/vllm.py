@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from tests.doubles.ollama_http import Exchange, Loopback
+from tests.doubles.ollama_http import Exchange, Listening, Loopback
 
 _PATHS = (r"/(?:home|usr|opt|var|tmp|root|lib|mnt|srv)(?:/[\w.\-]+)+", r"(?:/[\w\-]+)+/[\w\-]+\.\w+")
 """What the server takes for a path in its errors, and does not repeat."""
@@ -64,7 +63,7 @@ class Faults:
     """Paths that nothing can be loaded from any more, whatever is there."""
 
 
-class VllmDouble:
+class VllmDouble(Listening):
     """One server of one base.
 
     Args:
@@ -120,21 +119,7 @@ class VllmDouble:
 
     def __enter__(self) -> Self:
         self._begin()
-        self._server.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    @property
-    def requests(self) -> list[tuple[str, str]]:
-        return self._server.requests
+        return super().__enter__()
 
     def restart(self) -> None:
         """What was loaded at run time is lost."""
