@@ -11,7 +11,7 @@ from reconciler.lora.findings import error
 
 LONGEST = 128
 FALLBACK = "lora-adapter"
-_USUAL = "adapter_model"
+_USUAL = ("adapter_model", "adapters")
 _ENDING = re.compile(r"\.(?:safetensors|gguf|bin|pt|pth)$", re.IGNORECASE)
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:+-]*")
 
@@ -26,7 +26,7 @@ def name_of(place: AdapterPlace) -> str:
     name = _last(path)
     if place.is_file:
         name = _ENDING.sub("", name)
-        name = _last(place.folder or "") if name == _USUAL else name
+        name = _last(place.folder or "") if name in _USUAL else name
     return name if name.strip(".") else FALLBACK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -91,6 +92,27 @@ _JSON = st.recursive(
 def test_any_document_is_a_configuration(document: dict[str, Any]) -> None:
     found = adapter_config(document)
     assert found.rank is None or found.rank >= 0
+
+
+@given(
+    st.fixed_dictionaries(
+        {"lora_parameters": st.dictionaries(st.sampled_from(["rank", "scale", "dropout", "keys"]), _JSON) | _JSON},
+        optional=dict.fromkeys(("fine_tune_type", "model", "num_layers", "r", "target_modules"), _JSON),
+    )
+)
+def test_any_document_of_mlx_is_a_configuration(document: dict[str, Any]) -> None:
+    found = adapter_config(document)
+    assert found.is_mlx
+    assert found.rank is None or found.rank >= 0
+    assert found.alpha is None or math.isfinite(found.alpha)
+
+
+def test_a_configuration_of_mlx() -> None:
+    found = read_adapter_config((PEFT.parent / "mlx" / "dora" / "adapter_config.json").read_bytes())
+    assert (found.rank, found.alpha, found.use_dora, found.base_model) == (4, 80.0, True, "acme/tiny-llama")
+    assert (found.target_modules, found.targets) == (("self_attn.q_proj", "self_attn.v_proj"), "list")
+    assert adapter_config({"lora_parameters": {"rank": 10**400, "scale": 2.0}}).alpha is None
+    assert not adapter_config({"peft_type": "LORA", "lora_parameters": {"rank": 4}}).is_mlx
 
 
 @given(st.binary(max_size=300))

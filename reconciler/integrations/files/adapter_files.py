@@ -65,7 +65,8 @@ class LocalAdapterFiles:
         if not stat.S_ISREG(found.st_mode):
             raise Refused(f"{shown} is neither a file nor a folder", code="not-readable", hint="name either")
         folder = os.path.dirname(shown) or "."  # noqa: PTH120 - text in, text out: what was typed is shown again
-        if os.path.basename(shown) == CONFIG:  # noqa: PTH119
+        name = os.path.basename(shown)  # noqa: PTH119
+        if name == CONFIG or is_shard(name):
             return _folder(folder, folder)
         return _single(shown, folder, found)
 

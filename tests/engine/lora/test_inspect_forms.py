@@ -125,7 +125,7 @@ class TestMlx:
     def test_one_file_of_it(self, tmp_path: Path) -> None:
         report = looked(of_mlx(tmp_path / "a") / "adapters.safetensors", "mlx")
         assert report.weights is not None
-        assert report.weights.format == "mlx"
+        assert (report.weights.format, report.adapter.name) == ("mlx", "a")
 
 
 def sharded(path: Path, *, size: int = 2000, index: bool = True) -> Path:
@@ -199,6 +199,11 @@ class TestShards:
         if change == "cut":
             second.write_bytes(second.read_bytes()[:-4])
         assert code in found(looked(adapter, "sglang"), "error", "warning")
+
+    def test_one_of_them_stands_for_all(self, tmp_path: Path) -> None:
+        report = looked(sharded(tmp_path / "a") / "adapter_model-00002-of-00002.safetensors", "sglang")
+        assert report.weights is not None
+        assert (report.ok, report.weights.files, report.adapter.name) == (True, 2, "a")
 
     def test_one_whole_file_goes_before_shards(self, tmp_path: Path) -> None:
         adapter = sharded(tmp_path / "a")
