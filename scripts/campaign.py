@@ -46,18 +46,30 @@ SERVERS = {"ollama": OLLAMA, "llama-server": ROUTER, "vllm": VLLM}
 
 def power_loss(seconds: float, dice: random.Random) -> Figures:
     """Every instant between us and a port once, in every scenario; then several cuts in a row."""
+    from tests.campaign import adapter_cuts
     from tests.campaign.cuts import survive, undisturbed
     from tests.campaign.scenarios import SCENARIOS
 
     figures: Figures = Counter()
 
+    async def of_adapters() -> None:
+        known = {name: await adapter_cuts.undisturbed(name) for name in adapter_cuts.STORIES}
+        end = time.monotonic() + seconds / 2
+        while time.monotonic() < end:
+            name = dice.choice(list(known))
+            instants, expected = known[name]
+            cuts = tuple(dice.randrange(instants) for _ in range(dice.randint(1, 4)))
+            await adapter_cuts.survive(name, cuts, expected)
+            figures[PORTS, CRASHES] += len(cuts)
+
     async def all_of_it() -> None:
+        await of_adapters()
         known = {name: await undisturbed(name) for name in SCENARIOS}
         for name, (instants, expected) in known.items():
             for cut in range(instants):
                 await survive(name, (cut,), expected)
                 figures[PORTS, CRASHES] += 1
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds / 2
         while time.monotonic() < end:
             name = dice.choice(list(SCENARIOS))
             instants, expected = known[name]

@@ -263,7 +263,7 @@ class VllmPlace:
     def of_file(self) -> dict[str, Any]:
         return {"name": "gpu", "runtime": "vllm", "endpoint": self._server.url}
 
-    def slots(self, base: str) -> list[dict[str, Any]]:  # noqa: ARG002 - a place's
+    def slots(self, base: str) -> list[dict[str, Any]]:
         return []
 
     def declared(self, base: str) -> str:
@@ -355,7 +355,7 @@ def ollama_place(folder: Path) -> Iterator[OllamaPlace]:
 
 
 @contextmanager
-def vllm_place(folder: Path) -> Iterator[VllmPlace]:  # noqa: ARG001 - as every place is opened
+def vllm_place(folder: Path) -> Iterator[VllmPlace]:
     double = HubDouble()
     with double.serve() as hub, MortalVllm(VllmPlace.bases[0]) as server:
         place = VllmPlace(server, hub, double)

@@ -318,7 +318,12 @@ class AdapterTrial:
         scene, place = self.scene, self.place
         last = self.lab.apply()
         assert last.code == 0, (troubles, last.text)
-        assert place.served() == self.end.served, (troubles, "it is not served as it should be", place.served(), last.text)
+        assert place.served() == self.end.served, (
+            troubles,
+            "it is not served as it should be",
+            place.served(),
+            last.text,
+        )
         assert place.models() == self.end.models, (troubles, last.text)
         assert scene.recorded() == self.end.recorded, (troubles, "the record is not right", scene.recorded(), last.text)
         assert scene.owned() == self.end.owned, (troubles, last.text)
@@ -343,6 +348,10 @@ class AdapterTrial:
         if content_of(Path(self._saved[1])) == self.scene.contents[OTHER]:
             allowed.add(self.scene.contents[OTHER])
         assert now is None or now.content in allowed, (trouble, "neither old nor new is served", now, ended.text)
+        begun, ours = {one.name for one in record.intents}, self.scene.recorded().get(OURS)
+        if now is not None and ours is not None and OURS not in begun:
+            is_so = now.content in self.scene.digests[ours[1]].values()
+            assert is_so, (trouble, "the record says what is not so", ours, now, ended.text)
         lost = self.place.forgets and (trouble.restart_after_seconds, trouble.dies_after_seconds) != (None, None)
         if self.story.stays and not lost and not self.place.gap:
             assert now is not None, (trouble, "what worked is gone", served, ended.text)

@@ -263,7 +263,9 @@ def serve() -> None:
         told = json.loads(count.read_text(encoding="utf-8")) if count.exists() else {}
         count.unlink(missing_ok=True)
         load(told.get("modules", []))
-        print(json.dumps({"code": code, "instants": told.get("instants"), "copies": told.get("copies", [])}), flush=True)
+        print(
+            json.dumps({"code": code, "instants": told.get("instants"), "copies": told.get("copies", [])}), flush=True
+        )
 
 
 if __name__ == "__main__":

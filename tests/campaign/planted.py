@@ -40,35 +40,18 @@ def releases_what_is_served() -> None:
     LocalAdapterStore.hold = alone  # type: ignore[method-assign]
 
 
-def records_before_a_look() -> None:
-    """The record has an adapter before the server was asked for it; whatever is wrong then, nobody looks."""
-    from reconciler.domain.adapter import ServedAdapter
-    from reconciler.engine.lora import settled
+def records_before_the_server_was_asked() -> None:
+    """The record has an adapter, and the step is closed, before anybody looked."""
+    from reconciler.engine.bookkeeping import Books
 
-    settled.stands = lambda target, wanted: ServedAdapter(name=wanted.name)  # type: ignore[assignment]  # noqa: ARG005
+    begin = Books.begin_adapting
 
+    async def at_once(self: Books, row: Any, wanted: Any) -> Any:
+        intent = await begin(self, row, wanted)
+        await self.attached(intent, wanted)
+        return intent
 
-def leaves_its_tries() -> None:
-    """What an adapter was tried under stays when the run dies."""
-    from reconciler.engine import reconcile, verify
-
-    async def nothing(*_: object) -> tuple[str, ...]:
-        return ()
-
-    reconcile.swept = verify.swept = nothing  # type: ignore[assignment,attr-defined]
-
-
-def detaches_first() -> None:
-    """The old one goes before the new one has been tried."""
-    from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters
-
-    attach = OllamaAdapters.attach
-
-    async def bare(self: OllamaAdapters, adapter: Any) -> Any:
-        await self.detach(adapter.name, adapter.base)
-        return await attach(self, adapter)
-
-    OllamaAdapters.attach = bare  # type: ignore[method-assign]
+    Books.begin_adapting = at_once  # type: ignore[method-assign]
 
 
 def names_half_files() -> None:
@@ -84,13 +67,12 @@ def names_half_files() -> None:
         yield place
 
     AdapterShelf.draft = in_place  # type: ignore[method-assign,assignment]
-    AdapterShelf.put = lambda self, draft, place: None  # type: ignore[method-assign]  # noqa: ARG005
+    AdapterShelf.put = lambda self, draft, place: None  # type: ignore[method-assign]
 
 
 PLANTS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
-        attaches_before_it_is_written_down, releases_what_is_served, records_before_a_look,
-        leaves_its_tries, detaches_first, names_half_files,
+        attaches_before_it_is_written_down, releases_what_is_served, records_before_the_server_was_asked, names_half_files,
     )
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -17,7 +17,10 @@ from reconciler.domain.units import Bytes
 from reconciler.engine.world import World
 from reconciler.integrations.record_store import FileRecordStore
 from reconciler.ports import Progress, Runtime
+from tests.campaign.adapter_places import PLACES
+from tests.campaign.adapters import AdapterTrial
 from tests.campaign.cuts import endure, undisturbed
+from tests.campaign.lab import Forks, Trouble
 from tests.campaign.life import Life
 from tests.campaign.power import Power, PoweredRecords, PoweredRuntime
 from tests.campaign.real_world import Machine
@@ -159,3 +162,37 @@ def test_a_life_with_a_defect_does_not_go_well() -> None:
                 phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
             ),
         )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterTrial]:
+    """An adapter gets another content, on the real program."""
+    folder, forks = tmp_path_factory.mktemp("adapters"), Forks()
+    with PLACES["vllm"](folder / "place") as place:
+        yield AdapterTrial(folder / "lab", forks, place, "update")
+    forks.close()
+
+
+PLANTED = {
+    "names_half_files": ("half files have their name", 0, 1, 1),
+    "releases_what_is_served": ("neither old nor new is served", 0, 1, 1),
+    "records_before_the_server_was_asked": ("the record says what is not so", 0, 1, 1),
+    "attaches_before_it_is_written_down": ("the record says what is not so", 0.4, 0.95, 4),
+}
+"""Defect of ``planted.py`` → what the referee says, and at which deaths it is tried: between which parts of the way from
+the last copied block to the end, and at every how manieth instant."""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("plant", PLANTED)
+def test_a_defect_of_the_real_program_s_adapters_is_seen(plant: str, trial: AdapterTrial) -> None:
+    words, begin, end, stride = PLANTED[plant]
+    last, left = trial.end.copies[-1], trial.end.instants - trial.end.copies[-1]
+    trial.lab.more["plant"] = plant
+
+    def die_everywhere() -> None:
+        for at in range(last + int(begin * left), last + int(end * left), stride):
+            trial.survive(Trouble(at))
+
+    with pytest.raises(AssertionError, match=words):
+        die_everywhere()
