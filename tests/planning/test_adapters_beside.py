@@ -136,6 +136,21 @@ def test_a_name_that_is_a_stable_name_is_taken() -> None:
     assert (row.reason, "is taken by a stable name" in row.message) == (Reason.UNMANAGED_CONFLICT, True)
 
 
+@pytest.mark.parametrize(("base", "match"), [(None, True), (base_name(ALPHA), True), (base_name(BETA), False)])
+def test_another_s_of_the_same_content_is_a_match_unless_it_stands_on_another_base(
+    base: str | None, match: bool
+) -> None:
+    theirs = serves(path="/theirs/sql.gguf").model_copy(update={"base": base})
+    plan = planned(lora(), models=[there(), there(BETA)], served=[theirs], mine=record(ours())).plan
+    assert why(plan.kept) == ([("sql", "unmanaged-match")] if match else [])
+    assert why(plan.blocked) == ([] if match else [("sql", "unmanaged-conflict")])
+    assert [row.ours for row in (*plan.kept, *plan.blocked) if row.adapter is not None] == [False]
+
+
+def test_what_stands_is_told_as_ours() -> None:
+    assert [row.ours for row in planned(lora(), **STANDS).plan.kept if row.adapter is not None] == [True]
+
+
 # ------------------------------------------------------------------------------------------------ what holds a base
 
 
