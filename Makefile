@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check lint types contracts slow campaign fuzz bench estimates catalog clean system-packages
+.PHONY: quickstart test check lint types contracts slow campaign fuzz real-vllm bench estimates catalog clean system-packages
 
 quickstart: .quickstart/venv/installed
 	.quickstart/venv/bin/python scripts/quickstart.py
@@ -50,6 +50,12 @@ campaign: $(VENV)/installed
 fuzz: $(VENV)/installed
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+# A real vLLM on this host's CPU: 3.4 GB into .real-vllm, and our suites against it (docs/testing.md).
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+real-vllm: $(VENV)/installed
+	$(BIN)/python scripts/real_vllm.py --torch-index $(TORCH_INDEX)
+
 # The peers, each in an environment of its own: whichllm needs an older typer and click than ours.
 $(VENV)/peers/installed:
 	$(PYTHON) -m venv $(VENV)/peers/whichllm
@@ -74,4 +80,4 @@ catalog: $(VENV)/installed
 	$(BIN)/python scripts/build_devices.py
 
 clean:
-	rm -rf $(VENV) .quickstart .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .quickstart .real-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
