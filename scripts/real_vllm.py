@@ -3,6 +3,7 @@
     python scripts/real_vllm.py            # install, start, test, stop
     python scripts/real_vllm.py start      # leave it running; `stop` ends it
     python scripts/real_vllm.py test --record    # write down what it answers, for the double
+    python scripts/real_vllm.py test -- -k vllm-real    # what follows `--` is pytest's
 
 About 4 GB of disk, 2 GB of memory, and an x86-64 with AVX2. PyTorch's CPU build comes from its own index; where pip has
 a CPU build from elsewhere: ``--torch-index none``. It is no part of the test run: what it needs is large.
@@ -166,7 +167,8 @@ def main() -> int:
         "--torch-index", default=TORCH_INDEX, help="where PyTorch's CPU build is; none: as pip is set up"
     )
     parser.add_argument("--record", action="store_true", help="write down what it answers, for the double")
-    chosen, more = parser.parse_known_args()
+    parser.add_argument("pytest", nargs="*", help="after `--`: more for pytest, such as -k restart")
+    chosen = parser.parse_args()
     here = RealVllm(chosen.folder.resolve(), chosen.port, chosen.torch_index)
     if chosen.step in ("all", "install"):
         here.install()
@@ -175,7 +177,7 @@ def main() -> int:
     if chosen.step in ("all", "start", "restart"):
         here.start()
     try:
-        return here.test(more, record=chosen.record) if chosen.step in ("all", "test") else 0
+        return here.test(chosen.pytest, record=chosen.record) if chosen.step in ("all", "test") else 0
     finally:
         if chosen.step == "all":
             here.stop()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,50 @@ async def test_a_real_one_answers_so():
     if os.environ.get("LOCALMODELS_TEST_VLLM_RECORD"):
         RECORDED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     assert found == json.loads(RECORDED.read_text(encoding="utf-8"))
+
+
+class TestTheEngine:
+    """What a real one was seen to do (0.32.0, by hand, since it does not outlive it)."""
+
+    @pytest.mark.parametrize("how", [{"load_inplace": True}, {}])
+    def test_loaded_in_place_it_is_read_at_every_step(self, models, how):
+        with VllmDouble(str(models / "base"), names=BASE) as double:
+            load = {"lora_name": "sql", "lora_path": str(models / "one"), **how}
+            assert post(double, "/v1/load_lora_adapter", load) == 200
+            assert post(double, "/v1/completions", {"model": "sql", "prompt": "a"}) == 200
+            shutil.rmtree(models / "one")
+            assert post(double, "/v1/completions", {"model": "sql", "prompt": "a"}) == (500 if how else 200)
+            assert double.healthy is not bool(how)
+
+    def test_what_fell_out_of_its_cache_is_read_again(self, models):
+        with VllmDouble(str(models / "base"), names=BASE, slots=1) as double:
+            for name in ("one", "two"):
+                assert (
+                    post(double, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(models / name)}) == 200
+                )
+            assert post(double, "/v1/completions", {"model": "one", "prompt": "a"}) == 200
+            shutil.rmtree(models / "two")
+            assert post(double, "/v1/completions", {"model": "two", "prompt": "a"}) == 500
+            assert post(double, "/v1/completions", {"model": BASE[0], "prompt": "a"}) == 500, "the base goes too"
+
+    def test_a_request_goes_on_with_what_was_unloaded(self, models):
+        with VllmDouble(str(models / "base"), names=BASE, slots=1) as double:
+            assert post(double, "/v1/load_lora_adapter", {"lora_name": "a", "lora_path": str(models / "one")}) == 200
+            begun = double.loras["a"]
+            assert post(double, "/v1/unload_lora_adapter", {"lora_name": "a"}) == 200
+            shutil.rmtree(models / "one")
+            double.answer_on(begun)
+            assert double.healthy
+            assert post(double, "/v1/load_lora_adapter", {"lora_name": "b", "lora_path": str(models / "two")}) == 200
+            double.answer_on(begun)
+            assert not double.healthy
+
+
+def post(double: VllmDouble, path: str, body: dict[str, object]) -> int:
+    request = urllib.request.Request(double.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
