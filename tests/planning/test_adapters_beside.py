@@ -330,6 +330,15 @@ def test_a_model_that_comes_takes_its_disk_once_whoever_shares_it(spare: int, fi
     assert why(plan.changes if fits else plan.blocked) == [("sql", "missing" if fits else "no-room")]
 
 
+@pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])
+def test_a_model_that_comes_before_it_takes_its_disk_first(spare: int, fits: bool) -> None:
+    disk = look().disk
+    assert disk is not None
+    tight = disk.model_copy(update={"free_bytes": Bytes(GB + 5 * GB + SIZE + spare)})
+    plan = planned(lora(), pool=pool(min_free_disk=Bytes(GB)), look_changes={"disk": tight}).plan
+    assert why(plan.changes if fits else plan.blocked) == [("sql", "missing" if fits else "no-room")]
+
+
 # ------------------------------------------------------------------------------------------------ by hand
 
 
