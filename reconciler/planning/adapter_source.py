@@ -67,7 +67,7 @@ def not_read(case: Case, base: Base, answer: Unavailable | None) -> Decided:
         message = f"as it was attached; its source was not asked: {why}"
         return case.keep("kept", Reason.IN_SYNC, message, base=base.name)
     message = f"it stays as it was attached, unverified: {why}"
-    unverified = Finding(code="unverified", severity="warning", message=message, hint=hint)
+    unverified = Finding(code="served_unverified", severity="warning", message=message, hint=hint)
     return case.keep("kept", Reason.UNAVAILABLE, message, base=base.name, hint=hint, findings=(unverified,))
 
 

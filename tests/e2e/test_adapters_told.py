@@ -97,15 +97,15 @@ def test_a_source_that_went_is_told_and_what_is_served_stays(lab: Machine, vllm:
     ran = lab.plan("--detailed-exitcode")
     row = adapter_row(ran, "kept")
     assert (row["reason"], row["hint"]) == ("unavailable", "put it back, or correct source.path of adapter sql")
-    assert [one["code"] for one in row["adapter"]["findings"]] == ["unverified"]
+    assert [one["code"] for one in row["adapter"]["findings"]] == ["served_unverified"]
     assert any("adapter/sql" in warning and str(path) in warning for warning in ran.envelope["warnings"])
     status = lab.run("status", "--json").data
     (gpu,) = status["targets"]
     assert (gpu["runtime"], gpu["serves"], status["inSync"]) == ("vllm", BASE, True)
-    assert [one["findings"][0]["code"] for one in gpu["adapters"]] == ["unverified"]
+    assert [one["findings"][0]["code"] for one in gpu["adapters"]] == ["served_unverified"]
     shown = lab.run("status").out
     assert f"serves {BASE} and 1 adapter" in shown
-    assert "unverified" in shown
+    assert "served_unverified" in shown
     lab.apply()
     assert list(vllm.loras) == ["sql"]
 

@@ -61,7 +61,7 @@ def test_what_cannot_be_read_any_more_stays_and_is_told(code: str) -> None:
     plan = unread(code)
     row = row_of(plan)
     assert (plan.in_sync, plan.changes, row.reason, row.hint) == (True, (), Reason.UNAVAILABLE, "put it back")
-    assert codes(row) == ["unverified"]
+    assert codes(row) == ["served_unverified"]
     (told,) = [line for line in plan.warnings if line.startswith("adapter/sql: ")]
     assert "/r is not there" in told
     assert told.endswith("; put it back")
@@ -256,7 +256,7 @@ def test_every_blocked_adapter_says_what_to_do_and_every_doubt_is_told(
     rows = (*plan.changes, *plan.kept, *plan.held, *plan.deferred, *plan.blocked)
     for row in (row for row in rows if row.adapter is not None):
         assert row not in plan.blocked or row.hint or row.command
-        doubts = [one for one in row.adapter.findings if one.code == "unverified"] if row.adapter else []
+        doubts = [one for one in row.adapter.findings if one.code == "served_unverified"] if row.adapter else []
         assert (row in plan.kept and row.reason is Reason.UNAVAILABLE) == bool(doubts)
         for one in doubts:
             assert f"adapter/{row.adapter.adapter}: {one.message}; {one.hint}" in plan.warnings  # type: ignore[union-attr]

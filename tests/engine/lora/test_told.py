@@ -82,7 +82,7 @@ async def test_plan_and_status_tell_alike_and_nothing_is_lost(here: Room, lose: 
     (one,) = seen.targets[0].adapters
     assert (one.standing, [(each.code, each.severity) for each in one.findings]) == (
         "ours",
-        [("unverified", "warning")],
+        [("served_unverified", "warning")],
     )
     report = await reconcile(here.world, OPTIONS)
     assert (report.verified, report.changed, here.steps(), list(here.runtime.adapters)) == (True, False, [], ["sql"])
