@@ -248,6 +248,7 @@ NOTES: list[str] = []
 
 ON_STORES = "test_whatever_happens_to_a_machine_the_books_balance_and_nothing_foreign_is_lost"
 ON_SERVERS = "test_whatever_happens_to_a_model_server_the_books_balance_too"
+OF_ADAPTERS = "test_whatever_happens_to_adapters_they_are_ours_or_theirs_and_have_their_files"
 PARTS: dict[str, tuple[Callable[[float, random.Random], Figures], float]] = {
     "power": (power_loss, 0.08),
     "killed": (killed, 0.12),
@@ -262,7 +263,9 @@ PARTS: dict[str, tuple[Callable[[float, random.Random], Figures], float]] = {
     "lives": (partial(lives, STORE, ON_STORES, 40), 0.05),
     "lives-ollama": (partial(lives, OLLAMA, f"{ON_SERVERS}[ollama]", 10), 0.05),
     "lives-llama-server": (partial(lives, ROUTER, f"{ON_SERVERS}[llama-server]", 10), 0.05),
-    "hostile": (hostile, 0.04),
+    "lives-adapters-ollama": (partial(lives, OLLAMA, f"{OF_ADAPTERS}[ollama]", 6), 0.03),
+    "lives-adapters-llama-server": (partial(lives, ROUTER, f"{OF_ADAPTERS}[llama-server]", 6), 0.03),
+    "hostile": (hostile, 0.05),
 }
 """Each with its share of the time."""
 

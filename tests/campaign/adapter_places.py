@@ -212,10 +212,14 @@ class OllamaPlace(OllamaSite):
                 whole = all(path.exists() and path.name == f"sha256-{sha256_of(path)}" for path in blobs)
                 weights = next(one for one in stored.layers if one["mediaType"].endswith(".model"))
                 base = next(
-                    other.name.short for other in store.all()
-                    if any(one["digest"] == weights["digest"] for one in other.layers)
-                    and not any(one["mediaType"].endswith(".adapter") for one in other.layers)
-                )  # fmt: skip
+                    (
+                        other.name.short
+                        for other in store.all()
+                        if any(one["digest"] == weights["digest"] for one in other.layers)
+                        and not any(one["mediaType"].endswith(".adapter") for one in other.layers)
+                    ),
+                    "",
+                )
                 content = content_of(store.blob(layer["digest"])) if whole else "nothing"
                 yield stored.name.short, Served(base, content)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.campaign.adapter_life import AdaptedOllamaLife, AdaptedRouterLife
 from tests.campaign.life import Life, OllamaLife, RouterLife
 
 EXAMPLES = int(os.environ.get("LOCALMODELS_CAMPAIGN_EXAMPLES", "12"))
@@ -34,3 +35,9 @@ def test_whatever_happens_to_a_machine_the_books_balance_and_nothing_foreign_is_
 @pytest.mark.parametrize("life", [OllamaLife, RouterLife], ids=["ollama", "llama-server"])
 def test_whatever_happens_to_a_model_server_the_books_balance_too(life: type[Life]) -> None:
     lived(life, EXAMPLES // 4)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("life", [AdaptedOllamaLife, AdaptedRouterLife], ids=["ollama", "llama-server"])
+def test_whatever_happens_to_adapters_they_are_ours_or_theirs_and_have_their_files(life: type[Life]) -> None:
+    lived(life, EXAMPLES // 6)
