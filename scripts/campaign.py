@@ -250,22 +250,22 @@ ON_STORES = "test_whatever_happens_to_a_machine_the_books_balance_and_nothing_fo
 ON_SERVERS = "test_whatever_happens_to_a_model_server_the_books_balance_too"
 OF_ADAPTERS = "test_whatever_happens_to_adapters_they_are_ours_or_theirs_and_have_their_files"
 PARTS: dict[str, tuple[Callable[[float, random.Random], Figures], float]] = {
-    "power": (power_loss, 0.08),
-    "killed": (killed, 0.12),
+    "power": (power_loss, 0.06),
+    "killed": (killed, 0.1),
     "killed-ollama": (partial(served, "ollama"), 0.08),
     "killed-llama-server": (partial(served, "llama-server"), 0.08),
     "adapters-llama-server": (partial(adapted, "llama-server"), 0.12),
     "adapters-ollama": (partial(adapted, "ollama"), 0.07),
     "adapters-vllm": (partial(adapted, "vllm"), 0.07),
-    "line": (bad_line, 0.05),
+    "line": (bad_line, 0.04),
     "answers-ollama": (partial(bad_answers, "ollama"), 0.07),
     "answers-llama-server": (partial(bad_answers, "llama-server"), 0.07),
-    "lives": (partial(lives, STORE, ON_STORES, 40), 0.05),
+    "lives": (partial(lives, STORE, ON_STORES, 40), 0.04),
     "lives-ollama": (partial(lives, OLLAMA, f"{ON_SERVERS}[ollama]", 10), 0.05),
     "lives-llama-server": (partial(lives, ROUTER, f"{ON_SERVERS}[llama-server]", 10), 0.05),
     "lives-adapters-ollama": (partial(lives, OLLAMA, f"{OF_ADAPTERS}[ollama]", 6), 0.03),
     "lives-adapters-llama-server": (partial(lives, ROUTER, f"{OF_ADAPTERS}[llama-server]", 6), 0.03),
-    "hostile": (hostile, 0.05),
+    "hostile": (hostile, 0.04),
 }
 """Each with its share of the time."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaign.adapter_places import PLACES
-from tests.campaign.adapters import AdapterTrial, trouble_of
+from tests.campaign.adapters import AdapterTrial
 from tests.campaign.lab import DIED, Forks, Trouble
 
 pytestmark = pytest.mark.e2e
@@ -64,4 +64,4 @@ def test_a_copy_that_is_cut_refused_or_made_of_a_file_that_changes_is_never_serv
 
 def test_a_server_that_goes_down_in_the_middle_costs_a_retry(told: Told) -> None:
     trial = told("vllm", "forgotten by a restart")
-    trial.survive(Trouble(dies_after_seconds=trial.end.seconds / 2), trouble_of(trial.end, random.Random(1)))
+    trial.survive(Trouble(dies_after_seconds=trial.end.seconds / 2))

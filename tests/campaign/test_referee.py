@@ -177,7 +177,7 @@ PLANTED = {
     "names_half_files": ("half files have their name", 0, 1, 1),
     "releases_what_is_served": ("neither old nor new is served", 0, 1, 1),
     "records_before_the_server_was_asked": ("the record says what is not so", 0, 1, 1),
-    "attaches_before_it_is_written_down": ("the record says what is not so", 0.4, 0.95, 4),
+    "attaches_before_it_is_written_down": ("the record says what is not so", 0.45, 0.95, 7),
 }
 """Defect of ``planted.py`` → what the referee says, and at which deaths it is tried: between which parts of the way from
 the last copied block to the end, and at every how manieth instant."""
