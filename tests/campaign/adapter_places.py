@@ -11,17 +11,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.error import HTTPError
 
-from reconciler.servers.mirror import serve
-from tests.campaign.sites import OllamaSite, RouterSite, TappedRegistry, target_of_file
+from tests.campaign.sites import OllamaSite, RouterSite, ollama_site, router_site, target_of_file
 from tests.doubles.hub import DoubleFile, DoubleRepo, HubDouble
 from tests.doubles.ollama_http import Loopback
 from tests.doubles.vllm import Lora, VllmDouble
-from tests.e2e.rig import Tap, fetch, sha256_of
-from tests.e2e.router import Line
+from tests.e2e.rig import fetch, sha256_of
 from tests.lora_files import config, folder, gguf_adapter, pairs
 
 WIDE = 256
@@ -335,30 +334,6 @@ class VllmPlace:
 
 
 @contextmanager
-def router_place(folder: Path) -> Iterator[RouterPlace]:
-    root = folder / "hub"
-    root.mkdir(parents=True)
-    with serve(root) as hub, Line(hub.url) as line:
-        place = RouterPlace(folder, root, line)
-        try:
-            yield place
-        finally:
-            place.kill()
-
-
-@contextmanager
-def ollama_place(folder: Path) -> Iterator[OllamaPlace]:
-    (folder / "hub").mkdir(parents=True)
-    with TappedRegistry() as registry, Tap(registry.url) as tap, serve(folder / "hub") as empty:
-        registry.way = tap.url
-        place = OllamaPlace(folder, registry, tap, empty.url)
-        try:
-            yield place
-        finally:
-            place.kill()
-
-
-@contextmanager
 def vllm_place(folder: Path) -> Iterator[VllmPlace]:
     double = HubDouble()
     with double.serve() as hub, MortalVllm(VllmPlace.bases[0]) as server:
@@ -368,6 +343,7 @@ def vllm_place(folder: Path) -> Iterator[VllmPlace]:
 
 
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
-    "llama-server": router_place, "ollama": ollama_place, "vllm": vllm_place,
+    "llama-server": partial(router_site, made=RouterPlace), "ollama": partial(ollama_site, made=OllamaPlace),
+    "vllm": vllm_place,
 }  # fmt: skip
 KINDS: dict[str, type[Place]] = {"llama-server": RouterPlace, "ollama": OllamaPlace, "vllm": VllmPlace}

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.error import HTTPError
 
 from reconciler.domain.desired import Slot, Target
@@ -93,6 +93,9 @@ class Site(Protocol):
     def bring_back(self) -> None: ...
 
 
+S = TypeVar("S", bound=Site)
+
+
 class Folder:
     """A directory that can be put back to how it was."""
 
@@ -117,7 +120,7 @@ def allocated(paths: Iterator[Path]) -> int:
     return found
 
 
-class TappedRegistry(MemoryRegistry):
+class _TappedRegistry(MemoryRegistry):
     """A registry that sends its readers by a way that counts."""
 
     way = ""
@@ -132,7 +135,7 @@ class OllamaSite:
 
     kind, size = "ollama", 300_000
 
-    def __init__(self, folder: Path, registry: TappedRegistry, tap: Tap, hub: str) -> None:
+    def __init__(self, folder: Path, registry: _TappedRegistry, tap: Tap, hub: str) -> None:
         self.hub = hub
         self._folder, self._registry, self._tap = Folder(folder / "ollama"), registry, tap
         self._folder.path.mkdir(parents=True)
@@ -367,11 +370,11 @@ class RouterSite:
 
 
 @contextmanager
-def ollama_site(folder: Path) -> Iterator[OllamaSite]:
+def ollama_site(folder: Path, made: Callable[..., S] = OllamaSite) -> Iterator[S]:  # type: ignore[assignment]
     (folder / "hub").mkdir(parents=True)
-    with TappedRegistry() as registry, Tap(registry.url) as tap, serve(folder / "hub") as empty:
+    with _TappedRegistry() as registry, Tap(registry.url) as tap, serve(folder / "hub") as empty:
         registry.way = tap.url
-        site = OllamaSite(folder, registry, tap, empty.url)
+        site = made(folder, registry, tap, empty.url)
         try:
             yield site
         finally:
@@ -379,11 +382,11 @@ def ollama_site(folder: Path) -> Iterator[OllamaSite]:
 
 
 @contextmanager
-def router_site(folder: Path) -> Iterator[RouterSite]:
+def router_site(folder: Path, made: Callable[..., S] = RouterSite) -> Iterator[S]:  # type: ignore[assignment]
     root = folder / "hub"
     root.mkdir(parents=True)
     with serve(root) as hub, Line(hub.url) as line:
-        site = RouterSite(folder, root, line)
+        site = made(folder, root, line)
         try:
             yield site
         finally:
