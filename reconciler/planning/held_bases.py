@@ -5,7 +5,8 @@ from __future__ import annotations
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes
-from reconciler.planning.adapter_holds import others_in_words, others_on, why_held
+from reconciler.planning.adapter_holds import declared, others_in_words, others_on, why_held
+from reconciler.planning.adapter_standing import our_adapters
 from reconciler.planning.diff import Diff
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Selection
@@ -38,8 +39,17 @@ def _held_by_ours(scene: Scene, row: Row, selection: Selection) -> str:
     target, entry = scene.targets[row.target], scene.entry(row.target_key, row.name)
     if entry is None or selection.dropped.intersection(row.slots) or _is_forbidden(scene, entry):
         return ""
-    successor = next((pick.option for pick in selection.picks if pick.address in row.slots), None)
+    slots = {*row.slots, *_slots_of_adapters_on(scene, row)}
+    successor = next((pick.option for pick in selection.picks if pick.address in slots), None)
     return why_held(scene, target, row.name, successor, only_served=True)
+
+
+def _slots_of_adapters_on(scene: Scene, row: Row) -> set[str]:
+    """A swap that was cut off has given the slot to the successor already; its adapters say which slot that was."""
+    target = scene.targets[row.target]
+    ours = [one for one in our_adapters(scene, target) if scene.same_model(target.name, one.base, row.name)]
+    named = [adapter.base for one in ours if (adapter := declared(scene, target, one)) is not None]
+    return {f"slot/{name}[0]" for name in named}
 
 
 def _is_forbidden(scene: Scene, entry: RecordEntry) -> bool:

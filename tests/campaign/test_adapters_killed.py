@@ -40,13 +40,15 @@ def told(forks: Forks, tmp_path: Path) -> Iterator[Told]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("llama-server", "follow, changed"), ("ollama", "update"), ("vllm", "update")]
+    ("kind", "name"), [("llama-server", "follow, changed"), ("ollama", "follow, changed"), ("vllm", "update")]
 )
 def test_killed_at_any_boundary_of_a_change_the_next_run_makes_it_good(kind: str, name: str, told: Told) -> None:
     trial, dice = told(kind, name), random.Random(f"{kind} {name}")
     begun = min(trial.end.copies)  # what comes before only looks
     (ended,) = trial.survive(Trouble(dice.randint(begun, trial.end.instants - 5), dice.choice(["kill", "torn"])))
     assert ended.code in DIED
+    if kind == "ollama":  # the slot has its new base already, and the adapter stands on the old one
+        trial.survive(Trouble(begun))
 
 
 def test_a_copy_that_is_cut_refused_or_made_of_a_file_that_changes_is_never_served(told: Told) -> None:
