@@ -37,10 +37,16 @@ def test_patterns_that_trainers_write_are_tried(text: str) -> None:
     [
         "(a+)+b", "(a|a)*b", "(?:a*)*b", "(a{1,50}){1,50}b", "a?" * 40 + "a" * 40, ".*" * 12 + "=", r"(a*)\1b", "(?P<x>a*)(?P=x)",
         "[", "(", "x{99999999999}", "a" * 5000, "(?:(?:(?:a|b)+)*)+",
+        "(ab|a.)" * 30, "(?:ab|ac|a)" * 30, "(?i)" + "(Aa|aa)" * 30, "(?x)" + "( a|a )" * 30, "(|a)" * 40, "(a?a|aa)" * 30,
     ],
 )  # fmt: skip
 def test_patterns_that_could_take_for_ever_are_not(text: str) -> None:
     assert not Pattern(text).can_be_tried(["a" * 60])
+
+
+def test_many_alternatives_that_exclude_each_other_are_tried() -> None:
+    names = "|".join(f"{letter}_proj" for letter in "abcdefghijklmnopqrstuvwxyz")
+    assert Pattern(rf"model\.layers\.\d+\.({names})\.({names})\.({names})").can_be_tried(PATHS)
 
 
 @settings(max_examples=60, deadline=None)
