@@ -83,6 +83,12 @@ def _opened(source: Path) -> int:
 
 def is_whole(place: Path, content: AdapterContent, names: dict[str, str], known: DigestCache | None = None) -> bool:
     """Every file is there with its content, and nothing else is; damage is found here, before a server reads it."""
+    with suppress(OSError):  # what cannot be read is of no use to a server either
+        return _is_whole(place, content, names, known)
+    return False
+
+
+def _is_whole(place: Path, content: AdapterContent, names: dict[str, str], known: DigestCache | None) -> bool:
     if place.is_symlink() or not place.is_dir():
         return False
     if {each.name for each in place.iterdir()} != set(names.values()):

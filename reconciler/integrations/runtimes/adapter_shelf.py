@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,18 +55,33 @@ class AdapterShelf:
         try:
             yield draft
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            with disk_errors(self.root), self._locked():  # a put that was cancelled may go on in its thread
+                shutil.rmtree(draft, ignore_errors=True)
             os.close(descriptor)
 
-    def put(self, draft: Path, place: Path) -> None:
-        """The draft under its name, durably and in one step; damaged files that stood there go."""
+    def put(self, draft: Path, place: Path, *, is_whole: Callable[[], bool]) -> None:
+        """The draft under its name, durably and in one step.
+
+        What somebody else put there meanwhile stays, for a server may read it already; damaged files go.
+
+        Args:
+            draft: of ``draft``.
+            place: what it is to be called.
+            is_whole: whether what stands there is what it should be.
+
+        Raises:
+            OutsideError: the draft has gone, or the disk says no; what stood there stands.
+        """
         with disk_errors(place):
             for each in draft.iterdir():
                 _fsync(each)
             fsync_folder(draft)
             with self._locked():
+                draft.stat()
                 place.parent.mkdir(parents=True, exist_ok=True)
-                if place.exists():
+                if os.path.lexists(place):
+                    if is_whole():
+                        return
                     aside = self.root / ".new" / f"old.{secrets.token_hex(4)}"
                     place.rename(aside)
                     draft.rename(place)
@@ -177,7 +192,7 @@ def _write_mark(marks: Path, holder: str) -> None:
 
 
 def _holders(marks: Path) -> tuple[str, ...]:
-    """Whoever is written down whole: a mark is named by the hash of its holder; one that was cut off promises nothing."""
+    """Whoever is written down whole: a mark is named by its holder's hash; one that was cut off promises nothing."""
     if not marks.is_dir():
         return ()
     found = ((each, each.read_text(encoding="utf-8", errors="replace")) for each in marks.iterdir())

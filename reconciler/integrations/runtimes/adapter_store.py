@@ -12,12 +12,14 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.desired import Limits
 from reconciler.domain.units import Bytes
 from reconciler.errors import Refused
+from reconciler.integrations.replace_file import replace_file
 from reconciler.integrations.runtimes.adapter_copy import (
     GGUF,
     copy_file,
@@ -101,14 +103,15 @@ class LocalAdapterStore:
         names = stored_names(content)
         await asyncio.to_thread(self._shelf.mark, content.digest, holder)
         place = self._shelf.place(content.digest) / "files"
-        if not await asyncio.to_thread(is_whole, place, content, names):
+        whole = partial(is_whole, place, content, names)
+        if not await asyncio.to_thread(whole):
             with self._shelf.draft(content.digest) as draft:
                 await asyncio.to_thread(self._fetching.ensure_room, self._shelf.root, content.bytes)
                 if content.artifact is None:
                     await self._copied(content, names, draft, progress)
                 else:
                     await self._fetched(content, names, draft, progress)
-                await asyncio.to_thread(self._shelf.put, draft, place)
+                await asyncio.to_thread(self._shelf.put, draft, place, is_whole=whole)
         progress(content.bytes, content.bytes, "")
         if content.artifact is not None:
             await asyncio.to_thread(self._note_origin, content)
@@ -123,7 +126,7 @@ class LocalAdapterStore:
             with self._shelf.draft(digest) as draft:
                 await make(str(draft / GGUF))
                 await asyncio.to_thread(seal, draft)
-                await asyncio.to_thread(self._shelf.put, draft, place)
+                await asyncio.to_thread(self._shelf.put, draft, place, is_whole=partial(is_sealed, place))
         return str(place / GGUF)
 
     async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
@@ -173,9 +176,9 @@ class LocalAdapterStore:
                     progress(Bytes(before + count), content.bytes)
 
                 wanted = Wanted(artifact.url(remote), artifact.commit, file.sha256, file.bytes, content.digest)
-                with Partial(self._half_fetched, wanted) as partial:
-                    await self._fetching.fetch(partial, http, moved)
-                    await asyncio.to_thread(partial.finish, draft / names[file.name])
+                with Partial(self._half_fetched, wanted) as half:
+                    await self._fetching.fetch(half, http, moved)
+                    await asyncio.to_thread(half.finish, draft / names[file.name])
                 done += file.bytes
         finally:
             await http.close()
@@ -185,9 +188,7 @@ class LocalAdapterStore:
     def _note_origin(self, content: AdapterContent) -> None:
         note = self._shelf.place(content.digest) / _ORIGIN
         with disk_errors(note):
-            fresh = note.with_suffix(".new")
-            fresh.write_text(content.model_dump_json(), encoding="utf-8")
-            fresh.replace(note)
+            replace_file(note, content.model_dump_json().encode(), temporary=f".{_ORIGIN}.")
 
     def _find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
         if not self._shelf.root.is_dir():

@@ -18,6 +18,7 @@ from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutOfSpace, OutsideError, Refused
 from reconciler.integrations.http import Http
+from reconciler.integrations.runtimes.adapter_shelf import AdapterShelf
 from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
 from reconciler.integrations.runtimes.digest_cache import DigestCache, stamp_of
 from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
@@ -236,6 +237,37 @@ async def test_another_holder_keeps_what_is_held_and_makes_nothing(tmp_path: Pat
     await here.keep(wanted.digest, YOU)
     assert (await here.drop(wanted.digest, ME), (await here.held())[0].holders) == (0, (YOU,))
     assert await here.drop(wanted.digest, YOU) > 0
+
+
+async def test_what_another_run_made_meanwhile_stays_for_a_server_may_read_it(tmp_path: Path) -> None:
+    here, there, wanted = store(tmp_path), store(tmp_path), peft(tmp_path)
+    await here.hold(wanted, ME, quiet)
+    stands: list[int] = []
+
+    async def write(out: str) -> None:
+        await asyncio.to_thread(Path(out).write_bytes, b"made")
+
+    async def outrun(out: str) -> None:
+        stands.append(Path(await there.converted(wanted.digest, "conv-f16", write)).stat().st_ino)
+        await write(out)
+
+    made = await here.converted(wanted.digest, "conv-f16", outrun)
+    assert [Path(made).stat().st_ino] == stands
+    assert list((tmp_path / "adapters" / ".new").iterdir()) == []
+
+
+def test_a_draft_that_has_gone_takes_nothing_with_it(tmp_path: Path) -> None:
+    shelf, digest = AdapterShelf(tmp_path / "adapters"), "a" * 64
+    shelf.mark(digest, ME)
+    place = shelf.place(digest) / "files"
+    for body in ("one", "two"):
+        with shelf.draft(digest) as draft:
+            (draft / CONFIG).write_text(body)
+            shelf.put(draft, place, is_whole=lambda: False)
+        assert (place / CONFIG).read_text() == body
+    with pytest.raises(OutsideError):
+        shelf.put(draft, place, is_whole=lambda: False)
+    assert (place / CONFIG).read_text() == "two"
 
 
 def remote(source: Source, **files: bytes) -> AdapterContent:
