@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from typing import Literal
@@ -38,6 +39,15 @@ def outtype_of_place(path: str) -> str | None:
     """
     found = _MADE.search(path)
     return found[2] if found is not None else None
+
+
+def outtype_of_key(key: str) -> str:
+    """The element type of what is kept under a key.
+
+    >>> outtype_of_key(made_key("ab12", "q8_0"))
+    'q8_0'
+    """
+    return key.rpartition("-")[2]
 
 
 def made_key_of_place(path: str) -> str | None:
@@ -131,6 +141,12 @@ class Adapter(Frozen):
     """Pickled weights (``.bin``) may be fetched; they are never loaded."""
     line: int | None = None
 
+    @property
+    def terms(self) -> str:
+        """Hex SHA-256 of everything that the file asks of its content: what met these terms once met all of them."""
+        asked = {"expect", "contract", "gate", "on_mismatch", "allow_pickle"}
+        return hashlib.sha256(self.model_dump_json(include=asked).encode()).hexdigest()
+
 
 class AdapterVerdict(Frozen):
     """What an adapter's source is now, and whether it belongs to one base on one target."""
@@ -149,6 +165,8 @@ class AdapterVerdict(Frozen):
     """An ``error`` keeps it from being attached (a ``warning`` under ``onMismatch: warn``)."""
     unpromoted: tuple[Finding, ...] = ()
     """What its promotion gate misses, whatever ``onMissing`` makes of it; empty: it is met, or there is none."""
+    is_held_copy: bool = False
+    """It is about the copy that we hold of recorded content, for the source cannot be read now."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -176,6 +194,15 @@ class ServedAdapter(Frozen):
     """In use now, or its base is."""
     foreign: bool = False
     """The target shows that somebody else made it, and would change nothing of it for us."""
+
+    def holds(self, digest: str) -> bool:
+        """What is served is this content: as the target tells, or as the place it was read from does."""
+        return self.digest == digest if self.digest is not None else self.path is not None and digest in self.path
+
+    def is_foreign_to(self, ours: RecordAdapter) -> bool:
+        """Surely not what we attached: other weights, and nothing of it lies where ours does."""
+        tells_nothing = self.digest is None and self.path is None
+        return not tells_nothing and not self.holds(ours.digest) and self.path != ours.path
 
 
 class HeldAdapter(Frozen):
@@ -210,3 +237,7 @@ class RecordAdapter(Frozen):
     path: str
     bytes: Bytes
     attached_at: datetime
+    source: AdapterSource | None = None
+    """Where the file had it from; None: nobody wrote it down."""
+    terms: str = ""
+    """``Adapter.terms`` that its content has met here; empty: nobody wrote it down."""

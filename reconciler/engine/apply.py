@@ -25,7 +25,6 @@ from reconciler.engine.together import together
 from reconciler.engine.verdict import WAITING
 from reconciler.engine.verify import cleaned, verified_report
 from reconciler.engine.world import Options, Planned, Runtimes, World
-from reconciler.planning.adapter_standing import is_somebody_elses
 from reconciler.planning.room import held_adapters, unfinished
 
 
@@ -195,7 +194,7 @@ class _Run:
                 find_adapter(target, row.adapter.name),
                 self.planned.record.adapter(target.key, row.adapter.name),
             )
-            return served is None or (mine is not None and is_somebody_elses(served, mine))
+            return served is None or (mine is not None and served.is_foreign_to(mine))
         return find(target, row.name) is None
 
 

@@ -16,7 +16,6 @@ from reconciler.domain.record import Intent, Record, RecordAlias, RecordEntry
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.engine.bookkeeping import Books, claimed
 from reconciler.engine.look import by_key, find, find_adapter, has_its_size, holds
-from reconciler.engine.lora.settled import is_content
 from reconciler.engine.observe import look_at_targets
 from reconciler.engine.replay import Replayed, replay
 from reconciler.engine.world import Options, Runtimes, World, opened, unheard
@@ -204,7 +203,7 @@ def _judge_adapter(adapter: RecordAdapter, target: TargetObservation | None) -> 
     found = find_adapter(target, adapter.name)
     if found is None:
         return verdict("gone: the target serves no adapter of this name", owned=False)
-    same = is_content(found, adapter.digest) or (found.path is not None and found.path == adapter.path)
+    same = found.holds(adapter.digest) or (found.path is not None and found.path == adapter.path)
     return verdict("as the journal says" if same else "another adapter is served under the name", owned=same)
 
 

@@ -36,7 +36,9 @@ def compared(case: Case, base: Base, verdict: AdapterVerdict, changes: Sequence[
     if served is None:
         message = "it is served no more: somebody removed it, or the server was started anew"
         return Decided("change", case.row(Action.ATTACH, Reason.DRIFTED, message, base=base.name, verdict=verdict))
-    return _owned(case, base, served, ours, verdict) if ours is not None else _foreign(case, base, served, verdict)
+    if ours is None or served.is_foreign_to(ours):
+        return _foreign(case, base, served, verdict)
+    return _owned(case, base, served, ours, verdict)
 
 
 def _taken_by(case: Case, changes: Sequence[Row]) -> str:

@@ -13,7 +13,7 @@ from reconciler.domain.adapter import Adapter, RecordAdapter, ServedAdapter
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import AdapterNeed, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.record import Record
-from reconciler.planning.adapter_standing import is_somebody_elses, our_adapters, served_on
+from reconciler.planning.adapter_standing import our_adapters, served_on
 from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
 
@@ -52,7 +52,7 @@ def others_on(target: ObservedTarget, record: Record, model: str) -> tuple[Serve
 
 def _is_ours(target: ObservedTarget, record: Record, served: ServedAdapter) -> bool:
     ours = record.adapter(target.key, served.name)
-    return ours is not None and not is_somebody_elses(served, ours)
+    return ours is not None and not served.is_foreign_to(ours)
 
 
 def others_in_words(others: Sequence[ServedAdapter]) -> str:

@@ -134,7 +134,9 @@ class _Sequence:
         told = {one.subject for one in (*self.done, *self.moves, *self.late) if one.adapter is not None}
         for ours in our_adapters(self.scene, target):
             served = served_on(self.scene, target, ours.name)
-            if served is None or not can_let_go(self.scene, target) or not self._is(ours.base, row):
+            if served is None or served.is_foreign_to(ours) or not self._is(ours.base, row):
+                continue
+            if not can_let_go(self.scene, target):
                 continue
             message = "its base goes, and nothing it belongs to takes its place yet"
             gone = detaching(self.scene, target, ours, Reason.BASE_MISSING, message)

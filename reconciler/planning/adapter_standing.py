@@ -36,20 +36,15 @@ def how_it_drifted(scene: Scene, target: Target, served: ServedAdapter, ours: Re
         return "it is served with other content than we attached"
     if served.path is not None and served.path != ours.path:
         return f"it is served from {served.path}"
-    if served.digest is None and served.path is not None and ours.digest in served.path:
-        return "its server was told to serve it and does not"
+    if served.digest is None and served.path is not None:
+        if ours.digest in served.path:
+            return "its server was told to serve it and does not"
+        return f"it was read from {served.path}, and nobody can say what stood there then"
     if served.base is not None and not scene.same_model(target.name, served.base, ours.base):
         return f"it is served on {served.base}"
     if served.scale is not None and not isclose(served.scale, ours.scale, rel_tol=1e-4, abs_tol=1e-6):
         return f"it is served at scale {served.scale:g} instead of {ours.scale:g}"
     return ""
-
-
-def is_somebody_elses(served: ServedAdapter, ours: RecordAdapter) -> bool:
-    """What stands under the name is surely not what we attached: other weights, from another place."""
-    other_content = served.digest is not None and served.digest != ours.digest
-    other_place = served.path is not None and served.path != ours.path
-    return other_place and (other_content or served.digest is None)
 
 
 def adapter_drift(scene: Scene) -> tuple[Drift, ...]:

@@ -15,7 +15,7 @@ from reconciler.domain.desired import Target
 from reconciler.domain.observation import Need, Resolved, Unavailable, UnknownTarget
 from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.planning import adapter_source as source
-from reconciler.planning.adapter_base import Base
+from reconciler.planning.adapter_base import Base, started_with
 from reconciler.planning.adapter_by_hand import ByHand, beside, by_hand
 from reconciler.planning.adapter_case import Case, Decided
 from reconciler.planning.adapter_compare import compared
@@ -23,7 +23,7 @@ from reconciler.planning.adapter_grounds import Grounds
 from reconciler.planning.adapter_order import among
 from reconciler.planning.adapter_ranks import Ranks
 from reconciler.planning.adapter_rows import detaching, promotion_words, what_to_do
-from reconciler.planning.adapter_standing import can_let_go, is_somebody_elses, our_adapters, served_on
+from reconciler.planning.adapter_standing import can_let_go, our_adapters, served_on
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
 
@@ -213,8 +213,9 @@ class _Table:
 
     def _told(self, row: Row, case: Case, base: Base, verdict: AdapterVerdict | None) -> None:
         """What a person does is said once it is known what else the target is to serve."""
+        start, names = started_with(self.scene, case.target, base.name)
         self.manual[len(self.out.blocked)] = ByHand(
-            case.target, base.name, case.name, case.adapter, verdict, case.serving.scale
+            case.target, base.name, case.name, case.adapter, verdict, case.serving.scale, start, names
         )
         self.out.blocked.append(row)
 
@@ -243,7 +244,7 @@ class _Table:
         """Detach what is ours; forget what is gone, or what somebody put in its place."""
         served = served_on(self.scene, target, ours.name)
         row = detaching(self.scene, target, ours, reason, message)
-        if served is None or is_somebody_elses(served, ours):
+        if served is None or served.is_foreign_to(ours):
             gone = "it is gone" if served is None else f"somebody serves another as {ours.name}: that is left alone"
             update = {"action": Action.FORGET, "reason": Reason.GONE, "message": f"{gone}; {message}"}
             self.removals.append(row.model_copy(update=update))

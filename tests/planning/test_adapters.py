@@ -87,10 +87,22 @@ def test_what_somebody_else_serves_under_our_name_is_never_detached() -> None:
 
 
 @pytest.mark.parametrize(
+    "foreign",
+    [serves(content="theirs", path="/theirs/sql.gguf"), serves(path="/theirs/sql.gguf", digest=None)],
+    ids=["other content", "nothing but another place"],
+)
+def test_what_somebody_put_in_the_place_of_ours_is_left_alone_though_the_file_asks_for_ours(foreign: object) -> None:
+    plan = planned(lora(), **{**STANDS, "served": [foreign]}).plan
+    assert not plan.changes
+    assert [(row.reason, row.ours) for row in plan.blocked] == [(Reason.UNMANAGED_CONFLICT, False)]
+    assert [one.kind for one in plan.drift] == ["content-changed"]
+
+
+@pytest.mark.parametrize(
     ("now", "why_so"),
     [
-        (serves(content="other"), "other content"),
-        (serves(path="/elsewhere/a.gguf", digest=None), "served from /elsewhere"),
+        (serves(digest=digest("other")), "other content"),
+        (serves(path=f"/moved/{digest()}/a.gguf", digest=None), "served from /moved"),
         (serves(scale=0.5), "scale 0.5 instead of 1"),
         (serves(on=BETA), "served on acme/beta"),
         (serves(digest=None, scale=None), "does not"),

@@ -198,7 +198,7 @@ def test_adapters_of_others_are_named_in_one_order() -> None:
 
 
 def test_an_update_names_what_is_served_now_as_what_it_replaces() -> None:
-    (row,) = planned(lora(), **{**STANDS, "served": [serves(content="other")]}).plan.changes
+    (row,) = planned(lora(), **{**STANDS, "served": [serves(digest=digest("other"))]}).plan.changes
     assert row.adapter is not None
     assert (row.adapter.before, row.adapter.after) == (digest("other"), digest())
 

@@ -18,7 +18,6 @@ from reconciler.domain.record import Intent
 from reconciler.domain.units import Bytes
 from reconciler.engine.bookkeeping import Books
 from reconciler.engine.look import find, find_adapter
-from reconciler.engine.lora.settled import is_content
 from reconciler.engine.lora.verdict import Place, local_source
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.errors import PlanningError, Refused, Unreachable
@@ -62,10 +61,7 @@ async def adapt(row: Row, move: AdapterMove, runtime: Runtime, tools: Adapting) 
 def _refuse_what_is_not_ours(row: Row, move: AdapterMove, now: ObservedTarget, tools: Adapting) -> None:
     """Look once more right before: a download of the base may have taken hours."""
     ours, here = tools.books.record.adapter(row.target_key, move.name), find_adapter(now, move.name)
-    if (ours is None and (here is not None or move.after is None)) or (
-        ours is not None and here is not None and here.digest is not None and not is_content(here, ours.digest)
-        and here.path != ours.path
-    ):  # fmt: skip
+    if (move.after is None and ours is None) or (here is not None and (ours is None or here.is_foreign_to(ours))):
         raise PlanningError(
             f"the adapter {move.name} on {row.target} is not ours: it stays as it is",
             code="unmanaged-conflict",

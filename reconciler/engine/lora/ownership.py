@@ -25,7 +25,6 @@ from reconciler.domain.plan import Reason, Row
 from reconciler.engine.explain_adapter import rows_of, unknown_adapter
 from reconciler.engine.look import find_adapter
 from reconciler.engine.lora.attach import content_of, key_of
-from reconciler.engine.lora.settled import is_content
 from reconciler.engine.lora.verdict import local_source
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.reconcile import Session, planned
@@ -262,7 +261,7 @@ class _Adoption:
             raise self._unproven(f"{path} is not a conversion that is held here, whole")
 
         made = await self.shop.store.converted(self.verdict.digest, key, make)
-        if made != path or not is_content(self.served, self.verdict.digest):
+        if made != path or not self.served.holds(self.verdict.digest):
             raise self._unproven(f"{path} is no conversion of ours")
 
     def _unproven(self, why: str) -> PlanningError:
@@ -275,7 +274,7 @@ class _Adoption:
     # ------------------------------------------------------------------------------------------ its files
 
     async def _held(self, content: AdapterContent) -> str:
-        """Where it is served from, as one of ours: a place that is named by its content, else our copy of it.
+        """Where it is served from, as one of ours: the place its target names, else our copy of it.
 
         We hold a copy whichever it is: repairs, budget and release count on that. What was loaded from a place that may
         change since is served from our copy by the next apply, and until then nobody says that it is in sync.
@@ -290,7 +289,7 @@ class _Adoption:
             )
         place = await store.hold(content, self.shop.holder, unheard)
         if self.served.path is not None:
-            return self.served.path if self.served.digest is not None else place
+            return self.served.path
         return await self._made_place(content) or place
 
     async def _made_place(self, content: AdapterContent) -> str | None:
@@ -310,7 +309,7 @@ class _Adoption:
     async def _drop_disowned(self) -> None:
         """Nothing on this target needs the files as disowned ones any more, unless another name there does."""
         record = self.here.books.record
-        others = [one for one in self.target.adapters if is_content(one, self.verdict.digest)]
+        others = [one for one in self.target.adapters if one.holds(self.verdict.digest)]
         if all(record.adapter(self.target.key, one.name) is not None for one in others):
             await self.shop.store.drop(self.verdict.digest, self.shop.disowned_on(self.target.key))
 

@@ -17,20 +17,13 @@ SCALE_TOLERANCE = 1e-4
 def stands(target: ObservedTarget, wanted: RecordAdapter) -> ServedAdapter | None:
     """The adapter as it was to be served; None: it is not. What the target does not tell counts as so."""
     here = find_adapter(target, wanted.name)
-    if here is None or not is_content(here, wanted.digest):
+    if here is None or not here.holds(wanted.digest):
         return None
     if here.base is not None and not same_model(target.key, here.base, wanted.base):
         return None
     if here.scale is not None and abs(here.scale - wanted.scale) > SCALE_TOLERANCE * max(1.0, abs(wanted.scale)):
         return None
     return here
-
-
-def is_content(here: ServedAdapter, digest: str) -> bool:
-    """What a target serves is this content: as it tells, or as the place it read it from does."""
-    if here.digest is not None:
-        return here.digest == digest
-    return here.path is not None and digest in here.path
 
 
 def after_adapting(record: Record, intent: Intent, target: ObservedTarget) -> tuple[Record, str]:

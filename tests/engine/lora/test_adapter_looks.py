@@ -13,7 +13,7 @@ from reconciler.domain.adapter import AdapterServing, AdapterSource, Gate, HeldA
 from reconciler.domain.observation import AdapterNeed, ObservedTarget, Unavailable, UnknownTarget
 from reconciler.domain.plan import Action, Reason
 from reconciler.engine.lora.removal import removal_of_adapter
-from reconciler.engine.lora.settled import is_content, stands
+from reconciler.engine.lora.settled import stands
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.world import AdapterPorts, Freshness, World
 from reconciler.errors import Corrupt, Refused, Unreachable
@@ -279,8 +279,8 @@ def test_a_large_scale_is_compared_by_its_own_size_and_one_near_nothing_by_one()
 
 
 def test_content_is_what_the_target_says_before_what_its_place_says() -> None:
-    assert is_content(ServedAdapter(name="sql", digest=DIGEST), DIGEST)
-    assert not is_content(ServedAdapter(name="sql"), DIGEST)
+    assert ServedAdapter(name="sql", digest=DIGEST).holds(DIGEST)
+    assert not ServedAdapter(name="sql").holds(DIGEST)
 
 
 # ------------------------------------------------------------------------------------------------ taking away, tidying up
