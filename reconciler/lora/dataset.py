@@ -84,7 +84,7 @@ class ExportTarget:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The rows of one record. None: it holds nothing to learn."""
+    """The rows of one record; without any it holds nothing to learn."""
 
     rows: tuple[Row, ...]
     tool_calls: int

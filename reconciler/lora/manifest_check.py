@@ -24,8 +24,8 @@ from reconciler.lora.tool_format import decide_tool_format
 MANIFEST_LIMIT_BYTES = 4 * 2**20
 _LINEAR = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 _WITH_MODULES = 3
-_APART = "give the manifest of this adapter, or the adapter of this manifest"
 """The first version of a contract that says which modules are trained."""
+_APART = "give the manifest of this adapter, or the adapter of this manifest"
 
 
 class ManifestFacts(Frozen):

@@ -172,7 +172,11 @@ def _shard_flaws(place: AdapterPlace, files: AdapterFiles) -> Iterator[Finding]:
         text = f"weights in {len(names)} files, without an index that says so"
         yield warning("shard_index_missing", text, _COPY)
         return
-    found = read_object(files.beginning(place.index.path, _INDEX_LIMIT_BYTES + 1), limit_bytes=_INDEX_LIMIT_BYTES)
+    try:
+        found = read_object(files.beginning(place.index.path, _INDEX_LIMIT_BYTES + 1), limit_bytes=_INDEX_LIMIT_BYTES)
+    except ValueError as flaw:
+        yield error("weights_unreadable", f"{place.index.name}: {flaw}", _COPY)
+        return
     placed = found.get("weight_map")
     listed = Counter(each for each in placed.values() if isinstance(each, str)) if isinstance(placed, dict) else None
     held = Counter({each.name: len(_rows(each, files)) for each in place.shards})

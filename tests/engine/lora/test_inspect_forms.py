@@ -194,6 +194,9 @@ class TestShards:
             index.write_text(json.dumps({"weight_map": [1]}))
         if change == "nonsense":
             index.write_text("{")
+            assert [one.message.partition(":")[0] for one in looked(adapter).findings if one.code == code] == [
+                index.name
+            ]
         if change == "twice":
             second.write_bytes((adapter / "adapter_model-00001-of-00002.safetensors").read_bytes())
         if change == "cut":
