@@ -9,7 +9,7 @@ from reconciler.engine.look import find_adapter
 
 
 def removal_of_adapter(ours: RecordAdapter, target: ObservedTarget | UnknownTarget | None) -> Row:
-    """Detach it; forget it where it is gone; keep it where nobody can look."""
+    """Detach it; forget it where it is gone, or somebody put another there; keep it where nobody can look."""
     here = find_adapter(target, ours.name) if isinstance(target, ObservedTarget) else None
     row = Row(
         address=f"adapter/{ours.adapter}",
@@ -38,7 +38,7 @@ def removal_of_adapter(ours: RecordAdapter, target: ObservedTarget | UnknownTarg
                 "message": f"{ours.target_name} cannot be looked at: {reason}",
             }
         )
-    if here is None:
-        gone = {"action": Action.FORGET, "reason": Reason.GONE, "message": "it is gone already"}
-        return row.model_copy(update=gone)
+    if here is None or here.is_foreign_to(ours):
+        message = "it is gone already" if here is None else "what stands there now is not ours: it stays"
+        return row.model_copy(update={"action": Action.FORGET, "reason": Reason.GONE, "message": message})
     return row

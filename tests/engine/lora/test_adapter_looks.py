@@ -292,6 +292,10 @@ def test_content_is_what_the_target_says_before_what_its_place_says() -> None:
         (target(ServedAdapter(name="sql", digest=DIGEST)), Action.DETACH, Reason.NOT_DESIRED, "edge", "is to go"),
         (target(), Action.FORGET, Reason.GONE, "edge", "gone already"),
         (
+            target(ServedAdapter(name="sql", path="/theirs/sql")),
+            Action.FORGET, Reason.GONE, "edge", "not ours: it stays",
+        ),
+        (
             UnknownTarget(name="edge", key=EDGE.key, reason="it sleeps"),
             Action.KEEP, Reason.TARGET_UNKNOWN, "edge", "it sleeps",
         ),
