@@ -82,7 +82,13 @@ VLLM_DEFAULT_RANK = 16
 
 
 def adapter_command(
-    runtime: str, base: str, adapters: Sequence[tuple[str, str]], *, rank: int | None = None, scale: float = 1.0
+    runtime: str,
+    base: str,
+    adapters: Sequence[tuple[str, str]],
+    *,
+    rank: int | None = None,
+    scale: float = 1.0,
+    names: Sequence[str] = (),
 ) -> str | None:
     """What to type so that a base is served with adapters, where no program may; None: nothing would do.
 
@@ -93,17 +99,19 @@ def adapter_command(
             A vLLM alone serves more than one from its start, or none until it is told; of others the first counts.
         rank: the highest of all of them; None: not known.
         scale: how strongly it is applied; a llama-server alone takes one.
+        names: what requests call the base, where that is not what the server is started with; a vLLM alone takes them.
 
     Source:
-        vLLM's documentation of 2026 (``--enable-lora``, ``--lora-modules``); llama-server b10434 (``--lora-scaled``);
-        Ollama 0.33.0 (``ADAPTER``; reported removed in 0.34.1).
+        vLLM's documentation of 2026 (``--served-model-name``, ``--enable-lora``, ``--lora-modules``); llama-server
+        b10434 (``--lora-scaled``); Ollama 0.33.0 (``ADAPTER``; reported removed in 0.34.1).
 
     >>> adapter_command("llama-server", "org/m-GGUF:Q8_0", [("sql", "/sql.gguf")], scale=0.5)
     'llama-server -hf org/m-GGUF:Q8_0 --lora-scaled /sql.gguf:0.5 --alias sql'
     """
     if runtime == "vllm":
         limit = next((one for one in VLLM_RANKS if rank is not None and one >= rank), None)
-        words = ["vllm", "serve", base, "--enable-lora", *(("--max-lora-rank", str(limit)) if limit else ())]
+        words = ["vllm", "serve", base, *(("--served-model-name", *names) if names else ()), "--enable-lora"]
+        words += ["--max-lora-rank", str(limit)] if limit else []
         words += ["--lora-modules", *(f"{one}={place}" for one, place in adapters)] if adapters else []
         return "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True " + " ".join(quoted(word) for word in words)
     name, reference = adapters[0]

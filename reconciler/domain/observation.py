@@ -71,6 +71,10 @@ class Installed(Frozen):
     """What the target's settings, as they are written, say of it; None: nothing, or nobody can look."""
     serving_is_ours: bool = False
     """We may write these settings: they are ours, or there are none yet."""
+    served_from: str | None = None
+    """Folder that its server was started with, where it is served under names that are not its own."""
+    served_as: tuple[str, ...] = ()
+    """Names that its server was given for it, the first one first; empty: it goes by its own."""
     held_by: str | None = None
     """What keeps it from being removed until a person acts, and what to do, as a clause; None: nothing known does."""
 

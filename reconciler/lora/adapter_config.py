@@ -21,6 +21,8 @@ CONTRACT_KEYS = ("harn_lora_contract_id", "lora_contract_id", "harn_contract_id"
 """Where a contract id may stand; the first text counts."""
 ALL_LINEAR = "all-linear"
 _LISTED_AT_MOST = 10_000
+_PLAIN_INITS = frozenset({"true", "false", "gaussian", "eva", "orthogonal", "mica", "lora_ga"})
+"""Starts that set the pairs and nothing else, or nothing that stays. Source: peft 0.21.2; vLLM 0.32.0."""
 
 Targets = Literal["list", "pattern", "all-linear"]
 
@@ -55,6 +57,12 @@ class AdapterConfig:
     use_rslora: bool = False
     fan_in_fan_out: bool = False
     lora_bias: bool = False
+    changing_init: str | None = None
+    """``init_lora_weights`` where it changes the base before training, so that the pairs fit the changed one alone."""
+    alora_tokens: int = 0
+    """Tokens that switch it on (``alora_invocation_tokens``)."""
+    use_bdlora: bool = False
+    use_qalora: bool = False
     ensures_tying: bool = False
     dropout: float | None = None
     contract_id: str | None = None
@@ -107,6 +115,10 @@ def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:
         use_rslora=document.get("use_rslora") is True,
         fan_in_fan_out=document.get("fan_in_fan_out") is True,
         lora_bias=document.get("lora_bias") is True,
+        changing_init=_changing(document.get("init_lora_weights")),
+        alora_tokens=_count(document.get("alora_invocation_tokens")),
+        use_bdlora=bool(document.get("use_bdlora")),
+        use_qalora=document.get("use_qalora") is True,
         ensures_tying=document.get("ensure_weight_tying") is True,
         dropout=_number(document.get("lora_dropout")),
         contract_id=next((word for key in CONTRACT_KEYS if (word := _text(document.get(key))) is not None), None),
@@ -164,6 +176,12 @@ def _meaning(found: object) -> Targets | None:
     if isinstance(found, str):
         return "all-linear" if found.lower() == ALL_LINEAR else "pattern"
     return "list" if _texts(found) else None
+
+
+def _changing(init: object) -> str | None:
+    """An ``init_lora_weights`` that leaves the base other than it was; of a name nobody knows it counts as one."""
+    name = _text(init)
+    return None if name is None or name.lower() in _PLAIN_INITS else name
 
 
 def _wholes(found: object) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ The facts are a table of ours with a source and a date in every row. What no sou
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +22,18 @@ AdapterFormat = Literal["peft", "gguf", "mlx"]
 
 DEFAULT_PROVIDER = "vllm"
 """Serves what nothing says otherwise of: it loads whole weights by their Hub name, and PEFT adapters beside them."""
+_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?!\d)")
 _BY_FORMAT = {"gguf": "llamacpp", "mlx": "mlx", "safetensors": DEFAULT_PROVIDER, "ollama": "ollama"}
+
+
+def version_of(text: str | None) -> tuple[int, int, int] | None:
+    """The numbers that a version begins with; None: it does not begin with three, or nobody told it.
+
+    >>> version_of("0.32.0"), version_of("0.33.1rc2.dev7+g1234"), version_of("dev"), version_of(None)
+    ((0, 32, 0), (0, 33, 1), None, None)
+    """
+    found = _VERSION.match(text or "")
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 class HotLoad(Frozen):
@@ -84,6 +97,16 @@ class Provider(Sourced):
     """Whole embeddings beside the pairs, for tokens that the base does not have."""
     supports_shards: bool | None = None
     """Weights in several files with an index."""
+    supports_init_lora_weights: bool | None = None
+    """Starts that change the base before training (PiSSA, OLoRA, CorDA, LoftQ), not converted when they were saved."""
+    supports_alora: bool | None = None
+    """Active from certain tokens on only."""
+    supports_bdlora: bool | None = None
+    """Pairs in blocks along the diagonal."""
+    supports_qalora: bool | None = None
+    """Pairs over groups of a quantised base's inputs."""
+    since: Mapping[str, str] = {}
+    """The first version that is known to take a feature, by its word; earlier ones refuse it, or serve it otherwise."""
     hot_load: HotLoad | None = None
     harn_launches_lora: bool = False
     """The origin's own launcher knows its adapter flags."""
@@ -96,6 +119,9 @@ class Provider(Sourced):
             raise ValueError(f"{self.id}: an adapter flag and the format of its value go together")
         if self.allowed_ranks is not None and sorted(set(self.allowed_ranks)) != list(self.allowed_ranks):
             raise ValueError(f"{self.id}: allowed ranks must ascend")
+        for feature, version in self.since.items():
+            if getattr(self, f"supports_{feature}", None) is not True or version_of(version) is None:
+                raise ValueError(f"{self.id}: since {version} of {feature}: what it takes, and a version of numbers")
         return self
 
     @property

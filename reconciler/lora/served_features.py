@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.findings import error, note, warning
-from reconciler.lora.routes import Provider
+from reconciler.lora.routes import Provider, version_of
 from reconciler.lora.weights import AdapterFacts
 
 _MERGE = "merge it into its base, or serve it with a runtime that takes this"
@@ -16,6 +16,11 @@ _FUSE = "mlx_lm.fuse merges it into its base; or train it with a library that sa
 _INPUTS = frozenset({"embed_tokens", "wte", "embed_in", "word_embeddings"})
 _EMBEDDINGS = _INPUTS | {"lm_head", "embed_out"}
 """Layers that peft saves by itself where a vocabulary was extended: ``EMBEDDING_LAYER_NAMES`` and what models say."""
+_UNCHANGED = (
+    "save it as a plain one (save_pretrained of peft with path_initial_model_for_weight_conversion), or merge it into "
+    "the base that it was trained on"
+)
+_INSTEAD = {"shards": _ONE_FILE, "init_lora_weights": _UNCHANGED}
 _OWN = {"peft": "peft", "gguf": "GGUF", "mlx": "MLX's own"}
 _CONVERT = "llama.cpp's convert_lora_to_gguf.py makes a GGUF adapter from this folder and the base's config.json"
 
@@ -38,6 +43,10 @@ def features_of(facts: AdapterFacts | None, config: AdapterConfig | None) -> tup
         "trainable_tokens": bool(stated.trainable_tokens) or bool(found and found.token_deltas),
         "extra_vocabulary": bool(extra_embeddings(found, stated)),
         "shards": bool(found and found.files > 1),
+        "init_lora_weights": stated.changing_init is not None,
+        "alora": stated.alora_tokens > 0,
+        "bdlora": stated.use_bdlora,
+        "qalora": stated.use_qalora,
     }
     return tuple(name for name, is_used in uses.items() if is_used)
 
@@ -50,7 +59,11 @@ def extra_embeddings(facts: AdapterFacts | None, config: AdapterConfig) -> tuple
 
 
 def judge_runtime(
-    facts: AdapterFacts | None, config: AdapterConfig | None, runtime: Provider | None, provider: str
+    facts: AdapterFacts | None,
+    config: AdapterConfig | None,
+    runtime: Provider | None,
+    provider: str,
+    version: str | None = None,
 ) -> tuple[Finding, ...]:
     """What stands between an adapter and a runtime.
 
@@ -59,6 +72,7 @@ def judge_runtime(
         config: None: there is none.
         runtime: what it can do; None: nobody knows it.
         provider: its name as the person knows it.
+        version: of the very server; None: not known.
     """
     if runtime is not None and facts is not None and facts.format == "mlx" and "mlx" not in _formats(runtime):
         return tuple(_format(facts, runtime))
@@ -72,7 +86,19 @@ def judge_runtime(
             ),
         )
     rank = facts.max_rank if facts else config.rank if config else None
-    return (*_rank(rank, runtime), *_format(facts, runtime), *_features(features_of(facts, config), runtime))
+    return (*_rank(rank, runtime), *_format(facts, runtime), *_features(features_of(facts, config), runtime, version))
+
+
+def judge_init(config: AdapterConfig) -> Iterator[Finding]:
+    """Pairs that belong to a base which was changed before they were trained: whoever serves it, serves another one.
+
+    Source:
+        peft 0.21.2 ``tuners/lora/layer.py`` (the residual of PiSSA and others is what is left in the base), and
+        ``peft_model.py``: what was converted when it was saved says ``init_lora_weights: true``.
+    """
+    if config.changing_init is not None:
+        text = f"init_lora_weights is {config.changing_init}: it was trained on a base that this start had changed"
+        yield warning("init_changes_base", f"{text}, and is wrong on the plain one", _UNCHANGED)
 
 
 def _rank(rank: int | None, runtime: Provider) -> Iterator[Finding]:
@@ -100,11 +126,23 @@ def _formats(runtime: Provider) -> tuple[str, ...]:
     return runtime.adapter_formats if runtime.adapter_formats is not None else ("peft", "gguf", "mlx")
 
 
-def _features(used: Iterable[str], runtime: Provider) -> Iterator[Finding]:
+def _features(used: Iterable[str], runtime: Provider, version: str | None) -> Iterator[Finding]:
     for name in used:
         supported = getattr(runtime, f"supports_{name}", None)
         if supported is False:
-            hint = _ONE_FILE if name == "shards" else _MERGE
+            hint = _INSTEAD.get(name, _MERGE)
             yield error(f"{name}_refused", f"{runtime.title} does not take adapters with {name}", hint)
         elif supported is None:
             yield note(f"{name}_unknown", f"no source says whether {runtime.title} honours {name}")
+        elif name in runtime.since:
+            yield from _by_version(name, runtime, version)
+
+
+def _by_version(name: str, runtime: Provider, version: str | None) -> Iterator[Finding]:
+    """A feature that the runtime did not always take. Nobody is refused for a version that cannot be read."""
+    first, mine = version_of(runtime.since[name]), version_of(version)
+    least = f"{runtime.title} is known to take adapters with {name} from {runtime.since[name]} on"
+    if first is None or mine is None:
+        yield warning(f"{name}_since", f"{least}; which version serves it is not known", "see that it is that new")
+    elif mine < first:
+        yield error(f"{name}_refused", f"{least}, and this one is {version}", f"serve it with that; or {_MERGE}")

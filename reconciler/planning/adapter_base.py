@@ -76,3 +76,18 @@ def _installed(scene: Scene, target: Target, names: set[str]) -> Installed | Non
             return found
     there = sorted(scene.models_on.get(target.name, ()), key=lambda model: model.name)
     return next((model for model in there if model.repo in names and not model.remote), None)
+
+
+def started_with(scene: Scene, target: Target, name: str) -> tuple[str, tuple[str, ...]]:
+    """What a vLLM is started with to serve a base, and the names that requests call it by where those are others.
+
+    Args:
+        scene: everything a decision may look at.
+        target: where it is, or comes.
+        name: canonical there.
+    """
+    installed = scene.installed(target.name, name)
+    served = installed.served_as if installed is not None else ()
+    if installed is not None and installed.served_from is not None:
+        return installed.served_from, served
+    return name.partition(":")[0], served

@@ -25,6 +25,10 @@ class ByHand:
     adapter: Adapter
     verdict: AdapterVerdict | None
     scale: float = 1.0
+    start: str = ""
+    """What a vLLM is started with to serve the base."""
+    names: tuple[str, ...] = ()
+    """What requests call the base, where that is not what the server is started with."""
 
     @property
     def module(self) -> tuple[str, str]:
@@ -46,10 +50,11 @@ def by_hand(row: Row, one: ByHand, served: Sequence[ByHand], rank: int | None = 
     together = list(served) if runtime == "vllm" else [one]
     command = adapter_command(
         runtime,
-        one.base.partition(":")[0] if runtime == "vllm" else one.base,
+        one.start if runtime == "vllm" else one.base,
         tuple(dict(each.module for each in together).items()),
         rank=rank,
         scale=one.scale,
+        names=one.names,
     )
     messages = {
         "vllm": f"{target.name} takes no adapters while it runs: start it with this one",

@@ -13,6 +13,7 @@ from reconciler.domain.desired import Target
 from reconciler.domain.finding import Finding
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.plan import Action, AdapterMove, Reason, Row
+from reconciler.planning.adapter_base import started_with
 from reconciler.planning.scene import Scene
 
 Place = tuple[str, str]
@@ -62,7 +63,8 @@ class Ranks:
             if one.path is not None and self.scene.record.adapter(target.key, one.name) is None
         ]
         rank = self.highest(target, base)
-        return adapter_command("vllm", base.partition(":")[0], others, rank=rank) or ""
+        start, names = started_with(self.scene, target, base)
+        return adapter_command("vllm", start, others, rank=rank, names=names) or ""
 
 
 def largest_taken(scene: Scene, target: Target) -> int | None:

@@ -259,7 +259,7 @@ def test_both_dialects_are_complete_and_know_their_names() -> None:
 @pytest.mark.parametrize(
     ("name", "dora", "rslora", "saved", "bias", "ranks", "alphas"),
     [
-        ("vllm", False, True, False, False, False, False),
+        ("vllm", False, True, False, False, True, True),
         ("llamacpp", False, False, False, False, True, False),
         ("tgi", False, True, False, False, False, False),
         ("mlx", True, None, None, None, None, None),
@@ -279,6 +279,29 @@ def test_what_runtimes_do_with_adapters_beyond_plain_pairs(
     assert found is not None
     assert (found.supports_dora, found.supports_rslora, found.supports_modules_to_save) == (dora, rslora, saved)
     assert (found.supports_bias, found.supports_rank_pattern, found.supports_alpha_pattern) == (bias, ranks, alphas)
+
+
+@pytest.mark.parametrize(
+    ("name", "init", "alora", "bdlora", "qalora"),
+    [
+        ("vllm", False, False, False, False),
+        ("llamacpp", None, True, None, None),
+        ("sglang", None, None, None, None),
+    ],
+)
+def test_what_runtimes_do_with_adapters_that_are_no_plain_lora(
+    name: str, init: bool | None, alora: bool | None, bdlora: bool | None, qalora: bool | None
+) -> None:
+    found = TABLE.provider(name)
+    assert found is not None
+    assert (found.supports_init_lora_weights, found.supports_alora) == (init, alora)
+    assert (found.supports_bdlora, found.supports_qalora) == (bdlora, qalora)
+
+
+@pytest.mark.parametrize("since", [{"dora": "0.32.0"}, {"rank_pattern": "new"}, {"nothing": "0.32.0"}])
+def test_only_what_is_taken_has_a_first_version(since: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="since"):
+        provider("served", supports_rank_pattern=True, supports_dora=False, since=since)
 
 
 @pytest.mark.parametrize(
@@ -312,9 +335,10 @@ def test_every_feature_an_adapter_can_have_is_looked_up_in_the_table() -> None:
     config = AdapterConfig(
         use_dora=True, use_rslora=True, modules_to_save=("x",), bias="all", rank_pattern={"x": 1}, alpha_pattern={"x": 1},
         fan_in_fan_out=True, layer_replication=((0, 1),), target_parameters=("x",), trainable_tokens=1,
+        changing_init="pissa", alora_tokens=1, use_bdlora=True, use_qalora=True,
     )  # fmt: skip
     rows = [AdapterTensor("base_model.model.model.embed_tokens.weight", "F32", (40, 16))]
     used = features_of(facts_of(rows, "safetensors", files=2), config)
-    assert len(used) == 12
+    assert len(used) == 16
     fields = {each for each in Provider.model_fields if each.startswith("supports_")}
     assert {f"supports_{name}" for name in used} == fields

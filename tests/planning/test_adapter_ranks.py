@@ -45,7 +45,7 @@ def on_gpu(ranks: dict[str, int], limit: int | None = None, *, served: tuple[str
     return planned(
         *(lora(name) for name in ranks),
         *more.pop("also", ()),  # type: ignore[misc]
-        models=[there()],
+        models=more.pop("models", [there()]),
         served=seen,
         mine=record(ours(target_key=target.key), adapters=tuple(names)),
         says=says,
@@ -106,6 +106,21 @@ def test_adapters_of_others_stand_in_the_command() -> None:
     theirs = serves("theirs", "?", digest=None, path="/theirs/lora")
     (row,) = on_gpu({"sql": 24}, limit=16, foreign=[theirs]).blocked
     assert (row.command or "").endswith("--max-lora-rank 32 --lora-modules 'theirs=/theirs/lora'")
+
+
+def test_a_base_that_is_served_from_a_folder_is_named_by_it_with_every_name_it_goes_by() -> None:
+    folder = there(served_from="/srv/my models/base", served_as=("acme/tiny", "it's"))
+    start = "vllm serve '/srv/my models/base' --served-model-name acme/tiny 'it'\\''s' --enable-lora"
+    (row,) = on_gpu({"sql": 24}, limit=16, models=[folder]).blocked
+    assert (row.command or "").endswith(f"{start} --max-lora-rank 32")
+    (told,) = on_gpu({"sql": 24}, models=[folder], look_changes={"takes_adapters": None}).blocked
+    assert f"{start} --max-lora-rank 32 --lora-modules 'sql=/adapters/sql'" in (told.command or "")
+
+
+def test_a_repository_that_is_served_under_other_names_keeps_them() -> None:
+    (row,) = on_gpu({"sql": 24}, limit=16, models=[there(served_as=("coder",))]).blocked
+    start = "vllm serve acme/alpha-1b-GGUF --served-model-name coder --enable-lora"
+    assert (row.command or "").endswith(f"{start} --max-lora-rank 32")
 
 
 def test_one_that_waits_for_its_promotion_counts_for_the_limit() -> None:

@@ -30,7 +30,7 @@ from reconciler.lora.findings import error, is_ok, messages, note, warning
 from reconciler.lora.launch import Launch, launch
 from reconciler.lora.manifest_check import MANIFEST_LIMIT_BYTES, ContractReport, check_manifest, read_manifest
 from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
-from reconciler.lora.served_features import features_of, judge_runtime
+from reconciler.lora.served_features import features_of, judge_init, judge_runtime
 from reconciler.ports import AdapterFiles
 
 _SAY_IT = "save the adapter again with the library that trained it, or add what is missing"
@@ -50,6 +50,10 @@ class InspectRequest:
     base_config: str | None = None
     """The base's ``config.json``, or its folder."""
     base_gguf: str | None = None
+    base_folder: str | None = None
+    """Where its server reads the base: one more name that an adapter may give it."""
+    version: str | None = None
+    """Of the server; None: not known."""
     beside: tuple[int, ...] = ()
     """Ranks of the other adapters the same server will load."""
     strict: bool = False
@@ -73,7 +77,7 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
     base = _base_facts(request, route, files)
     name = (request.name or "").strip() or name_of(place)
     declared = _declared(adapter)
-    names = _match(declared, route, dialect)
+    names = _match(declared, route, dialect, request.base_folder)
     replicates = bool(adapter.config and adapter.config.layer_replication)
     fit = fit_of(adapter.facts, base, replicates_layers=replicates) if adapter.facts and base else ShapeFit("unknown")
     served = _launch(request, route, place, adapter, name, dialect)
@@ -92,7 +96,7 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
             if not place.exists
             else []
         ),
-        *_of_runtime(adapter, route, dialect),
+        *_of_runtime(adapter, route, dialect, request.version),
         *served.findings,
         *judge_name(name, _taken(route)),
         *contract_findings,
@@ -169,10 +173,17 @@ def _declared(adapter: ReadAdapter) -> str | None:
     return stated if stated is not None else next(iter(adapter.base_names), None)
 
 
-def _match(declared: str | None, route: Route, dialect: Dialect) -> NameMatch:
+def _match(declared: str | None, route: Route, dialect: Dialect, folder: str | None) -> NameMatch:
     if not dialect.understands_base_names:
         return NameMatch(plain_match(declared, route.id), declared)
+    if folder is not None and declared is not None and _is_folder(declared, folder):
+        return NameMatch("exact", declared)
     return match_names(declared, *_known_names(route))
+
+
+def _is_folder(one: str, other: str) -> bool:
+    """Whether two paths are spelled alike. They are paths, so case counts."""
+    return one.strip().rstrip("/") == other.strip().rstrip("/")
 
 
 def _known_names(route: Route) -> tuple[str, ...]:
@@ -224,6 +235,7 @@ def _of_config(config: AdapterConfig, *, has_rank: bool) -> Iterator[Finding]:
     if config.targets is None and not config.target_parameters and not config.is_mlx:
         text = "adapter_config.json does not say which modules it changes (target_modules)"
         yield warning("targets_missing", text, _SAY_IT)
+    yield from judge_init(config)
 
 
 def _of_base(
@@ -260,11 +272,11 @@ def _of_base(
         yield note("base_name_understood", f"{declared} was read as {names.declared}; {names.note}")
 
 
-def _of_runtime(adapter: ReadAdapter, route: Route, dialect: Dialect) -> tuple[Finding, ...]:
+def _of_runtime(adapter: ReadAdapter, route: Route, dialect: Dialect, version: str | None) -> tuple[Finding, ...]:
     """The origin asks a runtime for its flags alone."""
     asks = dialect.own_adapter_support
     facts, config = (adapter.facts, adapter.config) if asks else (None, None)
-    return judge_runtime(facts, config, route.runtime, route.provider)
+    return judge_runtime(facts, config, route.runtime, route.provider, version)
 
 
 def _base_facts(request: InspectRequest, route: Route, files: AdapterFiles) -> BaseFacts | None:

@@ -70,6 +70,10 @@ class Circumstances:
     """The installed base, where it can be read."""
     no_converter: str | None
     """Why PEFT weights cannot become GGUF here."""
+    base_folder: str | None = None
+    """Where the server reads its base, as it says."""
+    version: str | None = None
+    """Of the server."""
 
 
 def local_source(adapter: Adapter, files: AdapterFiles) -> Place:
@@ -155,9 +159,12 @@ def _report(adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstan
         require_contract_id=bool(contract and contract.manifest and contract.require_in_adapter),
         tool_format=contract.tool_format if contract else None,
         base_gguf=seen.base_file,
+        base_config=_base_config(seen, source.files) if seen.base_file is None else None,
+        base_folder=seen.base_folder,
+        version=seen.version,
     )
     try:
-        return _inspected(request, _route(need, seen), source, seen)
+        return _inspected(request, _route(need, seen), source)
     except Refused as flaw:
         if request.manifest is None or flaw.details.get("path") != request.manifest:
             raise
@@ -166,14 +173,27 @@ def _report(adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstan
         raise Refused(text, code=flaw.code, hint=hint, details=flaw.details) from flaw
 
 
-def _inspected(request: InspectRequest, route: Route, source: Place, seen: Circumstances) -> InspectReport:
+def _base_config(seen: Circumstances, files: AdapterFiles) -> str | None:
+    """The ``config.json`` of a base that a server of this host reads from a folder of this host."""
+    folder, target = seen.base_folder, seen.target
+    if folder is None or not folder.startswith("/") or target is None or not target.is_local:
+        return None
+    path = f"{folder.rstrip('/')}/config.json"
+    try:
+        return path if files.find(path).exists else None
+    except OutsideError:
+        return None
+
+
+def _inspected(request: InspectRequest, route: Route, source: Place) -> InspectReport:
     """With the base's own file, where that can be read as what it is."""
     try:
         return inspect(request, route, source.files, OURS)
     except (ReconcilerError, OutsideError) as flaw:
-        if seen.base_file is None or (flaw.code != "base-invalid" and not isinstance(flaw, OutsideError)):
+        described = request.base_gguf is not None or request.base_config is not None
+        if not described or (flaw.code != "base-invalid" and not isinstance(flaw, OutsideError)):
             raise
-    return inspect(replace(request, base_gguf=None), route, source.files, OURS)
+    return inspect(replace(request, base_gguf=None, base_config=None), route, source.files, OURS)
 
 
 def _route(need: AdapterNeed, seen: Circumstances) -> Route:

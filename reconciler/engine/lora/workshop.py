@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from reconciler.domain.adapter import Adapter, AdapterVerdict
 from reconciler.domain.desired import DesiredState
-from reconciler.domain.observation import AdapterNeed, Observation, ObservedTarget, Resolved, Unavailable
+from reconciler.domain.observation import (
+    AdapterNeed,
+    Observation,
+    ObservedTarget,
+    Resolved,
+    TargetObservation,
+    Unavailable,
+)
 from reconciler.engine.world import AdapterPorts, Runtimes, World
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
 from reconciler.ports import AdapterStore, HasFiles
@@ -108,6 +115,8 @@ class Workshop:
             target=where,
             takes=told,
             base_file=await _base_file(self.runtimes.get(need.target), need.base_name),
+            base_folder=_base_folder(target, need.base_name),
+            version=target.version if isinstance(target, ObservedTarget) else None,
             no_converter=await self._no_converter(),
         )
         return await asyncio.to_thread(judged, adapter, need, source, seen, self.ports.files)
@@ -129,6 +138,12 @@ async def _base_file(runtime: object, name: str) -> str | None:
     if not isinstance(runtime, HasFiles):
         return None
     return await runtime.file_of(name)
+
+
+def _base_folder(target: TargetObservation | None, name: str) -> str | None:
+    """Where a server says that it reads its base."""
+    there = target.installed if isinstance(target, ObservedTarget) else ()
+    return next((one.served_from for one in there if one.name == name), None)
 
 
 def _unavailable(need: AdapterNeed, error: Exception) -> Unavailable:

@@ -170,4 +170,6 @@ def _installed(base: Base, *, in_use: bool) -> Installed:
         loaded=in_use,
         resident=True,
         model_context=base.context,
+        served_from=base.root if base.repo is None else None,
+        served_as=base.names if base.names != (base.root,) else (),
     )

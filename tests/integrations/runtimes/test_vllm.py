@@ -73,6 +73,20 @@ class TestLooking:
         assert (model.model_context, model.resident, model.loaded, model.digest) == (8192, True, False, None)
         assert (seen.version, seen.disk, seen.takes_adapters, seen.notes) == ("0.32.0", None, "peft", ())
 
+    @pytest.mark.parametrize(
+        ("root", "names", "expected"),
+        [
+            ("/srv/base", ("acme/tiny", "tiny"), ("acme/tiny", "/srv/base", ("acme/tiny", "tiny"))),
+            ("/srv/base", (), ("/srv/base", "/srv/base", ())),
+            ("Acme/Tiny-1B", ("coder",), ("Acme/Tiny-1B", None, ("coder",))),
+            ("Acme/Tiny-1B", (), ("Acme/Tiny-1B", None, ())),
+        ],
+    )
+    async def test_what_it_was_started_with_is_told(self, root, names, expected, lab):
+        _, runtime = lab(root=root, names=names)
+        (model,) = (await looked(runtime)).installed
+        assert (model.name, model.served_from, model.served_as) == expected
+
     async def test_names_it_is_served_under_are_stable_names(self, lab):
         _, runtime = lab(names=("coder", "tiny"))
         seen = await looked(runtime)
