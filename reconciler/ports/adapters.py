@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.domain.adapter import Outtype
+from reconciler.domain.observation import PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.lora.adapter_files import AdapterPlace
 from reconciler.ports.runtime import Progress
@@ -89,8 +90,20 @@ class AdapterStore(Protocol):
         """What is held, whole, of a repository at one commit, and where; None: it would have to be fetched."""
         ...
 
+    async def recall(self, digest: str) -> tuple[AdapterContent, str] | None:
+        """What is held, whole, under a digest, as its source called it, and where; None: it is not, or not whole."""
+        ...
+
+    async def made(self, digest: str) -> tuple[str, ...]:
+        """Keys under which ``converted`` has something made of a held adapter, whole; sorted."""
+        ...
+
     async def held(self) -> tuple[HeldFiles, ...]:
         """What is there, by digest."""
+        ...
+
+    async def half_fetched(self) -> tuple[PartialDownload, ...]:
+        """What has arrived of adapters that are not whole, by digest."""
         ...
 
     async def keep(self, digest: str, holder: str) -> None:

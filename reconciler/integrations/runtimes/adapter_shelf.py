@@ -200,12 +200,12 @@ def _holders(marks: Path) -> tuple[str, ...]:
 
 
 def _size(folder: Path) -> Bytes:
-    """Of regular files; links are not followed."""
+    """Of regular files, our own notes aside; links are not followed."""
     total = 0
     for path, _, names in os.walk(folder):
         if Path(path).name == "holders":
             continue
-        for name in names:
+        for name in names if Path(path) != folder else []:
             with suppress(FileNotFoundError):
                 total += (Path(path) / name).lstat().st_size
     return Bytes(total)

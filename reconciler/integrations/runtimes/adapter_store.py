@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.desired import Limits
+from reconciler.domain.observation import PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.errors import Refused
 from reconciler.integrations.replace_file import replace_file
@@ -36,12 +37,14 @@ from reconciler.integrations.runtimes.partials import (
     PARTIAL_SUFFIX,
     STATE_SUFFIX,
     Partial,
+    PartialState,
     Wanted,
     disk_errors,
     is_being_fetched,
 )
 from reconciler.integrations.runtimes.rate_limit import RateLimit
-from reconciler.lora.adapter_content import AdapterContent, HeldFiles
+from reconciler.integrations.runtimes.store_files import downloads_by_model, partials_in
+from reconciler.lora.adapter_content import AdapterContent, HeldFiles, content_digest
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[0-9a-z][0-9a-z_-]{0,120}")
 _ORIGIN = "origin.json"
-"""Where fetched files came from, beside them."""
+"""What files are called at their source and where they came from, beside them."""
 _FORGOTTEN_SECONDS = 7 * 86400
 """A download that broke off is gone on with by the next attempt; one that nobody touched for so long is not wanted."""
 
@@ -106,15 +109,14 @@ class LocalAdapterStore:
         whole = partial(is_whole, place, content, names)
         if not await asyncio.to_thread(whole):
             with self._shelf.draft(content.digest) as draft:
-                await asyncio.to_thread(self._fetching.ensure_room, self._shelf.root, content.bytes)
+                await asyncio.to_thread(self._ensure_room, content)
                 if content.artifact is None:
                     await self._copied(content, names, draft, progress)
                 else:
                     await self._fetched(content, names, draft, progress)
                 await asyncio.to_thread(self._shelf.put, draft, place, is_whole=whole)
         progress(content.bytes, content.bytes, "")
-        if content.artifact is not None:
-            await asyncio.to_thread(self._note_origin, content)
+        await asyncio.to_thread(self._note_origin, content)
         return shown(place, names)
 
     async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
@@ -133,9 +135,21 @@ class LocalAdapterStore:
         """By the note that says where files were fetched from; damage is nobody's answer."""
         return await asyncio.to_thread(self._find, repo, commit)
 
+    async def recall(self, digest: str) -> tuple[AdapterContent, str] | None:
+        """By the note that says what its files are called at their source; damage is nobody's answer."""
+        return await asyncio.to_thread(self._recalled, digest)
+
+    async def made(self, digest: str) -> tuple[str, ...]:
+        """Keys of what was made of an adapter and is whole."""
+        return await asyncio.to_thread(self._made, digest)
+
     async def held(self) -> tuple[HeldFiles, ...]:
         """What is there, by digest."""
         return await asyncio.to_thread(self._shelf.held)
+
+    async def half_fetched(self) -> tuple[PartialDownload, ...]:
+        """Bytes on the disk of what is not whole, by digest."""
+        return await asyncio.to_thread(lambda: downloads_by_model(partials_in(self._half_fetched)))
 
     async def keep(self, digest: str, holder: str) -> None:
         """One more holder, written down."""
@@ -151,6 +165,15 @@ class LocalAdapterStore:
         await asyncio.to_thread(_sweep_downloads, self._half_fetched, self._clock.now().timestamp())
 
     # ------------------------------------------------------------------ files in
+
+    def _ensure_room(self, content: AdapterContent) -> None:
+        """For what is still to come: what has arrived of it is on the disk already."""
+        there = sum(self._arrived(file.sha256.lower()) for file in content.files) if content.artifact else 0
+        self._fetching.ensure_room(self._shelf.root, content.bytes - there)
+
+    def _arrived(self, sha256: str) -> int:
+        state = PartialState.read(self._half_fetched / f"{sha256}{STATE_SUFFIX}")
+        return state.ranges.total if state is not None else 0
 
     async def _copied(self, content: AdapterContent, names: dict[str, str], draft: Path, progress: Progress) -> None:
         loop, done = asyncio.get_running_loop(), 0
@@ -186,23 +209,53 @@ class LocalAdapterStore:
     # ------------------------------------------------------------------ where it came from
 
     def _note_origin(self, content: AdapterContent) -> None:
+        """Files of this host were called something too; that they can be fetched again is worth more to know."""
         note = self._shelf.place(content.digest) / _ORIGIN
+        if content.artifact is None and self._noted(note) is not None:
+            return
         with disk_errors(note):
             replace_file(note, content.model_dump_json().encode(), temporary=f".{_ORIGIN}.")
+
+    def _noted(self, note: Path) -> AdapterContent | None:
+        """What a note says that belongs to what it stands beside."""
+        with suppress(OSError, ValueError):
+            content = AdapterContent.model_validate_json(note.read_bytes())
+            if note.parent.name == content.digest == content_digest(content.files):
+                return content
+        return None
 
     def _find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
         if not self._shelf.root.is_dir():
             return None
         for note in sorted(self._shelf.root.glob(f"*/{_ORIGIN}")):
-            with suppress(OSError, ValueError, Refused):
-                content = AdapterContent.model_validate_json(note.read_bytes())
-                artifact = content.artifact
-                if artifact is None or (artifact.repo, artifact.commit) != (repo, commit):
-                    continue
-                names, place = stored_names(content), self._shelf.place(content.digest) / "files"
-                if note.parent == place.parent and is_whole(place, content, names, self._known):
-                    return content, shown(place, names)
+            content = self._noted(note)
+            artifact = content.artifact if content is not None else None
+            if content is None or artifact is None or (artifact.repo, artifact.commit) != (repo, commit):
+                continue
+            if (path := self._whole(content)) is not None:
+                return content, path
         return None
+
+    def _recalled(self, digest: str) -> tuple[AdapterContent, str] | None:
+        content = self._noted(self._shelf.place(digest) / _ORIGIN)
+        path = self._whole(content) if content is not None else None
+        return (content, path) if content is not None and path is not None else None
+
+    def _whole(self, content: AdapterContent) -> str | None:
+        """Where the files are, every byte of them right."""
+        with suppress(OSError, Refused):
+            names, place = stored_names(content), self._shelf.place(content.digest) / "files"
+            if is_whole(place, content, names, self._known):
+                return shown(place, names)
+        return None
+
+    def _made(self, digest: str) -> tuple[str, ...]:
+        folder = self._shelf.place(digest) / "made"
+        with suppress(OSError):
+            return tuple(
+                sorted(each.name for each in folder.iterdir() if _KEY.fullmatch(each.name) and is_sealed(each))
+            )
+        return ()
 
 
 def _sweep_downloads(folder: Path, now: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,6 @@ from reconciler.domain.observation import (
     Installed,
     InstalledFile,
     ObservedTarget,
-    PartialDownload,
     TargetObservation,
     UnknownTarget,
 )
@@ -144,7 +143,7 @@ class Store:
             disk=files.disk_space(self._root),
             partial_bytes=Bytes(sum(partial.bytes for partial in unfinished)),
             partial_names=tuple(sorted({partial.model for partial in unfinished if partial.model})),
-            partials=_by_model(unfinished),
+            partials=files.downloads_by_model(unfinished),
             notes=(*notes, *holes),
         )
 
@@ -343,15 +342,6 @@ class Store:
     async def clean_partials(self, names: frozenset[str]) -> Bytes:
         """Throw away what nobody in ``names`` will resume, or nobody can resume, and nobody is fetching now."""
         return await asyncio.to_thread(store_removal.clean_partials, self._root, names)
-
-
-def _by_model(unfinished: Iterable[files.FoundPartial]) -> tuple[PartialDownload, ...]:
-    """Unfinished downloads, those of one model together."""
-    sizes: dict[str, int] = {}
-    for partial in unfinished:
-        if partial.model:
-            sizes[partial.model] = sizes.get(partial.model, 0) + partial.bytes
-    return tuple(PartialDownload(name=name, bytes=Bytes(size)) for name, size in sorted(sizes.items()))
 
 
 def _places(root: Path, name: str, artifact: HubArtifact) -> list[_Place]:

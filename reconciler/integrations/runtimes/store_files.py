@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from reconciler.domain.observation import DiskSpace
+from reconciler.domain.observation import DiskSpace, PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError, Refused
 from reconciler.formats import gguf_names
@@ -274,9 +274,13 @@ class FoundPartial:
 
 
 def partials(root: Path) -> list[FoundPartial]:
-    """Every unfinished download, by file name."""
+    """Every unfinished download of a store, by file name."""
+    return partials_in(partial_folder(root))
+
+
+def partials_in(folder: Path) -> list[FoundPartial]:
+    """Every unfinished download of a folder for them, by file name."""
     stems: dict[str, list[Path]] = {}
-    folder = partial_folder(root)
     for path in (*_entries(folder, PARTIAL_SUFFIX), *_entries(folder, STATE_SUFFIX), *_entries(folder, ".new")):
         stems.setdefault(path.stem, []).append(path)
     found = []
@@ -286,6 +290,15 @@ def partials(root: Path) -> list[FoundPartial]:
         size = sum(allocated(path) for path in paths)
         found.append(FoundPartial(tuple(paths), state.name if state else None, Bytes(size)))
     return found
+
+
+def downloads_by_model(unfinished: Iterable[FoundPartial]) -> tuple[PartialDownload, ...]:
+    """Unfinished downloads, those of one model together."""
+    sizes: dict[str, int] = {}
+    for partial in unfinished:
+        if partial.model:
+            sizes[partial.model] = sizes.get(partial.model, 0) + partial.bytes
+    return tuple(PartialDownload(name=name, bytes=Bytes(size)) for name, size in sorted(sizes.items()))
 
 
 def allocated(path: Path) -> int:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 
 from reconciler.domain.units import Bytes
-from reconciler.errors import OutsideError, Refused
+from reconciler.errors import OutOfSpace, OutsideError, Refused
 from reconciler.integrations.http import Http
-from reconciler.lora.adapter_content import AdapterContent, content_digest
+from reconciler.integrations.runtimes.partials import Partial, Ranges, Wanted
+from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
 from tests.fakes import FixedClock
 from tests.integrations.runtimes.store_world import COMMIT, HUB, SEGMENT, Source, content
 from tests.integrations.runtimes.test_adapter_store import (
@@ -204,10 +206,69 @@ async def test_what_is_held_is_found_by_repository_and_commit_alike(tmp_path: Pa
     assert await here.find("acme/sql", COMMIT) is None, "a note counts where it stands"
 
 
-async def test_a_copy_of_this_host_has_no_origin(tmp_path: Path) -> None:
+async def test_a_copy_of_this_host_is_of_no_repository_and_recalled_by_its_digest(tmp_path: Path) -> None:
     here, wanted = store(tmp_path), peft(tmp_path)
+    path = await here.hold(wanted, ME, quiet)
+    assert sorted(each.name for each in Path(path).parent.iterdir()) == ["files", "holders", "origin.json"]
+    assert await here.recall(wanted.digest) == (wanted, path)
+    assert await here.recall("b" * 64) is None
+
+
+async def test_a_gguf_is_recalled_by_what_its_source_called_it(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "sql.gguf").write_bytes(b"GGUF")
+    files = (ContentFile(name="sql.gguf", bytes=Bytes(4), sha256=sha(b"GGUF")),)
+    wanted = AdapterContent(digest=content_digest(files), files=files, folder=str(tmp_path / "source"))
+    here = store(tmp_path)
     path = Path(await here.hold(wanted, ME, quiet))
-    assert sorted(each.name for each in path.parent.iterdir()) == ["files", "holders"]
+    shutil.rmtree(tmp_path / "source")
+    assert await here.recall(wanted.digest) == (wanted, str(path))
+    assert await here.hold(wanted, YOU, quiet) == str(path), "nobody reads the source of what is whole"
+    path.write_bytes(b"GGUX")
+    assert await here.recall(wanted.digest) is None, "what is damaged stands in for nothing"
+
+
+async def test_a_note_of_other_content_recalls_nothing(tmp_path: Path) -> None:
+    here, wanted = store(tmp_path), peft(tmp_path)
+    note = Path(await here.hold(wanted, ME, quiet)).parent / "origin.json"
+    for wrong in (b"", b"[]", note.read_bytes().replace(wanted.digest.encode(), b"b" * 64)):
+        note.write_bytes(wrong)
+        assert await here.recall(wanted.digest) is None
+    await here.hold(wanted, ME, quiet)
+    assert await here.recall(wanted.digest) is not None
+
+
+async def test_only_what_is_whole_counts_as_made(tmp_path: Path) -> None:
+    async def make(out: str) -> None:
+        Path(out).write_bytes(b"GGUF")
+
+    here, wanted = store(tmp_path), peft(tmp_path)
+    assert await here.made(wanted.digest) == ()
+    await here.hold(wanted, ME, quiet)
+    await here.converted(wanted.digest, "ab-f16", make)
+    damaged = await here.converted(wanted.digest, "cd-f16", make)
+    assert await here.made(wanted.digest) == ("ab-f16", "cd-f16")
+    Path(damaged).write_bytes(b"GGUX")
+    assert await here.made(wanted.digest) == ("ab-f16",)
+
+
+async def test_what_is_half_fetched_is_told_by_digest_and_needs_no_room_twice(tmp_path: Path) -> None:
+    body = content(200_000)
+    source = Source({})
+    wanted = remote(source, adapter_config__json=b"{}", adapter_model__safetensors=body)
+    half = Wanted("http://127.0.0.1/x", COMMIT, wanted.files[1].sha256, Bytes(200_000), wanted.digest)
+    with Partial(tmp_path / "adapters" / ".partial", half) as partial:
+        partial.write(0, body[:150_000])
+        partial.checkpoint(Ranges([(0, 150_000)]))
+    free = shutil.disk_usage(tmp_path).free
+    here = store(tmp_path, reserve_bytes=lambda _: free * 10, **over(source))
+    (told,) = await here.half_fetched()
+    assert (told.name, 150_000 <= told.bytes < 200_000) == (wanted.digest, True)
+    with pytest.raises(OutOfSpace) as short:
+        await here.hold(wanted, ME, quiet)
+    assert short.value.details["neededBytes"] == 50_002
+    await store(tmp_path, **over(source)).hold(wanted, ME, quiet)
+    assert await here.half_fetched() == ()
 
 
 async def test_a_second_holder_that_comes_while_the_first_goes_keeps_the_files(tmp_path: Path) -> None:
@@ -221,11 +282,10 @@ async def test_a_second_holder_that_comes_while_the_first_goes_keeps_the_files(t
 
 
 async def test_what_a_run_wrote_is_the_size_that_is_told_and_freed(tmp_path: Path) -> None:
-    """Its notes count too, who holds it does not."""
+    """Our own notes beside it do not count."""
     source = Source({})
     wanted = remote(source, adapter_config__json=b"{}", adapter_model__safetensors=content(2000))
     here = store(tmp_path, **over(source))
-    path = Path(await here.hold(wanted, ME, quiet))
-    note = (path.parent / "origin.json").stat().st_size
+    await here.hold(wanted, ME, quiet)
     (held,) = await here.held()
-    assert (held.bytes, await here.drop(wanted.digest, ME)) == (2002 + note, Bytes(2002 + note))
+    assert (held.bytes, await here.drop(wanted.digest, ME)) == (2002, Bytes(2002))
