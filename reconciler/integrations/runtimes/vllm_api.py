@@ -149,8 +149,13 @@ class VllmApi:
         """Whether adapters can be loaded at run time: the step has a route of its own, which takes no ``GET``.
 
         A path without a route is a 404 instead. Nothing is changed by asking.
+
+        Raises:
+            Unreachable: it does not say now. Refused: ``unauthorised``.
         """
         reply = await self._server.ask("GET", "/v1/load_lora_adapter", retries=1)
+        if reply.status in (401, 403, 408, 429) or reply.status >= 500:
+            raise self._failed(reply, "cannot ask for /v1/load_lora_adapter")
         return reply.status == 405
 
     async def started(self) -> Started:

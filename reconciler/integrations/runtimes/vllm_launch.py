@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,11 @@ from reconciler.domain.adapter import HeldAdapter
 from reconciler.domain.advice import quoted
 from reconciler.integrations.lora_routes import load_routes
 from reconciler.integrations.runtimes.vllm_api import Card
+from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, read_adapter_config
+from reconciler.lora.adapter_files import CONFIG
 from reconciler.lora.launch import adapter_value
 
 _MAY_CHANGE_LATER = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
-_CONFIG_LIMIT = 1 << 20
 
 
 def launch_command(adapter: HeldAdapter, base: str, served: Sequence[Card] = (), names: Sequence[str] = ()) -> str:
@@ -41,10 +41,11 @@ def launch_command(adapter: HeldAdapter, base: str, served: Sequence[Card] = (),
 
 def _rank_at(root: str) -> int | None:
     """Of a PEFT directory of this host; None where there is none, or it does not tell."""
+    place = Path(root) / CONFIG
     try:
-        with (Path(root) / "adapter_config.json").open("rb") as file:
-            document = json.loads(file.read(_CONFIG_LIMIT))
-    except (OSError, ValueError, RecursionError):
+        if not place.is_absolute() or not place.is_file():
+            return None
+        with place.open("rb") as file:
+            return read_adapter_config(file.read(CONFIG_LIMIT_BYTES + 1)).rank or None
+    except (OSError, ValueError):
         return None
-    rank = document.get("r") if isinstance(document, dict) else None
-    return rank if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 else None

@@ -146,6 +146,13 @@ class TestLooking:
         assert seen.takes_adapters is None
         assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in seen.notes[0]
 
+    @pytest.mark.parametrize("status", [401, 429, 503])
+    async def test_whether_it_takes_adapters_is_not_guessed(self, lab, status):
+        """A proxy's no is not the server's: nobody is told to start it anew."""
+        double, runtime = lab()
+        double.faults.answers["GET", "/v1/load_lora_adapter"] = [(status, b"")] * 3
+        assert isinstance(await runtime.observe(), UnknownTarget)
+
     async def test_a_server_without_adapters_is_told_from_one_that_takes_them(self, lab):
         _, runtime = lab(lora=False)
         seen = await looked(runtime)
