@@ -76,6 +76,8 @@ def _base_rules(adapter: Adapter, settings: Settings) -> Iterator[Finding]:
         return
     near = nearest(base, names, 1)
     hint = f"did you mean {near[0]}?" if near else "name a slot, or a model as a pin names it, such as org/name"
+    if any(_runtimes(settings).get(serving.target) == "vllm" for serving in adapter.serve):
+        hint += f"; where a vLLM serves a folder as {base}, start it with --served-model-name org/{base} and name that"
     message = f"found {base!r}; allowed: a slot ({', '.join(names) or 'there is none'}), or a model"
     yield Finding(("base",), message, hint, elsewhere=judged_by)
 

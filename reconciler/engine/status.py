@@ -115,6 +115,8 @@ class Status(Frozen):
     record_generation: int
     last_applied_at: datetime | None = None
     """When the newest model of ours was installed."""
+    last_attached_at: datetime | None = None
+    """When the newest adapter of ours was attached."""
     applied: bool
     """The file as it stands was applied to its end."""
     catalogue_date: str
@@ -150,6 +152,7 @@ def status_of(planned: Planned) -> Status:
         intents=record.intents,
         record_generation=record.generation,
         last_applied_at=max((entry.installed_at for entry in record.entries), default=None),
+        last_attached_at=max((one.attached_at for one in record.adapters), default=None),
         applied=bool(desired.digest) and record.applied_digest == desired.digest,
         catalogue_date=observation.catalogue.generated_at.isoformat(),
         warnings=tuple(one for one in plan.warnings if one not in observation.catalogue.notes),

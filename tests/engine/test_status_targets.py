@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from reconciler.cli.views.status import status_text
@@ -14,6 +17,7 @@ from reconciler.engine.status import status
 from tests.builders import target
 from tests.engine.worlds import ALPHA, BETA, OPTIONS, fakes, pin
 from tests.fakes import FakeRuntime
+from tests.planning.adapter_world import recorded
 
 GPU = Target(name="gpu", runtime="advisory", program="vllm", endpoint="http://127.0.0.1:8000", is_asked=True)
 HAND = Target(name="hand", runtime="advisory", program="vllm")
@@ -65,3 +69,33 @@ async def test_one_that_left_the_file_is_called_by_its_key() -> None:
     await reconcile(here.world, OPTIONS)
     here.edit(pin("a", ALPHA), targets=two[:1])
     assert [one.runtime for one in (await status(here.world, OPTIONS)).targets] == ["store", "store"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "attached", "expected"),
+    [
+        (None, None, "nothing applied yet"), (7200, None, "last install 2h ago"), (None, 3600, "last attach 1h ago"),
+        (7200, 3600, "last attach 1h ago"), (3600, 7200, "last install 1h ago"), (3600, 3600, "last install 1h ago"),
+    ],
+)  # fmt: skip
+async def test_the_last_that_was_applied_may_be_an_adapter(
+    installed: int | None, attached: int | None, expected: str
+) -> None:
+    here = fakes(targets=(GPU,))
+    here.runtimes[GPU.key] = serving()
+    now = here.clock.now()
+    found = (await status(here.world, OPTIONS)).model_copy(
+        update={
+            "last_applied_at": None if installed is None else now - timedelta(seconds=installed),
+            "last_attached_at": None if attached is None else now - timedelta(seconds=attached),
+        }
+    )
+    assert status_text(found, now=now).endswith(f"{expected}.")
+
+
+async def test_the_record_tells_when_an_adapter_was_attached() -> None:
+    here = fakes(targets=(GPU,))
+    here.runtimes[GPU.key] = serving()
+    mine = recorded(target_key=GPU.key)
+    await here.store.save(here.record.model_copy(update={"generation": 1, "adapters": (mine,)}))
+    assert (await status(here.world, OPTIONS)).last_attached_at == mine.attached_at

@@ -90,7 +90,7 @@ def _ago(then: datetime, now: datetime) -> str:
 
 
 def _last_line(status: Status, now: datetime) -> str:
-    applied = f"last install {_ago(status.last_applied_at, now)}" if status.last_applied_at else "nothing applied yet"
+    applied = _applied(status, now)
     if status.in_sync:
         return f"In sync; {applied}."
     waiting = (
@@ -99,3 +99,13 @@ def _last_line(status: Status, now: datetime) -> str:
         else "not everything can be met: see plan"
     )
     return f"Not in sync: {waiting}; {applied}."
+
+
+def _applied(status: Status, now: datetime) -> str:
+    """The newest of what the record holds: nothing tells when something was removed."""
+    known = [("last install", status.last_applied_at), ("last attach", status.last_attached_at)]
+    times = [(then, words) for words, then in known if then is not None]
+    if not times:
+        return "nothing applied yet"
+    then, words = max(times, key=lambda one: one[0])
+    return f"{words} {_ago(then, now)}"

@@ -119,6 +119,13 @@ def test_a_base_is_a_slot_or_a_model(base: str) -> None:
     assert adapter.base == base
 
 
+def test_a_base_that_a_vllm_serves_from_a_folder_can_be_given_a_name_that_is_one() -> None:
+    way_out = "where a vLLM serves a folder as tiny, start it with --served-model-name org/tiny and name that"
+    assert way_out in problems(written(base="tiny", serve=[{"target": "edge"}, {"target": "fast"}]))
+    assert "--served-model-name" not in problems(written(base="tiny"))
+    assert adapters(written(base="org/tiny", serve=[{"target": "fast"}]))[0].base == "org/tiny"
+
+
 def test_one_adapter_has_one_name_on_each_of_its_targets() -> None:
     both = [{"target": "edge"}, {"target": "fast"}]
     (adapter,) = adapters(written(serve=both))
