@@ -77,9 +77,10 @@ def _read(text: str, name: str) -> dict[str, Any]:
         setting = next((one for one, names in _NAMES.items() if key in names), None)
         if setting is None or value is None:
             continue
-        if setting in found and found[setting] != value:
-            raise _invalid(f"{name} says {setting} twice: {found[setting]!r} and {value!r}")
-        found[setting] = value
+        plain = value if isinstance(value, str | int | float) else f"a {type(value).__name__}"  # aliases may nest in it
+        if setting in found and found[setting] != plain:
+            raise _invalid(f"{name} says {setting} twice: {found[setting]!r:.60} and {plain!r:.60}")
+        found[setting] = plain
     return found
 
 
@@ -102,7 +103,7 @@ def _whole(value: Any, name: str) -> int:
     except ValueError:
         number = None
     if type(number) is not int or number <= 0:
-        raise _invalid(f"{name}: {_LENGTH} is {value!r}; a number of tokens is a whole number above 0")
+        raise _invalid(f"{name}: {_LENGTH} is {value!r:.60}; a number of tokens is a whole number above 0")
     return number
 
 
@@ -112,7 +113,7 @@ def _share(value: Any, name: str) -> float:
     except (ValueError, OverflowError):
         number = None
     if number is None or not isfinite(number) or not 0 <= number <= 1:
-        raise _invalid(f"{name}: {_RATIO} is {value!r}; a share is a number from 0 to 1")
+        raise _invalid(f"{name}: {_RATIO} is {value!r:.60}; a share is a number from 0 to 1")
     return number
 
 

@@ -66,6 +66,15 @@ def test_a_bad_configuration_says_what_and_where(text: str, why: str) -> None:
     assert found.value.code == "training-config-invalid"
 
 
+@pytest.mark.parametrize("last", ["max_seq_length: *a9", "max_seq_length: *a9\nb: {max_seq_length: *b9}"])
+def test_aliases_of_aliases_are_not_written_out(last: str) -> None:
+    rows = [
+        f"{name}{row}: &{name}{row} [{', '.join([f'*{name}{row - 1}'] * 99)}]" for name in "ab" for row in range(1, 10)
+    ]
+    with pytest.raises(UsageError, match="a list"):
+        read("\n".join(["a0: &a0 [1]", "b0: &b0 [1]", *rows, last]))
+
+
 def test_bytes_that_are_no_text_are_refused() -> None:
     with pytest.raises(UsageError, match="UTF-8"):
         read_training_config(b"\xff", "x", OURS)
