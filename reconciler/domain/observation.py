@@ -257,6 +257,8 @@ class Unavailable(Frozen):
     message: str
     hint: str | None = None
     """What a person can do."""
+    held: AdapterVerdict | None = None
+    """For adapter needs: what the copy is that we hold of what was attached, where that may stand in for the source."""
 
 
 Answer = Annotated[Resolved | Unavailable, Discriminator("status")]
@@ -273,6 +275,8 @@ class Observation(Frozen):
     answers: tuple[Answer, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     """Of this machine, by ``localmodels measure``."""
+    adapter_partials: tuple[PartialDownload, ...] = ()
+    """What has arrived of adapters that are not whole yet, in our own store of this host, by the digest of each."""
     offline: bool = False
     """Needs could not be asked: what is not known stays ``resolved: false``."""
     warnings: tuple[str, ...] = ()

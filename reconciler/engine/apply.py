@@ -76,7 +76,7 @@ async def run_steps(
         clock=world.clock,
         reporter=world.reporter,
         seen=seen,
-        workshop=Workshop(world, planned.desired, runtimes, planned.observation),
+        workshop=Workshop(world, planned.desired, runtimes, planned.observation, planned.record),
     )
     run = _Run(rows, planned, bench, runtimes, options)
     try:

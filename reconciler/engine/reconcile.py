@@ -75,6 +75,7 @@ async def planned(world: World, desired: DesiredState, record: Record, runtimes:
         runtimes=runtimes,
         ask=options.ask,
         ask_upstream=options.freshness == "refresh",
+        settled=options.freshness == "offline",
     )
     return Planned(desired, record, observation, plan)
 

@@ -45,6 +45,7 @@ async def resolved_plan(
     runtimes: Runtimes,
     ask: bool,
     ask_upstream: bool = False,
+    settled: bool = False,
 ) -> tuple[Plan, Observation]:
     """The plan that needs nothing more, and the observation with every answer it was made from.
 
@@ -58,13 +59,14 @@ async def resolved_plan(
         ask: False keeps to this host: only installed files and adapters of this host are read, and the plan may stay
             inapplicable.
         ask_upstream: ask too whether what is in sync has moved on at its source.
+        settled: ask nobody what a tag means of which an adapter is attached already.
 
     Raises:
         PlanningError: the planner never settles; a defect of ours, stopped before it asks for ever.
     """
     if not ask:
         observation = observation.model_copy(update={"offline": True})
-    asker = _Asker(world, desired, runtimes)
+    asker = _Asker(world, desired, Workshop(world, desired, runtimes, record=record, settled=settled))
     if ask and ask_upstream:
         observation = await _answered(asker, observation, upstream_needs(desired, record))
     for _ in range(MAX_ROUNDS):
@@ -93,14 +95,14 @@ async def _answered(asker: _Asker, observation: Observation, needs: Iterable[Nee
 class _Asker:
     """Puts each need to whoever can answer it: the catalogue, or the target that holds the model."""
 
-    def __init__(self, world: World, desired: DesiredState, runtimes: Runtimes) -> None:
+    def __init__(self, world: World, desired: DesiredState, workshop: Workshop) -> None:
         self._world = world
         self._desired = desired
-        self._runtimes = runtimes
-        self._workshop = Workshop(world, desired, runtimes)
+        self._runtimes = workshop.runtimes
+        self._workshop = workshop
         self._catalog: Catalog | None = None
         self._at_once = asyncio.Semaphore(MAX_ASKED_AT_ONCE)
-        self._reading = {name: asyncio.Lock() for name in runtimes}
+        self._reading = {name: asyncio.Lock() for name in self._runtimes}
 
     async def answer(self, need: Need, observation: Observation) -> Answer:
         if isinstance(need, DigestNeed):

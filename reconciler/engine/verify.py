@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import (
     Answer,
     DigestNeed,
@@ -12,7 +13,7 @@ from reconciler.domain.observation import (
     Resolved,
     TargetObservation,
 )
-from reconciler.domain.plan import Action, AliasMove, Plan, Row
+from reconciler.domain.plan import Action, AliasMove, Plan, Reason, Row
 from reconciler.domain.record import Record, RecordEntry
 from reconciler.domain.report import Report, StepOutcome
 from reconciler.domain.units import show_bytes
@@ -62,6 +63,7 @@ async def verified_report(
         overrides=planned.plan.overrides,
         runtimes=runtimes,
         ask=options.ask,
+        settled=options.freshness == "offline",
     )
     done = remaining.in_sync and all(outcome.status == "done" for outcome in outcomes)
     after = Planned(planned.desired, books.record, observation, remaining)
@@ -177,6 +179,7 @@ def _kept_up(record: Record, planned: Planned, plan: Plan, *, done: bool) -> Rec
         if entry is not None and row.ours:
             fresh = _refreshed(entry, row, planned.observation)
             record = record if fresh == entry else record.with_entry(fresh)
+        record = _with_terms(record, row, planned.desired)
     update: dict[str, object] = {}
     if done and record.applied_digest != planned.desired.digest:
         update["applied_digest"] = planned.desired.digest
@@ -195,6 +198,20 @@ def _refreshed(entry: RecordEntry, row: Row, observation: Observation) -> Record
         return entry
     score = entry.score if row.evidence.score is None else row.evidence.score
     return entry.model_copy(update={"stamp": stamp, "score": score})
+
+
+def _with_terms(record: Record, row: Row, desired: DesiredState) -> Record:
+    """An adapter in sync with its source has met what the file asks of it now, wherever the file has it from."""
+    move = row.adapter
+    ours = record.adapter(row.target_key, move.name) if move is not None else None
+    if move is None or ours is None or row.reason is not Reason.IN_SYNC or move.verdict is None:
+        return record
+    adapter = next((one for one in desired.adapters if one.name == move.adapter), None)
+    shown = not move.verdict.is_held_copy and not move.verdict.unpromoted and move.verdict.digest == ours.digest
+    if adapter is None or not shown:
+        return record
+    fresh = ours.model_copy(update={"source": adapter.source, "terms": adapter.terms})
+    return record if fresh == ours else record.with_adapter(fresh)
 
 
 def _asked_anew(record: Record, observation: Observation) -> bool:

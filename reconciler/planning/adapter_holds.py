@@ -101,5 +101,7 @@ def _why_it_cannot_follow(scene: Scene, target: Target, adapter: Adapter, succes
     if answer is None:
         return ""  # it is asked once the swap is in the plan
     if not isinstance(answer, Resolved) or answer.adapter is None:
+        if isinstance(answer, Unavailable) and answer.held is not None and answer.held.fits:
+            return ""
         return answer.message if isinstance(answer, Unavailable) else "nothing is known of it"
     return answer.adapter.errors[0].message if answer.adapter.errors else ""

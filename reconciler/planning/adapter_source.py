@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.domain.adapter import CANDIDATE_SUFFIX, Adapter, AdapterVerdict
-from reconciler.domain.finding import Finding
+from reconciler.domain.finding import Finding, Severity
 from reconciler.domain.observation import AdapterNeed, Unavailable
 from reconciler.domain.plan import Action, Reason
 from reconciler.planning.adapter_base import Base
 from reconciler.planning.adapter_case import Case, Decided
 from reconciler.planning.adapter_grounds import Grounds
-from reconciler.planning.adapter_rows import promotion_words, rejection_words, what_to_do
+from reconciler.planning.adapter_rows import made_otherwise, promotion_words, rejection_words, what_to_do
 from reconciler.planning.adapter_standing import how_it_drifted
 from reconciler.planning.scene import Scene
 from reconciler.planning.trust import distrust_of_names
@@ -57,11 +57,11 @@ def not_asked(case: Case, base: Base) -> Decided:
 
 def not_read(case: Case, base: Base, answer: Unavailable | None) -> Decided:
     """It cannot be read now: what is attached as it was stays and is told of, and nothing else begins."""
-    why = answer.message if answer is not None else "nothing is known of it"
-    hint = (answer.hint if answer is not None else None) or _default_hint(case.adapter, answer)
-    ours, served = case.ours, case.served
-    stands = ours is not None and served is not None and not how_it_drifted(case.scene, case.target, served, ours)
-    if not stands or ours is None or not case.is_same_model(ours.base, base.name):
+    why, hint = _why_not_read(case, answer)
+    if not _stands(case, base):
+        held = answer.held if answer is not None else None
+        if held is not None and held.errors:
+            why += f"; the copy that we hold does not stand in for it: {rejection_words(held)}"
         return case.keep("blocked", Reason.UNAVAILABLE, why, base=base.name, hint=hint)
     if answer is not None and answer.code == "offline":
         message = f"as it was attached; its source was not asked: {why}"
@@ -69,6 +69,60 @@ def not_read(case: Case, base: Base, answer: Unavailable | None) -> Decided:
     message = f"it stays as it was attached, unverified: {why}"
     unverified = Finding(code="served_unverified", severity="warning", message=message, hint=hint)
     return case.keep("kept", Reason.UNAVAILABLE, message, base=base.name, hint=hint, findings=(unverified,))
+
+
+def from_held_copy(case: Case, base: Base, answer: Unavailable | None) -> AdapterVerdict | None:
+    """What stands in for a source that cannot be read now, with that said; None: nothing may, or nothing has to.
+
+    What is attached as the file asks just stays.
+    """
+    held = answer.held if answer is not None else None
+    if answer is None or held is None or not held.fits:
+        return None
+    if all(one.digest != held.digest for one in case.scene.record.adapters):
+        return None  # an observation that somebody wrote: never what we did not attach
+    if _stands(case, base) and not _asks_otherwise(case, held):
+        return None
+    why, hint = _why_not_read(case, answer)
+    message = f"the copy that we hold of it stands in for its source: {why}"
+    severity: Severity = "note" if answer.code == "offline" else "warning"
+    told = Finding(code="held_copy", severity=severity, message=message, hint=hint)
+    return held.model_copy(update={"findings": (*held.findings, told)})
+
+
+def with_held_copy(decided: Decided, verdict: AdapterVerdict) -> Decided:
+    """The row with what a person should know of it: its source stands nowhere now."""
+    move = decided.row.adapter
+    told = tuple(one for one in verdict.findings if one.code == "held_copy")
+    if move is None or not told:
+        return decided
+    message = "; ".join(part for part in (decided.row.message, told[0].message) if part)
+    update = {
+        "message": message,
+        "hint": decided.row.hint or told[0].hint,
+        "adapter": move.model_copy(update={"findings": (*move.findings, *told)}),
+    }
+    return Decided(decided.part, decided.row.model_copy(update=update))
+
+
+def _stands(case: Case, base: Base) -> bool:
+    """It is served as we attached it, on the base that it is for now."""
+    ours, served = case.ours, case.served
+    if ours is None or served is None or how_it_drifted(case.scene, case.target, served, ours):
+        return False
+    return case.is_same_model(ours.base, base.name)
+
+
+def _asks_otherwise(case: Case, held: AdapterVerdict) -> bool:
+    """The file wants the same content served in another way than it was attached."""
+    ours = case.ours
+    return ours is not None and (case.serving.scale != ours.scale or bool(made_otherwise(case.adapter, ours, held)))
+
+
+def _why_not_read(case: Case, answer: Unavailable | None) -> tuple[str, str]:
+    """Why, and where the source was expected or what else to do."""
+    why = answer.message if answer is not None else "nothing is known of it"
+    return why, (answer.hint if answer is not None else None) or _default_hint(case.adapter, answer)
 
 
 def _default_hint(adapter: Adapter, answer: Unavailable | None) -> str:

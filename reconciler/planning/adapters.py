@@ -156,7 +156,10 @@ class _Table:
                 self.out.needs.append(need)
             self._file(source.not_asked(case, base))
             return None
-        decided = source.not_read(case, base, answer if isinstance(answer, Unavailable) else None)
+        why = answer if isinstance(answer, Unavailable) else None
+        if (held := source.from_held_copy(case, base, why)) is not None:
+            return held
+        decided = source.not_read(case, base, why)
         self.out.warnings += source.told(case.adapter, decided.row.adapter.findings if decided.row.adapter else ())
         self._file(decided)
         return None
@@ -193,7 +196,7 @@ class _Table:
     def _compare(self, case: Case, base: Base, verdict: AdapterVerdict) -> None:
         if case.name == case.serving.name:
             self._settle_candidate(case, verdict)
-        decided = compared(case, base, verdict, self.grounds.changes)
+        decided = source.with_held_copy(compared(case, base, verdict, self.grounds.changes), verdict)
         if decided.part != "change" or self.scene.observed[case.target.name].takes_adapters is not None:
             self._file(decided)
             return

@@ -86,7 +86,7 @@ async def _detach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: A
 
 async def _attach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: Adapting) -> Bytes:
     adapter, verdict = _allowed(row, move, tools)
-    content = content_of(adapter, verdict, tools.workshop)
+    content = await _planned_content(adapter, verdict, tools)
     before = tools.books.record.adapter(row.target_key, move.name)
     wanted = RecordAdapter(
         target_key=row.target_key,
@@ -100,6 +100,8 @@ async def _attach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: A
         path=before.path if before is not None and before.digest == verdict.digest else "",
         bytes=verdict.bytes,
         attached_at=tools.workshop.world.clock.now(),
+        source=adapter.source,
+        terms=adapter.terms,
     )
     intent = await tools.books.begin_adapting(row, wanted)
 
@@ -178,6 +180,23 @@ def _refuse_strangers(repo: str, endpoint: str, adapter: Adapter, desired: Desir
         raise PlanningError(text, code="not-allowed", hint="plan again")
 
 
+async def _planned_content(adapter: Adapter, verdict: AdapterVerdict, tools: Adapting) -> AdapterContent:
+    """The very files that the verdict is about: where it is about our copy, that, and nobody reads the source.
+
+    Raises:
+        PlanningError: they are others now, or the copy is not one of content of ours.
+        OutsideError: they cannot be read.
+    """
+    if not verdict.is_held_copy:
+        return content_of(adapter, verdict, tools.workshop)
+    ours = any(one.digest == verdict.digest for one in tools.books.record.adapters)
+    place = await tools.workshop.held_place(adapter, verdict.digest) if ours else None
+    if place is None:
+        text = f"there is no copy of {adapter.name} here that may stand in for its source"
+        raise PlanningError(text, code="content-changed", hint="plan again")
+    return place.content
+
+
 def content_of(adapter: Adapter, verdict: AdapterVerdict, workshop: Workshop) -> AdapterContent:
     """The very files that the verdict is about.
 
@@ -217,6 +236,10 @@ async def held_path(
     takes = target.takes_adapters if isinstance(target, ObservedTarget) else None
     if verdict.format != "peft" or takes != "gguf":
         return path
+    if verdict.is_held_copy or await shop.no_converter() is not None:
+        made = await shop.conversion(adapter, content.digest)
+        if made is not None:
+            return await shop.store.converted(content.digest, made, _damaged)
     converter = shop.ports.converter(shop.desired)
     if converter is None:
         raise PlanningError("nothing on this host converts adapters to GGUF", code="no-converter")
@@ -225,6 +248,10 @@ async def held_path(
         await key_of(converter, adapter),
         lambda out: converter.convert(path, None, adapter.convert, out),
     )
+
+
+async def _damaged(_: str) -> None:
+    raise PlanningError("what was made of it was damaged meanwhile", code="content-changed", hint="plan again")
 
 
 async def key_of(converter: AdapterConverter, adapter: Adapter) -> str:
@@ -251,4 +278,6 @@ async def _refuse_what_does_not_fit(
     )
     if need is None:
         return
-    _refuse_a_no(adapter, await shop.verdict(adapter, need, Place(path, shop.ports.files, content), shop.observation))
+    met = row.adapter.verdict is not None and row.adapter.verdict.is_held_copy and shop.has_met(adapter, need)
+    place = Place(path, shop.ports.files, content)
+    _refuse_a_no(adapter, await shop.verdict(adapter, need, place, shop.observation, met=met))

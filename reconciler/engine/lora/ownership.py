@@ -196,6 +196,8 @@ class _Adoption:
             path=path,
             bytes=self.verdict.bytes,
             attached_at=self.world.clock.now(),
+            source=self.adapter.source,
+            terms=self.adapter.terms,
         )
         await self.here.books.enter_adapter(ours, event="adopted-adapter")
         await self._drop_disowned()

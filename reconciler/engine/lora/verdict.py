@@ -70,6 +70,8 @@ class Circumstances:
     """The installed base, where it can be read."""
     no_converter: str | None
     """Why PEFT weights cannot become GGUF here."""
+    met: bool = False
+    """This very content has met the same terms here: papers that cannot be read now are told of, and forbid nothing."""
     base_folder: str | None = None
     """Where the server reads its base, as it says."""
     version: str | None = None
@@ -117,8 +119,9 @@ def judged(
         ReconcilerError: the base cannot be read as what it is.
     """
     kind = _kind(source.content)
+    unread: tuple[Finding, ...] = ()
     try:
-        report = _report(adapter, need, source, seen)
+        adapter, report, unread = _report_with_papers(adapter, need, source, seen)
     except ReconcilerError as flaw:
         if flaw.code not in _BROKEN:
             raise
@@ -135,8 +138,13 @@ def judged(
         *judge_expected(adapter.expect, report, source.content.files),
         *(judge_contract(adapter.contract, report) if adapter.contract else ()),
         *_form(adapter, source.content, seen, report),
+        *unread,
     ]
     contract_id = report.as_locked.contract_id or (adapter.contract.id if adapter.contract else None)
+    unpromoted = _unpromoted(adapter, source.content, contract_id, seen, files)
+    if unpromoted and seen.met and _is_away(adapter, unpromoted, files):
+        found.append(_told_of(unpromoted[0], "its promotion receipt"))
+        unpromoted = ()
     size = source.content.bytes + (_converted_bytes(adapter, report) if kind == "peft" and seen.takes == "gguf" else 0)
     return AdapterVerdict(
         digest=source.content.digest,
@@ -146,8 +154,47 @@ def judged(
         contract_id=contract_id,
         artifact=source.content.artifact,
         findings=tuple(_weighed(found, lenient=adapter.on_mismatch == "warn")),
-        unpromoted=tuple(_unpromoted(adapter, source.content, contract_id, seen, files)),
+        unpromoted=unpromoted,
     )
+
+
+def _report_with_papers(
+    adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances
+) -> tuple[Adapter, InspectReport, tuple[Finding, ...]]:
+    """The report; without the contract where its manifest cannot be read now and the content has met it before."""
+    try:
+        return adapter, _report(adapter, need, source, seen), ()
+    except OutsideError as flaw:
+        if not seen.met or adapter.contract is None or adapter.contract.manifest is None:
+            raise
+        without = adapter.model_copy(update={"contract": None})
+        report = _report(without, need, source, seen)
+        return without, report, (_told_of(error("contract_unread", flaw.message, flaw.hint), "its contract"),)
+
+
+def _told_of(missing: Finding, paper: str) -> Finding:
+    code = "contract_unread" if missing.code == "contract_unread" else "receipt_unread"
+    text = f"{paper} cannot be read now, and this content met it when it was attached: {missing.message}"
+    return warning(code, text, missing.hint)
+
+
+def _is_away(adapter: Adapter, unpromoted: tuple[Finding, ...], files: AdapterFiles) -> bool:
+    """The receipt cannot be read, or its folder is not there either; one that was taken out alone is a word said.
+
+    Where it may have grown too old meanwhile, nobody can tell without it.
+    """
+    gate = adapter.gate
+    if gate is None or gate.max_age_seconds is not None:
+        return False
+    code = unpromoted[0].code
+    return code == "receipt_unreadable" or (code == "receipt_missing" and not _has_folder(gate.receipt, files))
+
+
+def _has_folder(path: str, files: AdapterFiles) -> bool:
+    try:
+        return files.find(path.rpartition("/")[0] or "/").exists
+    except OutsideError:
+        return False
 
 
 def _report(adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances) -> InspectReport:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reconciler.domain.adapter import Adapter, AdapterVerdict
+from reconciler.domain.adapter import Adapter, AdapterVerdict, RecordAdapter, made_key_of_place, outtype_of_key
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import (
     AdapterNeed,
@@ -18,8 +18,10 @@ from reconciler.domain.observation import (
     TargetObservation,
     Unavailable,
 )
+from reconciler.domain.record import Record
 from reconciler.engine.world import AdapterPorts, Runtimes, World
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
+from reconciler.planning.adapter_held import has_met_the_terms, recorded_content, settled_content
 from reconciler.ports import AdapterStore, HasFiles
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _DISOWNED = "\ndisowned\n"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_AWAY = frozenset({"not-found", "not-readable", "unauthorised", "gated"})
+"""Codes of a source that cannot be read now; any other tells of one that can, and is wrong."""
 
 
 @dataclass
@@ -39,6 +43,10 @@ class Workshop:
     runtimes: Runtimes
     observation: Observation | None = None
     """What the plan was made from; None while it is being made."""
+    record: Record | None = None
+    """What is ours; None: nothing may stand in for a source."""
+    settled: bool = False
+    """What a tag of a Hub meant when its adapter was attached still counts: nobody is asked again."""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @cached_property
@@ -66,43 +74,120 @@ class Workshop:
 
     async def answer(self, need: AdapterNeed, observation: Observation) -> Resolved | Unavailable:
         """What a declared adapter is now, and whether it belongs to its base."""
-        from reconciler.engine.lora.verdict import local_source, remote_source
-
         adapter = self.declared(need.adapter)
         if adapter is None or self.world.adapters is None:
             return Unavailable(need=need, code="not-found", message=f"no adapter is called {need.adapter}")
+        source: Place | None = None
         try:
-            if adapter.source.repo is None:
-                source = await asyncio.to_thread(local_source, adapter, self.ports.files)
-            elif (kept := await self._kept(adapter)) is not None:
-                source = kept
-            elif observation.offline:
-                text = f"{adapter.source.repo} cannot be asked for: offline"
-                return Unavailable(need=need, code="offline", message=text, hint="plan without --offline")
-            else:
-                hub = self.ports.hub(self.desired)
-                async with self._looking:
-                    found = await hub.look(adapter.source.repo, adapter.source.revision, pickles=adapter.allow_pickle)
-                source = remote_source(adapter, found, self.ports.files)
-            verdict = await self.verdict(adapter, need, source, observation)
+            source = await self._source(adapter, need, observation)
+            if source is not None:
+                return Resolved(need=need, adapter=await self.verdict(adapter, need, source, observation))
+            text, hint = f"{adapter.source.repo} cannot be asked for: offline", "plan without --offline"
+            away = Unavailable(need=need, code="offline", message=text, hint=hint)
         except (ReconcilerError, ValueError) as error:
-            return _unavailable(need, error)
-        return Resolved(need=need, adapter=verdict)
+            away = _unavailable(need, error)
+            if not _is_away(error):
+                return away
+        held = await self._held_copy(adapter, need, source, observation)
+        return away if held is None else away.model_copy(update={"held": held})
 
-    async def _kept(self, adapter: Adapter) -> Place | None:
-        """The files of a pinned commit that we hold already: nobody has to be asked what they are."""
+    async def _source(self, adapter: Adapter, need: AdapterNeed, observation: Observation) -> Place | None:
+        """Its files, where they are; None: somebody outside would have to be asked, and that is not wanted."""
+        from reconciler.engine.lora.verdict import local_source, remote_source
+
+        repo = adapter.source.repo
+        if repo is None:
+            return await asyncio.to_thread(local_source, adapter, self.ports.files)
+        if (kept := await self._kept(adapter, need, observation)) is not None:
+            return kept
+        if observation.offline:
+            return None
+        hub = self.ports.hub(self.desired)
+        async with self._looking:
+            found = await hub.look(repo, adapter.source.revision, pickles=adapter.allow_pickle)
+        return remote_source(adapter, found, self.ports.files)
+
+    async def _kept(self, adapter: Adapter, need: AdapterNeed, observation: Observation) -> Place | None:
+        """Files that we hold already and that nobody has to be asked about.
+
+        Those of a pinned commit; and where what is attached is settled, those that its tag meant then.
+        """
         from reconciler.engine.lora.verdict import Place
 
         repo, revision = adapter.source.repo, adapter.source.revision or ""
-        if repo is None or not _COMMIT.fullmatch(revision):
+        if repo is not None and _COMMIT.fullmatch(revision):
+            found = await self.store.find(repo, revision)
+            return Place(found[1], self.ports.files, found[0]) if found is not None else None
+        if not self.settled or observation.offline or self.record is None:
             return None
-        found = await self.store.find(repo, revision)
-        return Place(found[1], self.ports.files, found[0]) if found is not None else None
+        ours = settled_content(self.record, adapter, self._key_of(need.target))
+        return await self.held_place(adapter, ours.digest) if ours is not None else None
+
+    # ------------------------------------------------------------------------------------------ what we hold of it
+
+    async def held_place(self, adapter: Adapter, digest: str) -> Place | None:
+        """Our own verified copy of content, as one of this adapter's source; None: there is none, or not whole."""
+        from reconciler.engine.lora.verdict import Place
+
+        found = await self.store.recall(digest)
+        if found is None:
+            return None
+        content, path = found
+        if adapter.source.repo is None:
+            return Place(path, self.ports.files, content.model_copy(update={"artifact": None}))
+        if content.artifact is None or content.artifact.repo != adapter.source.repo:
+            return None
+        artifact = content.artifact.model_copy(update={"endpoint": self.desired.hub.endpoint})
+        return Place(path, self.ports.files, content.model_copy(update={"artifact": artifact}))
+
+    async def _held_copy(
+        self, adapter: Adapter, need: AdapterNeed, read: Place | None, observation: Observation
+    ) -> AdapterVerdict | None:
+        """What our copy of the recorded content is found to be; never of other content than what could be read."""
+        ours = self._recorded(adapter, need)
+        if ours is None or (read is not None and read.content.digest != ours.digest):
+            return None
+        try:
+            place = await self.held_place(adapter, ours.digest)
+            if place is None:
+                return None
+            verdict = await self.verdict(adapter, need, place, observation, met=self.has_met(adapter, need))
+        except (ReconcilerError, ValueError):
+            return None  # what is told is why the source cannot be read
+        return verdict.model_copy(update={"is_held_copy": True})
+
+    def has_met(self, adapter: Adapter, need: AdapterNeed) -> bool:
+        """The recorded content has met what the file asks, under this name on this base."""
+        ours, key = self._recorded(adapter, need), self._key_of(need.target)
+        return has_met_the_terms(ours, adapter, key, _name_on(adapter, need.target), need.base_name)
+
+    def _recorded(self, adapter: Adapter, need: AdapterNeed) -> RecordAdapter | None:
+        if self.record is None:
+            return None
+        return recorded_content(self.record, adapter, self._key_of(need.target), _name_on(adapter, need.target))
+
+    def _key_of(self, target: str) -> str:
+        return next((one.key for one in self.desired.targets if one.name == target), "")
+
+    async def conversion(self, adapter: Adapter, digest: str) -> str | None:
+        """The key of a GGUF that is held and made as the file asks; the one that was served, if it is among them."""
+        found = [key for key in await self.store.made(digest) if outtype_of_key(key) == adapter.convert]
+        known = self.record.adapters if self.record is not None else ()
+        served = [made_key_of_place(one.path) for one in known if one.digest == digest]
+        return next((key for key in found if key in served), found[0] if found else None)
 
     async def verdict(
-        self, adapter: Adapter, need: AdapterNeed, source: Place, observation: Observation
+        self, adapter: Adapter, need: AdapterNeed, source: Place, observation: Observation, *, met: bool = False
     ) -> AdapterVerdict:
-        """The same of files that are found already."""
+        """The same of files that are found already.
+
+        Args:
+            adapter: as the file declares it.
+            need: for which base, and where.
+            source: the files.
+            observation: what else counts.
+            met: they have met the same terms; papers that cannot be read now are told of then, and forbid nothing.
+        """
         from reconciler.engine.lora.verdict import Circumstances, judged
 
         target = observation.target(need.target)
@@ -117,11 +202,17 @@ class Workshop:
             base_file=await _base_file(self.runtimes.get(need.target), need.base_name),
             base_folder=_base_folder(target, need.base_name),
             version=target.version if isinstance(target, ObservedTarget) else None,
-            no_converter=await self._no_converter(),
+            no_converter=await self._no_conversion(adapter, source.content.digest) if told == "gguf" else None,
+            met=met,
         )
         return await asyncio.to_thread(judged, adapter, need, source, seen, self.ports.files)
 
-    async def _no_converter(self) -> str | None:
+    async def _no_conversion(self, adapter: Adapter, digest: str) -> str | None:
+        """Why these weights cannot become GGUF here; None: they can, or have."""
+        why = await self.no_converter()
+        return why if why is None or await self.conversion(adapter, digest) is None else None
+
+    async def no_converter(self) -> str | None:
         """Why nothing here turns PEFT weights into GGUF; None: something does."""
         converter = self.ports.converter(self.desired)
         if converter is None:
@@ -138,6 +229,15 @@ async def _base_file(runtime: object, name: str) -> str | None:
     if not isinstance(runtime, HasFiles):
         return None
     return await runtime.file_of(name)
+
+
+def _name_on(adapter: Adapter, target: str) -> str:
+    return next((one.name for one in adapter.serve if one.target == target), adapter.name)
+
+
+def _is_away(error: Exception) -> bool:
+    """It cannot be read now; what can be, and is wrong, is another matter."""
+    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.code in _AWAY)
 
 
 def _base_folder(target: TargetObservation | None, name: str) -> str | None:

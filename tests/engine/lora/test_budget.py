@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.domain.adapter import AdapterServing
+from reconciler.domain.observation import PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.engine.reconcile import reconcile
 from reconciler.errors import Unreachable
@@ -36,6 +37,15 @@ class Watching:
 
     async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
         return await self.inner.find(repo, commit)
+
+    async def recall(self, digest: str) -> tuple[AdapterContent, str] | None:
+        return await self.inner.recall(digest)
+
+    async def made(self, digest: str) -> tuple[str, ...]:
+        return await self.inner.made(digest)
+
+    async def half_fetched(self) -> tuple[PartialDownload, ...]:
+        return await self.inner.half_fetched()
 
     async def held(self) -> tuple[HeldFiles, ...]:
         return await self.inner.held()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.adapter import AdapterServing, AdapterSource, HeldAdapter, ServedAdapter
+from reconciler.domain.observation import PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.engine.destroy import destroy
 from reconciler.engine.reconcile import reconcile
@@ -60,6 +61,15 @@ class PoweredStore:
 
     async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
         return await self.inner.find(repo, commit)
+
+    async def recall(self, digest: str) -> tuple[AdapterContent, str] | None:
+        return await self.inner.recall(digest)
+
+    async def made(self, digest: str) -> tuple[str, ...]:
+        return await self.inner.made(digest)
+
+    async def half_fetched(self) -> tuple[PartialDownload, ...]:
+        return await self.inner.half_fetched()
 
     async def held(self) -> tuple[HeldFiles, ...]:
         return await self.inner.held()
