@@ -90,7 +90,7 @@ def adapter_command(
     scale: float = 1.0,
     names: Sequence[str] = (),
 ) -> str | None:
-    """What to type so that a base is served with adapters, where no program may; None: nothing would do.
+    r"""What to type so that a base is served with adapters, where no program may; None: nothing would do.
 
     Args:
         runtime: ``vllm``, ``llama-server`` or ``ollama``.
@@ -107,6 +107,8 @@ def adapter_command(
 
     >>> adapter_command("llama-server", "org/m-GGUF:Q8_0", [("sql", "/sql.gguf")], scale=0.5)
     'llama-server -hf org/m-GGUF:Q8_0 --lora-scaled /sql.gguf:0.5 --alias sql'
+    >>> print(adapter_command("ollama", "base:1b", [("sql", "/100%d.gguf")]))
+    printf '%s\n' 'FROM base:1b' 'ADAPTER /100%d.gguf' > Modelfile && ollama create sql -f Modelfile
     """
     if runtime == "vllm":
         limit = next((one for one in VLLM_RANKS if rank is not None and one >= rank), None)
@@ -119,7 +121,7 @@ def adapter_command(
         applied = ["--lora", reference] if scale == 1.0 else ["--lora-scaled", f"{reference}:{scale:g}"]
         return " ".join(quoted(word) for word in ["llama-server", "-hf", base, *applied, "--alias", name])
     if runtime == "ollama":
-        lines = quoted(f"FROM {base}\nADAPTER {reference}\n".replace("\n", "\\n"))
+        lines = " ".join(quoted(line) for line in (r"%s\n", f"FROM {base}", f"ADAPTER {reference}"))
         return f"printf {lines} > Modelfile && ollama create {quoted(name)} -f Modelfile"
     return None
 
