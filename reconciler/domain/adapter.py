@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime
+from math import isclose
 from typing import Literal
 
 from reconciler.domain.artifact import HubArtifact
@@ -58,6 +59,15 @@ def made_key_of_place(path: str) -> str | None:
     """
     found = _MADE.search(path)
     return found[1] if found is not None else None
+
+
+def is_same_scale(one: float, other: float) -> bool:
+    """Whether two scales are one: servers keep 32 bits of what they are told, which is 7 digits.
+
+    >>> is_same_scale(0.1, 0.10000000149), is_same_scale(0.1, 0.1001), is_same_scale(0.0, 0.00005)
+    (True, False, False)
+    """
+    return isclose(one, other, rel_tol=1e-5, abs_tol=1e-9)
 
 
 class AdapterSource(Frozen):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from math import isclose
-
-from reconciler.domain.adapter import RecordAdapter, ServedAdapter
+from reconciler.domain.adapter import RecordAdapter, ServedAdapter, is_same_scale
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Drift
 from reconciler.planning.scene import Scene
@@ -42,7 +40,7 @@ def how_it_drifted(scene: Scene, target: Target, served: ServedAdapter, ours: Re
         return f"it was read from {served.path}, and nobody can say what stood there then"
     if served.base is not None and not scene.same_model(target.name, served.base, ours.base):
         return f"it is served on {served.base}"
-    if served.scale is not None and not isclose(served.scale, ours.scale, rel_tol=1e-4, abs_tol=1e-6):
+    if served.scale is not None and not is_same_scale(served.scale, ours.scale):
         return f"it is served at scale {served.scale:g} instead of {ours.scale:g}"
     return ""
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from reconciler.domain.adapter import RecordAdapter, ServedAdapter
+from reconciler.domain.adapter import RecordAdapter, ServedAdapter, is_same_scale
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.plan import Action, AdapterMove
 from reconciler.domain.record import Intent, Record
 from reconciler.domain.report import StepOutcome
 from reconciler.engine.bookkeeping import Books
 from reconciler.engine.look import find_adapter, same_model
-
-SCALE_TOLERANCE = 1e-4
-"""Servers keep scales as 32-bit floats."""
 
 
 def stands(target: ObservedTarget, wanted: RecordAdapter) -> ServedAdapter | None:
@@ -21,7 +18,7 @@ def stands(target: ObservedTarget, wanted: RecordAdapter) -> ServedAdapter | Non
         return None
     if here.base is not None and not same_model(target.key, here.base, wanted.base):
         return None
-    if here.scale is not None and abs(here.scale - wanted.scale) > SCALE_TOLERANCE * max(1.0, abs(wanted.scale)):
+    if here.scale is not None and not is_same_scale(here.scale, wanted.scale):
         return None
     return here
 

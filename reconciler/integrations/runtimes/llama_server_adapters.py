@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.domain.adapter import HeldAdapter, ServedAdapter
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter, is_same_scale
 from reconciler.errors import OutsideError, Refused
 from reconciler.integrations.runtimes.llama_server_aliases import adapted, check_name
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi, LoadedAdapter
@@ -27,7 +27,6 @@ from reconciler.integrations.runtimes.llama_server_lora import (
     SCALED,
     digest_of,
     files_of,
-    is_same_scale,
     probe_name,
     served_adapters,
     settings_for,
@@ -111,7 +110,7 @@ class RouterAdapters:
         await self._preset.change(lambda preset: without_probes(preset, name).without_section(name))
 
     async def end_tries(self, name: str) -> None:
-        """Take out what an attach of this name left when it was cut off; where it left nothing, nothing is read anew."""
+        """Take out what an attach of this name left when it was cut off, if anything; else nothing is read anew."""
         preset = await self._preset.current()
         if preset is not None and without_probes(preset, name).text != preset.text:
             await self._preset.change(lambda preset: without_probes(preset, name))

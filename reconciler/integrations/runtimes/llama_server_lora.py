@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.domain.adapter import HeldAdapter, ServedAdapter
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter, is_same_scale
 from reconciler.errors import Refused
 from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.llama_server_aliases import adapted, has_adapters, stands_for
@@ -32,8 +32,6 @@ SCALED = "lora-scaled"
 _PROBE = re.compile(r"(?P<name>.+)@[0-9a-f]{8}")
 _NOT_IN_A_VALUE = re.compile(r"[:,;#\"\x00-\x1f\x7f]|^\s|\s$")
 _OF_THE_BASE_ALONE = frozenset({"model", "hf-repo", "hf-file", "alias", "tags", "load-on-startup", *LORA_KEYS})
-_SAME_SCALE = 1e-5
-"""Relative; the server keeps 32 bits of it."""
 
 
 def settings_for(adapter: HeldAdapter, base: Listed, sections: Mapping[str, Section]) -> dict[str, str]:
@@ -85,10 +83,6 @@ def files_of(settings: Mapping[str, str]) -> list[tuple[str, float]]:
         with suppress(ValueError):
             found.append((path, float(scale)))
     return [(path, scale) for path, scale in found if math.isfinite(scale)]
-
-
-def is_same_scale(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_SAME_SCALE, abs_tol=1e-9)
 
 
 def digest_of(path: str) -> str | None:

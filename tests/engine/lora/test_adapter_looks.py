@@ -262,20 +262,20 @@ def wanted(**changes: object) -> RecordAdapter:
         (ServedAdapter(name="chat", digest=DIGEST), False),
         (ServedAdapter(name="sql", digest=DIGEST, base="another:Q4_K_M"), False),
         (ServedAdapter(name="sql", digest=DIGEST, scale=0.5), False),
-        (ServedAdapter(name="sql", digest=DIGEST, scale=1.00005), True),
-        (ServedAdapter(name="sql", digest=DIGEST, scale=1.0002), False),
+        (ServedAdapter(name="sql", digest=DIGEST, scale=1.000005), True),
+        (ServedAdapter(name="sql", digest=DIGEST, scale=1.00002), False),
     ],
 )
 def test_when_it_stands_as_it_was_to(here: ServedAdapter, so: bool) -> None:
     assert (stands(target(here), wanted()) is not None) is so
 
 
-def test_a_large_scale_is_compared_by_its_own_size_and_one_near_nothing_by_one() -> None:
-    large, tiny = wanted(scale=100.0), wanted(scale=0.0)
-    told = ServedAdapter(name="sql", digest=DIGEST, scale=100.005)
+def test_a_scale_is_compared_by_its_own_size_as_planning_does() -> None:
+    large, tiny, none = wanted(scale=100.0), wanted(scale=0.00005), wanted(scale=0.0)
+    told = ServedAdapter(name="sql", digest=DIGEST, scale=100.0005)
     assert stands(target(told), large) is not None
-    assert stands(target(told.model_copy(update={"scale": 0.00005})), tiny) is not None
-    assert stands(target(told.model_copy(update={"scale": 0.01})), tiny) is None
+    assert stands(target(told.model_copy(update={"scale": 0.0})), tiny) is None
+    assert stands(target(told.model_copy(update={"scale": 0.0})), none) is not None
 
 
 def test_content_is_what_the_target_says_before_what_its_place_says() -> None:

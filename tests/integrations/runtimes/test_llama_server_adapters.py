@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.adapter import HeldAdapter, ServedAdapter
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter, is_same_scale
 from reconciler.domain.observation import ObservedTarget, Serving
 from reconciler.errors import OutsideError, Refused
 from reconciler.integrations.http import Request, Response
 from reconciler.integrations.runtimes.llama_server_aliases import with_alias, with_serving
-from reconciler.integrations.runtimes.llama_server_lora import files_of, is_same_scale
+from reconciler.integrations.runtimes.llama_server_lora import files_of
 from reconciler.integrations.runtimes.llama_server_preset import OURS, UNREAD, Preset
 from reconciler.ports import ServesAdapters
 from tests.integrations.runtimes.router_double import NAME, RouterDouble, runtime_on
