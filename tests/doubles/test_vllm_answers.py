@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import lora_files
@@ -18,6 +19,14 @@ from tests.doubles.vllm_exchanges import BASE, KEY, answers, asked
 
 RECORDED = Path(__file__).with_name("vllm_answers.json")
 """What vLLM 0.32.0 answered."""
+BESIDE = {
+    "tokens": {
+        "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta": np.zeros((2, 16), np.float32)
+    },
+    "embedding": {"base_model.model.model.embed_tokens.lora_embedding_A": np.zeros((8, 32), np.float32)},
+    "deep": lora_files.pairs("q_proj", rank=8, layers=(7,)),
+}
+"""What stands in their weights beside plain pairs."""
 
 
 @pytest.fixture
@@ -35,8 +44,19 @@ def models(tmp_path):
         ("truncated", 8, {}),
         ("noweights", 8, {}),
         ("noconfig", 8, {}),
+        ("ranks", 8, {"rank_pattern": {"q_proj": 12}, "alpha_pattern": {"v_proj": 4}}),
+        ("embedding", 8, {"target_modules": ["embed_tokens", "lm_head"]}),
+        ("tokens", 8, {"trainable_token_indices": [1, 2]}),
+        ("replicated", 8, {"layer_replication": [[0, 2], [1, 2]]}),
+        ("alora", 8, {"alora_invocation_tokens": [5, 6]}),
+        ("lorabias", 8, {"lora_bias": True}),
+        ("bdlora", 8, {"use_bdlora": {"nblocks": 2}}),
+        ("qalora", 8, {"use_qalora": True}),
+        ("deep", 8, {}),
+        *((init, 8, {"init_lora_weights": init}) for init in ("orthogonal", "pissa", "olora", "corda", "loftq", "eva")),
     ):
-        lora_files.folder(tmp_path / name, lora_files.pairs("q_proj", rank=rank), lora_files.config(r=rank, **more))
+        tensors = lora_files.pairs("q_proj", rank=rank) | BESIDE.get(name, {})
+        lora_files.folder(tmp_path / name, tensors, lora_files.config(r=rank, **more))
     weights = tmp_path / "truncated" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     (tmp_path / "noweights" / "adapter_model.safetensors").unlink()

@@ -7,9 +7,7 @@ Its answers are those of a real vLLM 0.32.0, held to it by ``test_vllm_answers.p
 from __future__ import annotations
 
 import json
-import math
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.doubles.ollama_http import Exchange, Listening, Loopback
+from tests.doubles.vllm_engine import LoadError, NotFoundHereError, rank_words, read_adapter
 
 _PATHS = (r"/(?:home|usr|opt|var|tmp|root|lib|mnt|srv)(?:/[\w.\-]+)+", r"(?:/[\w\-]+)+/[\w\-]+\.\w+")
 """What the server takes for a path in its errors, and does not repeat."""
@@ -28,14 +27,6 @@ _PERMISSION = {
     "allow_create_engine": False, "allow_sampling": True, "allow_logprobs": True, "allow_search_indices": False,
     "allow_view": True, "allow_fine_tuning": False, "organization": "*", "group": None, "is_blocking": False,
 }  # fmt: skip
-
-
-class LoadError(Exception):
-    """The engine refuses an adapter."""
-
-
-class NotFoundHereError(LoadError):
-    """There is no adapter at the path."""
 
 
 @dataclass
@@ -242,7 +233,7 @@ class VllmDouble(Listening):
             message = f"The model `{name}` does not exist. Valid aliases: {', '.join(self.names)}."
             return self._error(exchange, 404, message, "NotFoundError", param="model")
         if lora is not None and lora.rank > self.max_rank:
-            return self._error(exchange, 500, _rank_words(lora.rank, self.max_rank), "InternalServerError")
+            return self._error(exchange, 500, rank_words(lora.rank, self.max_rank), "InternalServerError")
         if lora is not None:
             self.faults.not_in_engine.discard(lora.name)
             self._use(lora)
@@ -372,58 +363,10 @@ class VllmDouble(Listening):
         self._use(lora)
 
     def _read(self, folder: Path, name: str) -> tuple[int, bytes]:
-        """Rank and weights of a PEFT directory, as the engine reads them."""
-        config = folder / "adapter_config.json"
-        if str(folder) in self.faults.gone or not config.is_file():
+        if str(folder) in self.faults.gone:
             raise NotFoundHereError(f"Loading lora {name} failed: No adapter found for {folder}")
-        document = json.loads(config.read_bytes())
-        if missing := {"r", "lora_alpha", "target_modules"} - document.keys():
-            raise LoadError(f"Missing required configuration fields: {missing}")
-        refused = [
-            *([_saved_words(document["modules_to_save"])] if document.get("modules_to_save") else []),
-            *(["vLLM does not yet support DoRA."] if document.get("use_dora") else []),
-        ]
-        if refused:
-            raise LoadError(" ".join(refused))
-        if document.get("bias", "none") != "none":
-            raise LoadError("Adapter bias is not supported.")
-        rank = max([document["r"], *(document.get("rank_pattern") or {}).values()])
-        if rank > self.max_rank and self.rank_at_load:
-            raise LoadError(_rank_words(rank, self.max_rank))
-        weights = folder / "adapter_model.safetensors"
-        if not weights.is_file():
-            raise LoadError(f"{folder} doesn't contain tensors")
-        content = weights.read_bytes()
-        unexpected = [name for name in _tensors(content) if ".lora_A." not in name and ".lora_B." not in name]
-        if unexpected:
-            raise LoadError(f"{unexpected[0]} is unsupported LoRA weight")
-        return rank, content
-
-
-def _tensors(content: bytes) -> list[str]:
-    """Names of the tensors of a safetensors file, or an error where it is damaged."""
-    try:
-        (length,) = struct.unpack("<Q", content[:8])
-        header = json.loads(content[8 : 8 + length])
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        sizes = [
-            (entry["data_offsets"], math.prod(entry["shape"]) * {"F32": 4, "F16": 2, "BF16": 2}[entry["dtype"]])
-            for entry in tensors.values()
-        ]
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-        raise LoadError(f"Error while deserializing header: {error}") from error
-    if any(end - begin != size or end > len(content) - 8 - length for (begin, end), size in sizes):
-        raise LoadError("Error while deserializing header: incomplete metadata, file not fully covered")
-    return list(tensors)
-
-
-def _rank_words(rank: int, limit: int) -> str:
-    return f"LoRA rank {rank} is greater than max_lora_rank {limit}."
-
-
-def _saved_words(modules: list[str]) -> str:
-    only = 'vLLM only supports modules_to_save being either None or ["classifier", "score"] for classification models.'
-    return f"{only} Unsupported modules_to_save: {modules}"
+        limit = self.max_rank if self.rank_at_load else None
+        return read_adapter(folder, name, limit=limit, knows_more=self.in_place)
 
 
 def _wrong(kind: str, where: str, words: str, given: str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from typing import Any
 
 BASE = ("acme/tiny", "tiny")
 KEY = "a-key-of-the-tests"
+REFUSED = ("tokens", "replicated", "alora", "lorabias", "pissa", "olora", "corda", "loftq", "bdlora", "qalora")
+"""By what they say of themselves, or a tensor that is no half of a pair."""
+TAKEN = ("ranks", "embedding", "orthogonal", "eva", "deep")
 _NAME = "localmodels-answers"
 
 
@@ -68,8 +71,23 @@ def _loading(folder: Path) -> Iterator[Asked]:
         _load("the highest rank", f"{_NAME}-2", folder / "rank16"),
         Asked("models with two adapters", "/v1/models"),
     )
-    for name in ("rank24", "pattern", "dora", "bias", "saved", "truncated", "noweights", "noconfig", "nowhere"):
+    for name in (
+        "rank24",
+        "pattern",
+        "dora",
+        "bias",
+        "saved",
+        "truncated",
+        "noweights",
+        "noconfig",
+        "nowhere",
+        *REFUSED,
+    ):
         yield _load(name, f"{_NAME}-{name}", folder / name)
+    for name in TAKEN:
+        yield _load(name, f"{_NAME}-{name}", folder / name)
+        yield _completion(f"{name} answers", f"{_NAME}-{name}")
+        yield _step("unload", name, {"lora_name": f"{_NAME}-{name}"})
     yield from (
         _load("of a Hub that does not answer", f"{_NAME}-hub", "acme/nowhere"),
         _load("the name of the base", BASE[1], folder / "one"),
