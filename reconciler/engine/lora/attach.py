@@ -6,11 +6,13 @@ The base goes on whatever happens: a target that fails serves what it served, an
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.domain.adapter import Adapter, AdapterVerdict, HeldAdapter, RecordAdapter, made_key
+from reconciler.domain.advice import quoted
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import AdapterNeed, ObservedTarget
 from reconciler.domain.plan import AdapterMove, Row
@@ -134,9 +136,13 @@ def _from_its_source(error: Refused, path: str, adapter: Adapter) -> Refused:
     source = adapter.source.path or adapter.source.repo
     if error.code != "no-api" or source is None:
         return error
-    command = error.details.get("command")
-    details = {**error.details, "command": command.replace(path, source)} if isinstance(command, str) else error.details
-    hint = error.hint.replace(path, source) if error.hint else None
+    command, hint, details = error.details.get("command"), error.hint, error.details
+    if isinstance(command, str):
+        named = command
+        for word in shlex.split(command):
+            named = named.replace(quoted(word), quoted(word.replace(path, source))) if path in word else named
+        hint, details = hint and hint.replace(command, named), {**details, "command": named}
+    hint = hint and hint.replace(path, source)
     return Refused(error.message, code=error.code, hint=hint, details=details)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.adapter import AdapterServing, AdapterSource, Gate, HeldAdapter, RecordAdapter, ServedAdapter
+from reconciler.domain.advice import quoted
 from reconciler.domain.observation import AdapterNeed, ObservedTarget, Unavailable, UnknownTarget
 from reconciler.domain.plan import Action, Reason
 from reconciler.engine.lora.removal import removal_of_adapter
@@ -173,6 +175,23 @@ async def test_only_a_command_to_run_by_hand_names_the_source(here: Room, code: 
     outcome = report.outcomes[-1]
     assert outcome.code == code
     assert (str(here.folder / "sql.gguf") in (outcome.hint or "")) == (code == "no-api")
+
+
+@pytest.mark.parametrize("name", ["my adapters", "it's; $(x)"])
+async def test_a_source_in_a_command_is_one_word_of_it(here: Room, name: str) -> None:
+    (here.folder / name).mkdir()
+    source = (here.folder / "sql.gguf").rename(here.folder / name / "sql.gguf")
+    here.edit(adapters=(here.lora(source=AdapterSource(path=str(source))),))
+
+    def refuse(held: HeldAdapter) -> None:
+        command = f"MAY=True serve --lora {quoted(f'sql={held.path}')}"
+        raise Refused("no", code="no-api", hint=f"start it again: {command}", details={"command": command})
+
+    here.runtime.on_attach = refuse
+    report = await reconcile(here.world, OPTIONS)
+    told = (report.outcomes[-1].hint or "").removeprefix("start it again: ")
+    assert told.startswith("MAY=True serve --lora '")
+    assert shlex.split(told)[-1] == f"sql={source}"
 
 
 async def test_no_hint_is_made_up_for_a_refusal_without_one(here: Room) -> None:
