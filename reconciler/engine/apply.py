@@ -25,7 +25,7 @@ from reconciler.engine.together import together
 from reconciler.engine.verdict import WAITING
 from reconciler.engine.verify import cleaned, verified_report
 from reconciler.engine.world import Options, Planned, Runtimes, World
-from reconciler.planning.room import held_adapters, unfinished
+from reconciler.planning.room import half_fetched_adapters, held_adapters, unfinished
 
 
 async def apply(planned: Planned, books: Books, runtimes: Runtimes, world: World, options: Options) -> Report:
@@ -101,7 +101,9 @@ async def _cleared(
     The plan counts on that room.
     """
     before = unfinished(books.record, seen)
-    room = Room(planned.plan, budget_scopes(planned.desired), before, adapters=held_adapters(planned.record))
+    halves = half_fetched_adapters(planned.observation, planned.record)
+    adapters = {**halves, **held_adapters(planned.record)}
+    room = Room(planned.plan, budget_scopes(planned.desired), before, adapters=adapters)
     if any(row.action in (Action.INSTALL, Action.UPDATE) and fetched_bytes(row) for row in planned.plan.changes):
         for warning in await cleaned(planned.plan, seen, books, runtimes):
             world.reporter.note("warning", warning)

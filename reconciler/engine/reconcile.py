@@ -62,6 +62,8 @@ async def planned(world: World, desired: DesiredState, record: Record, runtimes:
         runtimes=runtimes,
         timeout_seconds=options.target_timeout_seconds,
     )
+    if arrived := await Workshop(world, desired, runtimes).half_fetched(record):
+        observation = observation.model_copy(update={"adapter_partials": arrived})
     if desired.enabled and record.intents:
         recovery = await recover(record, observation.targets, runtimes, now=observation.now)
         record = recovery.record

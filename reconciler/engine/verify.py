@@ -104,7 +104,9 @@ async def _fresh(
     by_name = {target.name: target for target in fresh}
     targets = tuple(by_name.get(target.name, target) for target in planned.observation.targets)
     answers = tuple(answer for answer in planned.observation.answers if _still_holds(answer, by_name))
-    return planned.observation.model_copy(update={"now": now, "targets": targets, "answers": answers})
+    halves = await Workshop(world, planned.desired, runtimes).half_fetched(planned.record)
+    update = {"now": now, "targets": targets, "answers": answers, "adapter_partials": halves}
+    return planned.observation.model_copy(update=update)
 
 
 def _still_holds(answer: Answer, fresh: Mapping[str, TargetObservation]) -> bool:

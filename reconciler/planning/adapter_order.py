@@ -13,7 +13,7 @@ from reconciler.domain.plan import Action, AdapterMove, Budget, Reason, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.adapter_rows import detaching
 from reconciler.planning.adapter_standing import can_let_go, our_adapters, served_on
-from reconciler.planning.room import HOST, held_adapters, min_free_bytes
+from reconciler.planning.room import HOST, half_fetched_adapters, held_adapters, min_free_bytes
 from reconciler.planning.scene import Scene
 
 
@@ -166,6 +166,8 @@ class _Room:
     disk_left: int | None
     """The most that a file system of this host has free after the models, less its reserve; None: nobody told."""
     held: Mapping[str, Bytes]
+    halves: Mapping[str, Bytes]
+    """What has arrived of those that are not held: it counts, and is part of what comes."""
     unused: frozenset[str]
     """Digests that nothing refers to once the removals are done, and that no row asks for."""
     coming: dict[str, int] = field(default_factory=dict)
@@ -188,14 +190,16 @@ class _Room:
         held = held_adapters(scene.record)
         limit = int(scene.desired.pool.disk_budget)
         peak, after = (int(host.peak_bytes), int(host.after_bytes)) if host is not None else (0, 0)
-        return cls(limit, peak, after, _disk_left(scene, changes), held, frozenset(held.keys() - used))
+        halves = half_fetched_adapters(scene.observation, scene.record)
+        return cls(limit, peak, after, _disk_left(scene, changes), held, halves, frozenset(held.keys() - used))
 
     def judge(self, row: Row) -> _Fits | str:
         """Whether the files of a row have room, beside those it replaces, and when; or what is short, in words."""
         verdict = row.adapter.verdict if row.adapter is not None else None
         if verdict is None:
             return _Fits(0, waits=False)
-        counted = self.held.get(verdict.digest, Bytes(0)) + self.coming.get(verdict.digest, 0)
+        there = self.held.get(verdict.digest, Bytes(0)) + self.halves.get(verdict.digest, Bytes(0))
+        counted = there + self.coming.get(verdict.digest, 0)
         size, arriving = verdict.bytes - counted, sum(self.coming.values())
         if size <= 0:
             return _Fits(0, waits=False)

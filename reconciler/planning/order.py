@@ -17,6 +17,7 @@ from reconciler.planning.room import (
     Place,
     Unfinished,
     budget_scope,
+    half_fetched_adapters,
     held_adapters,
     min_free_bytes,
     owned_sizes,
@@ -77,7 +78,7 @@ class _Disk:
     device_of: dict[str, str]
     free: dict[str, int]
     adapters: int = 0
-    """Bytes of the adapters held on this host."""
+    """Bytes of the adapters held on this host, and of those that are half fetched."""
     halves: dict[Place, Unfinished] = field(default_factory=dict)
     """Downloads that we began and that are not whole."""
     peak: dict[str, int] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class _Disk:
         halves = dict(unfinished(scene.record, scene.observed.values()))
         disk = cls(held=dict(owned_sizes(scene)), limits={}, scope_of={}, device_of={}, free={}, halves=halves)
         disk.adapters = sum(held_adapters(scene.record).values())
+        disk.adapters += sum(half_fetched_adapters(scene.observation, scene.record).values())
         if disk.adapters or scene.desired.adapters:
             disk.limits[HOST] = scene.desired.pool.disk_budget
         for target in scene.desired.targets:

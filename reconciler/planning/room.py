@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import DiskSpace, ObservedTarget, TargetObservation
+from reconciler.domain.observation import DiskSpace, Observation, ObservedTarget, TargetObservation
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.scene import Scene
@@ -87,6 +87,12 @@ def held_adapters(record: Record) -> Mapping[str, Bytes]:
     return found
 
 
+def half_fetched_adapters(observation: Observation, record: Record) -> Mapping[str, Bytes]:
+    """What has arrived of adapters on this host, by their digest, whose files do not count as held."""
+    held = held_adapters(record)
+    return {one.name: one.bytes for one in observation.adapter_partials if one.name not in held}
+
+
 def min_free_bytes(scene: Scene, disk: DiskSpace) -> Bytes:
     """What must stay free on a file system."""
     return scene.desired.pool.must_stay_free(disk.total_bytes)
@@ -159,6 +165,7 @@ def empty_room(scene: Scene, *, holding: Iterable[Place]) -> Room:
             limits.setdefault(device, observed.disk.free_bytes - min_free_bytes(scene, observed.disk))
     if HOST in limits:
         limits[HOST] -= sum(held_adapters(scene.record).values())
+        limits[HOST] -= sum(half_fetched_adapters(scene.observation, scene.record).values())
     halves = unfinished(scene.record, scene.observed.values())
     for (target_name, _), size in (*sizes.items(), *((place, half.bytes) for place, half in halves.items())):
         for scope in scopes_of[target_name][1:]:

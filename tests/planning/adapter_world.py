@@ -20,6 +20,7 @@ from reconciler.domain.observation import (
     Installed,
     Observation,
     ObservedTarget,
+    PartialDownload,
     Resolved,
     Unavailable,
 )
@@ -175,11 +176,13 @@ def planned(
     overrides: Overrides | None = None,
     look_changes: Mapping[str, object] | None = None,
     offline: bool = False,
+    halves: tuple[PartialDownload, ...] = (),
     **changes: object,
 ) -> Told:
     where = look(models, served, **dict(look_changes or {}))
     want = desired(*slots, targets=(target,), adapters=adapters, **changes)
     seen = observation(known(**dict(scores or {})), where.model_copy(update={"key": target.key}), offline=offline)
+    seen = seen.model_copy(update={"adapter_partials": halves})
     return settled(want, seen, mine or record(), says or {}, overrides)
 
 

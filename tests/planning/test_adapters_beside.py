@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.domain.adapter import AdapterServing
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import AdapterNeed, Alias, Installed
+from reconciler.domain.observation import AdapterNeed, Alias, Installed, PartialDownload
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import Record, RecordAlias
 from reconciler.domain.units import GB, Bytes
@@ -305,6 +305,43 @@ def test_room_is_counted_to_the_byte(spare: int, fits: bool) -> None:
     exact = pool(disk_budget=Bytes(5 * GB + SIZE + spare))
     plan = planned(lora(), models=[there()], mine=record(ours()), pool=exact).plan
     assert why(plan.changes if fits else plan.blocked) == [("sql", "missing" if fits else "no-room")]
+
+
+def half(content: str = "sql 1", size: int = 60 * MB) -> tuple[PartialDownload, ...]:
+    return (PartialDownload(name=digest(content), bytes=Bytes(size)),)
+
+
+@pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])
+def test_what_has_arrived_of_an_adapter_counts_once(spare: int, fits: bool) -> None:
+    """It is in the budget before, and part of what comes."""
+    exact = pool(disk_budget=Bytes(5 * GB + SIZE + spare))
+    plan = planned(lora(), models=[there()], mine=record(ours()), pool=exact, halves=half()).plan
+    assert why(plan.changes if fits else plan.blocked) == [("sql", "missing" if fits else "no-room")]
+    assert plan.budgets[0].used_bytes == 5 * GB + 60 * MB
+    if fits:
+        assert (plan.budgets[0].after_bytes, plan.changes[0].bytes_down) == (5 * GB + SIZE, SIZE - 60 * MB)
+
+
+def test_what_has_arrived_of_another_adapter_takes_room() -> None:
+    exact = pool(disk_budget=Bytes(5 * GB + SIZE + 60 * MB))
+    one = {"models": [there()], "mine": record(ours()), "pool": exact}
+    (budget,) = planned(lora(), halves=half("other"), **one).plan.budgets
+    assert (budget.used_bytes, budget.after_bytes) == (5 * GB + 60 * MB, 5 * GB + 60 * MB + SIZE)
+    plan = planned(lora(), halves=half("other", 61 * MB), **one).plan
+    assert why(plan.blocked) == [("sql", "no-room")]
+
+
+def test_what_has_arrived_leaves_a_model_less_room() -> None:
+    tight = pool(disk_budget=Bytes(5 * GB + 59 * MB))
+    assert planned(lora(), pool=tight, halves=half()).plan.changes == ()
+    enough = pool(disk_budget=Bytes(5 * GB + 60 * MB))
+    assert said(planned(lora(), pool=enough, halves=half()).plan.changes) == ["install alpha"]
+
+
+def test_a_damaged_copy_that_is_fetched_again_counts_once() -> None:
+    mine = record(ours(), adapters=(recorded(),))
+    plan = planned(lora(), models=[there()], served=[serves()], mine=mine, halves=half()).plan
+    assert plan.budgets[0].used_bytes == 5 * GB + SIZE
 
 
 @pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])

@@ -46,7 +46,8 @@ def _serves(target: ObservedTarget, digest: str) -> bool:
 
 
 async def still_held(workshop: Workshop, books: Books) -> frozenset[str]:
-    """Digests that have files here once nothing is kept that nobody needs: every target is looked at for that."""
+    """Digests of what is here, whole or not, once what nobody needs is gone: every target is looked at for that."""
     seen = await look_at_targets(workshop.world, workshop.desired, workshop.runtimes)
     await released(workshop, books.record, seen)
-    return frozenset(held.digest for held in await workshop.store.held())
+    arrived = {half.name for half in await workshop.store.half_fetched()}
+    return frozenset(held.digest for held in await workshop.store.held()) | arrived

@@ -14,6 +14,7 @@ from reconciler.domain.observation import (
     AdapterNeed,
     Observation,
     ObservedTarget,
+    PartialDownload,
     Resolved,
     TargetObservation,
     Unavailable,
@@ -122,6 +123,17 @@ class Workshop:
             return None
         ours = settled_content(self.record, adapter, self._key_of(need.target))
         return await self.held_place(adapter, ours.digest) if ours is not None else None
+
+    async def half_fetched(self, record: Record) -> tuple[PartialDownload, ...]:
+        """What has arrived of adapters that are not whole, beside what only other documents are fetching."""
+        if self.world.adapters is None or not (self.desired.adapters or record.adapters):
+            return ()
+        try:
+            holders = {one.digest: one.holders for one in await self.store.held()}
+            found = await self.store.half_fetched()
+        except ReconcilerError:
+            return ()  # whoever fetches there says what is wrong with the folder
+        return tuple(one for one in found if not holders.get(one.name) or self.holder in holders[one.name])
 
     # ------------------------------------------------------------------------------------------ what we hold of it
 

@@ -149,7 +149,7 @@ class LocalAdapterStore:
 
     async def half_fetched(self) -> tuple[PartialDownload, ...]:
         """Bytes on the disk of what is not whole, by digest."""
-        return await asyncio.to_thread(lambda: downloads_by_model(partials_in(self._half_fetched)))
+        return await asyncio.to_thread(self._arrived_of_all)
 
     async def keep(self, digest: str, holder: str) -> None:
         """One more holder, written down."""
@@ -170,6 +170,10 @@ class LocalAdapterStore:
         """For what is still to come: what has arrived of it is on the disk already."""
         there = sum(self._arrived(file.sha256.lower()) for file in content.files) if content.artifact else 0
         self._fetching.ensure_room(self._shelf.root, content.bytes - there)
+
+    def _arrived_of_all(self) -> tuple[PartialDownload, ...]:
+        with disk_errors(self._half_fetched):
+            return downloads_by_model(partials_in(self._half_fetched))
 
     def _arrived(self, sha256: str) -> int:
         state = PartialState.read(self._half_fetched / f"{sha256}{STATE_SUFFIX}")
