@@ -5,6 +5,7 @@ The base goes on whatever happens: a target that fails serves what it served, an
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shlex
 from collections.abc import Awaitable, Callable
@@ -194,7 +195,7 @@ async def _planned_content(adapter: Adapter, verdict: AdapterVerdict, tools: Ada
         OutsideError: they cannot be read.
     """
     if not verdict.is_held_copy:
-        return content_of(adapter, verdict, tools.workshop)
+        return await asyncio.to_thread(content_of, adapter, verdict, tools.workshop)
     ours = any(one.digest == verdict.digest for one in tools.books.record.adapters)
     place = await tools.workshop.held_place(adapter, verdict.digest) if ours else None
     if place is None:
@@ -204,7 +205,7 @@ async def _planned_content(adapter: Adapter, verdict: AdapterVerdict, tools: Ada
 
 
 def content_of(adapter: Adapter, verdict: AdapterVerdict, workshop: Workshop) -> AdapterContent:
-    """The very files that the verdict is about.
+    """The very files that the verdict is about. Blocks: those of this host are read whole.
 
     Raises:
         PlanningError: ``content-changed``: the files on this host are others now.

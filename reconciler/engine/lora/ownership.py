@@ -6,6 +6,7 @@ held then like those of one that we attached, so that whatever happens to it lat
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -181,7 +182,7 @@ class _Adoption:
         """Shown to be the one that the file means, its files held, and only then written down."""
         await self._refuse_another_owner()
         self._refuse_anothers_hand()
-        content = content_of(self.adapter, self.verdict, self.shop)
+        content = await asyncio.to_thread(content_of, self.adapter, self.verdict, self.shop)
         await self._prove(content)
         path = await self._held(content)
         ours = RecordAdapter(
@@ -244,10 +245,10 @@ class _Adoption:
         here = next((one for one in self.here.desired.targets if one.name == self.target.name), Target(name=""))
         if not here.is_local:
             raise self._unproven(f"{self.served.path} is on another host")
-        self._compare(content, self.served.path)
+        await asyncio.to_thread(self._compare, content, self.served.path)
 
     def _compare(self, content: AdapterContent, path: str) -> None:
-        """Every file that the target reads, by its hash; a GGUF has another name where it is held."""
+        """Every file that the target reads, by its hash; a GGUF has another name where it is held. Blocks."""
         source = self.adapter.model_copy(update={"source": AdapterSource(path=path)})
         try:
             found = local_source(source, self.shop.ports.files).content
