@@ -29,6 +29,7 @@ _PAIRS = {
 }  # fmt: skip
 """The end of a tensor's name, and what it is to its module."""
 _MLX = {".lora_a": "a", ".lora_b": "b", ".m": "magnitude"}
+_BASE = ".base_layer"
 _TOKENS = ".trainable_tokens_delta"
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|blk)\.(\d{1,6})(?:\.|$)")
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
@@ -81,7 +82,8 @@ class AdapterFacts:
     contradictory: tuple[str, ...] = ()
     """Pairs whose halves do not fit together: a sentence each."""
     saved: tuple[str, ...] = ()
-    """Whole tensors beside the pairs (``modules_to_save``): their modules' paths."""
+    """Whole tensors beside the pairs (``modules_to_save``): their modules' paths. Of what has a pair itself, peft saves
+    the base's own matrix with it (embeddings); that is no change, and runtimes pass over it."""
     biases: tuple[str, ...] = ()
     """Modules with a trained bias."""
     token_deltas: int = 0
@@ -166,9 +168,7 @@ def facts_of(
         modules=modules,
         contradictory=contradictory,
         unpaired=tuple(path for path, each in parts.items() if (each.a is None) != (each.b is None)),
-        saved=tuple(
-            sorted({_module_of(each.name) for each in whole if _is_weight(each) and not each.name.endswith(".bias")})
-        ),
+        saved=tuple(sorted(_saved(whole, parts))),
         biases=tuple(
             sorted(
                 {path for path, each in parts.items() if each.bias is not None}
@@ -190,6 +190,12 @@ def facts_of(
         adapter_type=adapter_type,
         files=files,
     )
+
+
+def _saved(whole: Iterable[AdapterTensor], parts: Mapping[str, _Parts]) -> set[str]:
+    """Source: peft 0.21.2 ``utils/save_and_load.py`` (embeddings); vLLM 0.32.0 and llama.cpp b10605 pass over those."""
+    found = {_module_of(each.name) for each in whole if _is_weight(each) and not each.name.endswith(".bias")}
+    return {path for path in found if not path.endswith(_BASE) or path.removesuffix(_BASE) not in parts}
 
 
 def is_mlx(tensors: Iterable[AdapterTensor]) -> bool:

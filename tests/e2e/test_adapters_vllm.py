@@ -16,8 +16,9 @@ import pytest
 
 from tests.doubles.hub import DoubleFile, DoubleRepo, HubDouble
 from tests.doubles.vllm import VllmDouble
+from tests.doubles.vllm_exchanges import REFUSED
 from tests.e2e.rig import Machine
-from tests.lora_files import config, folder, pairs
+from tests.lora_files import TINY, WIDTHS, config, folder, pairs
 
 BASE = "acme/tiny-1b"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -112,6 +113,25 @@ def test_a_pinned_commit_that_we_hold_needs_no_hub(lab: Machine, vllm: VllmDoubl
     assert not any("acme/sql" in one.path for one in hub.requests)
 
 
+def test_a_hub_that_is_down_costs_a_restarted_server_nothing(lab: Machine, vllm: VllmDouble, hub: HubDouble) -> None:
+    """By its tag: nobody can say what that means now."""
+    write(lab, vllm, sql())
+    lab.apply()
+    first = vllm.loras["sql"].path
+    vllm.restart()
+    repo = hub.repos.pop("acme/sql")
+    assert [row[:2] for row in lab.plan("--detailed-exitcode", expect=2).rows()] == [("attach", "drifted")]
+    saved = lab.root / "plan.json"
+    lab.run("plan", "--out", saved)
+    lab.run("apply", saved, "--yes")
+    assert vllm.loras["sql"].path == first
+    vllm.restart()
+    lab.apply("--offline")
+    assert vllm.loras["sql"].path == first
+    hub.repos["acme/sql"] = repo
+    lab.in_sync()
+
+
 def test_a_saved_plan_attaches_exactly_that_or_nothing(lab: Machine, vllm: VllmDouble, tmp_path: Path) -> None:
     write(lab, vllm, sql())
     saved = tmp_path / "plan.json"
@@ -145,6 +165,35 @@ def test_what_the_server_refuses_leaves_everything(
     lab.apply(expect=None)
     assert vllm.loras["sql"].path == before
     assert len(held(lab)) == 1
+
+
+def test_a_base_that_is_served_from_a_folder_of_this_host(lab: Machine, tmp_path: Path) -> None:
+    """Its ``config.json`` counts, it is what adapters may name, and what it is started with again."""
+    base = tmp_path / "my models" / "base"
+    base.mkdir(parents=True)
+    (base / "config.json").write_text(json.dumps(TINY))
+    document = config(base_model_name_or_path=str(base))
+    sources = {
+        "right": folder(tmp_path / "right", pairs("q_proj", "v_proj"), document),
+        "deep": folder(tmp_path / "deep", pairs("q_proj", "v_proj", layers=(0, 1, 7)), document),
+        "wide": folder(tmp_path / "wide", pairs("q_proj", "v_proj", widths=WIDTHS | {"q_proj": (32, 16)}), document),
+        "high": folder(tmp_path / "high", pairs("q_proj", "v_proj", rank=24), {**document, "r": 24}),
+    }
+    with VllmDouble(str(base), names=("acme/tiny", "tiny"), dev=True) as vllm:
+        serve = [{"target": "gpu"}]
+        declared = [
+            {"name": name, "base": "acme/tiny", "source": {"path": str(place)}, "serve": serve}
+            for name, place in sources.items()
+        ]
+        write(lab, vllm, *declared)
+        said = lab.run("plan", "--detailed-exitcode", expect=2).out
+        assert [row[0] for row in lab.plan().rows()] == ["attach"]
+        assert "the base has 2 layers" in said
+        assert "32 inputs, the base has 16" in said
+        assert "another machine" not in said
+        assert f"vllm serve '{base}' --served-model-name acme/tiny tiny --enable-lora --max-lora-rank 32" in said
+        lab.apply(expect=None)
+        assert list(vllm.loras) == ["right"]
 
 
 class RealVllm:
@@ -238,8 +287,30 @@ def test_a_rank_that_a_real_vllm_does_not_take_is_seen_by_plan(desk: Machine, re
     on_real(desk, real_vllm, "rank24")
     said = desk.run("plan", "--detailed-exitcode", expect=4).out
     assert "takes ranks up to 16 as it was started, and sql has 24" in said
-    assert "--max-lora-rank 32" in said
+    served = (
+        f"vllm serve {real_vllm.models / 'base'} --served-model-name acme/tiny tiny --enable-lora --max-lora-rank 32"
+    )
+    assert served in " ".join(said.split())
     assert "sql" in real_vllm.adapters()
+
+
+@pytest.mark.e2e
+def test_what_a_real_vllm_refuses_or_passes_over_is_refused_by_plan(desk: Machine, real_vllm: RealVllm) -> None:
+    for adapter in (*REFUSED, "dora", "saved", "bias", "deep"):
+        on_real(desk, real_vllm, adapter)
+        said = desk.run("plan", "--detailed-exitcode", expect=4).out
+        assert "adapter-rejected" in said, adapter
+    assert "layers.7" in said, "by the config.json of the folder that it serves its base from"
+    assert "another machine" not in said, "that folder is what the adapter names"
+
+
+@pytest.mark.e2e
+def test_what_a_real_vllm_takes_beyond_plain_pairs_is_attached(desk: Machine, real_vllm: RealVllm) -> None:
+    for adapter in ("ranks", "embedding", "orthogonal", "eva"):
+        on_real(desk, real_vllm, adapter)
+        desk.apply()
+        desk.in_sync()
+        real_vllm.says("sql")
 
 
 @pytest.mark.e2e

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from reconciler.formats.gguf_adapter import AdapterTensor
 from reconciler.formats.safetensors_header import SafetensorsHeader, read_safetensors
+from reconciler.lora.adapter_config import AdapterConfig
+from reconciler.lora.served_features import features_of
 from reconciler.lora.weights import AdapterFacts, facts_of
 from tests.lora_files import PEFT
 
@@ -61,6 +63,19 @@ def test_every_feature_as_peft_saves_it(name: str, field: str, value: object) ->
 def test_nothing_of_peft_is_strange(name: str) -> None:
     found = of_peft(name)
     assert _strange(found) == []
+
+
+def test_the_base_s_own_embedding_beside_its_pair_changes_nothing() -> None:
+    """As peft saves an adapter of embeddings unless it is told not to."""
+    pair = [
+        AdapterTensor("base_model.model.model.embed_tokens.lora_embedding_A", "F32", (4, 32)),
+        AdapterTensor("base_model.model.model.embed_tokens.lora_embedding_B", "F32", (16, 4)),
+    ]
+    copy = AdapterTensor("base_model.model.model.embed_tokens.base_layer.weight", "F32", (32, 16))
+    found = facts_of([*pair, copy], "safetensors")
+    assert (found.saved, found.stray, [one.path for one in found.modules]) == ((), (), ["model.embed_tokens"])
+    assert features_of(found, AdapterConfig()) == ()
+    assert facts_of([copy], "safetensors").saved == ("model.embed_tokens.base_layer",)
 
 
 def test_an_embedding_has_its_vocabulary_for_inputs() -> None:
