@@ -51,7 +51,11 @@ def served_adapters(
     """
     ours = {one.name: one for one in record.adapters if one.target_key == target.key}
     served = {one.name for one in target.adapters}
-    found = [recorded_adapter(one, "missing") for name, one in ours.items() if name not in served]
+    found = [
+        recorded_adapter(one, "missing").model_copy(update={"findings": told.get((target.key, f"adapter {name}"), ())})
+        for name, one in ours.items()
+        if name not in served
+    ]
     for here in target.adapters:
         known = ours.get(here.name)
         if known is None:

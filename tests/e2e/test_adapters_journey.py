@@ -121,6 +121,22 @@ def test_the_journey_of_an_adapter(lab: Machine, router: Router, preset: Path, m
     assert says(router, BASE) == plain
 
 
+def test_our_copy_is_served_again_while_the_source_is_gone(
+    lab: Machine, router: Router, preset: Path, model: Path
+) -> None:
+    source = made(lab, model)
+    write(lab, router, preset, sql())
+    lab.apply()
+    answered = says(router, "sql")
+    source.unlink()
+    preset.write_text(preset.read_text().partition("[sql]")[0].rpartition("#")[0])
+    fetch(f"{router.url}/models?reload=1")
+    assert "sql" not in router.models()
+    assert ("attach", "drifted", BASE) in lab.plan("--detailed-exitcode", expect=2).rows()
+    lab.apply()
+    assert says(router, "sql") == answered
+
+
 def test_an_adapter_of_another_architecture_is_refused_before_anything_and_its_base_serves(
     lab: Machine, router: Router, preset: Path
 ) -> None:

@@ -110,6 +110,41 @@ def test_a_source_that_went_is_told_and_what_is_served_stays(lab: Machine, vllm:
     assert list(vllm.loras) == ["sql"]
 
 
+def test_a_server_that_forgot_is_given_our_copy_while_the_source_is_gone(lab: Machine, vllm: VllmDouble) -> None:
+    path = peft(lab)
+    write(lab, vllm, declared(path))
+    lab.apply()
+    first = vllm.loras["sql"].path
+    path.rename(path.with_name("elsewhere"))
+    vllm.restart()
+    assert vllm.loras == {}
+    ran = lab.plan("--detailed-exitcode", expect=2)
+    row = adapter_row(ran, "changes")
+    assert (row["action"], row["reason"]) == ("attach", "drifted")
+    assert [(one["code"], one["severity"]) for one in row["adapter"]["findings"]] == [("held_copy", "warning")]
+    assert row["hint"] == "put it back, or correct source.path of adapter sql"
+    assert any("adapter/sql" in warning and str(path) in warning for warning in ran.envelope["warnings"])
+    assert "held copy" in lab.run("status").out
+    lab.apply()
+    assert vllm.loras["sql"].path == first
+    assert adapter_row(lab.plan("--detailed-exitcode"), "kept")["reason"] == "unavailable"
+    path.with_name("elsewhere").rename(path)
+    lab.in_sync()
+
+
+def test_what_was_never_served_is_not_made_up_for(lab: Machine, vllm: VllmDouble) -> None:
+    path = peft(lab)
+    write(lab, vllm, declared(path))
+    lab.apply()
+    path.rename(path.with_name("elsewhere"))
+    write(lab, vllm, declared(path.with_name("new")))
+    vllm.restart()
+    row = adapter_row(lab.plan("--detailed-exitcode", expect=4), "blocked")
+    assert (row["reason"], "new is not there" in row["message"]) == ("unavailable", True)
+    lab.apply(expect=None)
+    assert vllm.loras == {}
+
+
 def test_what_somebody_loaded_from_our_source_is_not_said_to_be_what_stands_there(
     lab: Machine, vllm: VllmDouble
 ) -> None:

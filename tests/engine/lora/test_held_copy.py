@@ -28,6 +28,7 @@ from reconciler.engine.world import Freshness, Options, unheard
 from reconciler.errors import Corrupt, Refused, Unreachable
 from reconciler.planning.make_plan import make_plan
 from tests.engine.lora.adapting import FakeHub, Room, codes, hub_lora, room
+from tests.engine.test_watch import watching
 from tests.engine.worlds import OPTIONS
 
 OFFLINE: Freshness = "offline"
@@ -100,7 +101,9 @@ async def test_status_tells_of_the_copy_that_stands_in(here: Room) -> None:
     lose(here)
     seen = await status(here.world, OPTIONS)
     (edge,) = seen.targets
-    assert [one.standing for one in edge.adapters] == ["missing"]
+    assert [(one.standing, [told.code for told in one.findings]) for one in edge.adapters] == [
+        ("missing", ["held_copy"])
+    ]
     assert not seen.in_sync
 
 
@@ -436,6 +439,19 @@ async def test_a_drift_pass_asks_the_hub_nothing_of_what_is_attached(here: Room)
     assert here.hub.asked == asked
     assert (await planned(here, replace(OPTIONS, freshness="refresh"))).reason is Reason.IN_SYNC
     assert here.hub.asked == asked + 1
+
+
+async def test_watch_asks_the_hub_when_it_starts_and_when_the_ranking_is_due(here: Room) -> None:
+    await of_a_hub(here)
+    await back(here)
+    before, told = here.hub.asked, []
+    async with watching(here) as at:  # type: ignore[arg-type]
+        await at.next_pass()
+        for seconds in (300, 300, 2 * 86400):
+            here.fakes.clock.forward(seconds)
+            at.wakeups.send("tick")
+            told.append(((await at.next_pass()).why, here.hub.asked - before))
+    assert told == [("interval", 1), ("interval", 1), ("refresh", 2)]
 
 
 async def test_a_drift_pass_asks_for_what_the_file_names_anew(here: Room) -> None:
