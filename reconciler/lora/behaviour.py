@@ -1,4 +1,4 @@
-"""Which kinds of behaviour a corpus teaches: five classes that records name, and that their messages must show.
+"""Which kinds of behaviour a corpus teaches: five classes that examples name, and that their messages must show.
 
 Source:
     section 6 of the specification of the origin's commands; the last generation of it has them.
@@ -14,7 +14,7 @@ from typing import Any
 from reconciler.domain.document import Frozen
 from reconciler.domain.finding import Finding
 from reconciler.lora.call_text import bodies_of
-from reconciler.lora.corpus import Record, clipped
+from reconciler.lora.corpus import Example, clipped
 from reconciler.lora.findings import error, warning
 
 POLICIES = ("off", "strict", "legacy-unclassified")
@@ -45,14 +45,14 @@ class BehaviourReport(Frozen):
     """The first 20."""
 
 
-def classes_of(record: Record) -> frozenset[str]:
-    """The classes that a record names, under either key, in its metadata or in itself.
+def classes_of(example: Example) -> frozenset[str]:
+    """The classes that an example names, under either key, in its metadata or in itself.
 
     Raises:
         ValueError: one that nobody knows.
     """
     found: set[str] = set()
-    for where in (record.fields, record.metadata):
+    for where in (example.fields, example.metadata):
         for key in ("behavior_class", "behavior_classes"):
             if where.get(key) is not None:
                 found.update(_canonical(word) for word in _listed(where[key]))
@@ -70,9 +70,9 @@ def _canonical(word: Any) -> str:
     return known
 
 
-def shown_by(record: Record, named: frozenset[str]) -> frozenset[str]:
-    """The classes that the record's answers show. That a call is one shows by itself; the others must be named too."""
-    answers = [message for message in record.messages if message.role == "assistant"]
+def shown_by(example: Example, named: frozenset[str]) -> frozenset[str]:
+    """The classes that the example's answers show. That a call is one shows by itself; the others must be named too."""
+    answers = [message for message in example.messages if message.role == "assistant"]
     calls = [len(message.calls) or sum(1 for _ in bodies_of(message.content)) for message in answers]
     shown = {
         "parallel_tool_call": any(count > 1 for count in calls),
@@ -86,25 +86,25 @@ def shown_by(record: Record, named: frozenset[str]) -> frozenset[str]:
 
 @dataclass(slots=True)
 class BehaviourTally:
-    """Takes the records of a corpus one by one."""
+    """Takes the examples of a corpus one by one."""
 
     policy: str
     source: Counter[str] = field(default_factory=Counter)
     emitted: Counter[str] = field(default_factory=Counter)
     unclassified: list[str] = field(default_factory=list)
 
-    def add(self, record: Record) -> Finding | None:
-        """Count a record; what is wrong with its classes."""
+    def add(self, example: Example) -> Finding | None:
+        """Count an example; what is wrong with its classes."""
         if self.policy == "off":
             return None
         try:
-            named = classes_of(record)
+            named = classes_of(example)
         except ValueError as fault:
-            return error("behavior_unknown", f"{clipped(record.id)} (line {record.line}): {fault}")
+            return error("behavior_unknown", f"{clipped(example.id)} (line {example.line}): {fault}")
         if not named and len(self.unclassified) < _MOST_IDS:
-            self.unclassified.append(clipped(record.id))
+            self.unclassified.append(clipped(example.id))
         self.source.update(named)
-        self.emitted.update(shown_by(record, named))
+        self.emitted.update(shown_by(example, named))
         return None
 
     @property

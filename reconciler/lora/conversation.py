@@ -1,4 +1,4 @@
-"""A record as who said what: calls and results structured and paired, however the source writes them."""
+"""An example as who said what: calls and results structured and paired, however the source writes them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.lora.call_text import CLOSE, OPEN, Call, bodies_of, read_block, results_of, without_blocks
-from reconciler.lora.corpus import Message, Record
+from reconciler.lora.corpus import Example, Message
 
 
 class Unconvertible(ValueError):
-    """This record cannot be written in the wanted shape; ``code`` says why in a word."""
+    """This example cannot be written in the wanted shape; ``code`` says why in a word."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -55,27 +55,27 @@ class Result:
 Turn = Said | Answered | Result
 
 
-def conversation_of(record: Record, *, text_calls: bool) -> tuple[Turn, ...]:
-    """The record's turns. Ids are ``call_<message>_<n>``, whatever the source calls them.
+def conversation_of(example: Example, *, text_calls: bool) -> tuple[Turn, ...]:
+    """The example's turns. Ids are ``call_<message>_<n>``, whatever the source calls them.
 
     A user's message of nothing but results answers the pending calls in their order; where it does not, it stays what
     the user said, and no later message can answer those calls.
 
     Args:
-        record: of either shape.
+        example: of either shape.
         text_calls: calls written as ``name({ … })`` are read too; else they are refused, as the origin does.
 
     Raises:
         Unconvertible: a call that cannot be read, or a tool's message that answers no call.
     """
-    return tuple(_turns(record, text_calls=text_calls))
+    return tuple(_turns(example, text_calls=text_calls))
 
 
-def _turns(record: Record, *, text_calls: bool) -> Iterator[Turn]:
+def _turns(example: Example, *, text_calls: bool) -> Iterator[Turn]:
     pending: list[Calling] = []
-    for message in record.messages:
+    for message in example.messages:
         if message.role == "assistant":
-            answered = _answered(message, record, text_calls=text_calls)
+            answered = _answered(message, example, text_calls=text_calls)
             if answered.calls:
                 pending = list(answered.calls)
             yield answered
@@ -90,12 +90,12 @@ def _turns(record: Record, *, text_calls: bool) -> Iterator[Turn]:
             yield Said("system" if message.role == "system" else "user", message.content)
 
 
-def _answered(message: Message, record: Record, *, text_calls: bool) -> Answered:
+def _answered(message: Message, example: Example, *, text_calls: bool) -> Answered:
     written = tuple(written_calls(message.content, text_calls=text_calls))
     if written and message.calls:
         raise Unconvertible("calls_twice", "a message holds structured calls and calls as text")
     # what a structured source says was never a carrier of calls: its blank lines are meant
-    text = message.content if record.is_structured and not written else without_blocks(message.content)
+    text = message.content if example.is_structured and not written else without_blocks(message.content)
     if OPEN in text or CLOSE in text:
         raise Unconvertible("call_not_closed", f"a call that is not closed: {OPEN} and {CLOSE} go in pairs")
     calls = (

@@ -11,7 +11,7 @@ from reconciler.lora.bounded_json import read_bounded
 from reconciler.lora.call_text import Call, call_of
 
 MOST_BYTES_OF_A_LINE = 16 * 2**20
-"""A record of a million tokens has about 4 MiB."""
+"""An example of a million tokens has about 4 MiB."""
 CONVENTIONAL_NAMES = ("tool-calling-corpus.jsonl", "burin-tool-calling-corpus.jsonl", "corpus.jsonl")
 """What a corpus is called in a folder that is given instead of it; the first that is there."""
 
@@ -40,7 +40,7 @@ class CorpusLine:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A line that is no record, or a record that cannot be converted. The run goes on."""
+    """A line that is no example, or an example that cannot be converted. The run goes on."""
 
     line: int
     code: str
@@ -49,7 +49,7 @@ class BadRow:
 
     @property
     def place(self) -> str:
-        """The line, and the record's id where it has one."""
+        """The line, and the example's id where it has one."""
         return f"{clipped(self.id)} (line {self.line})" if self.id else f"line {self.line}"
 
     @property
@@ -60,7 +60,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class NoMessages:
-    """A record without messages: nothing to learn from, and no error."""
+    """An example without messages: nothing to learn from, and no error."""
 
     line: int
     id: str
@@ -68,7 +68,7 @@ class NoMessages:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a record."""
+    """One message of an example."""
 
     index: int
     """Its place among the messages of the row, those counted too whose role nobody knows."""
@@ -85,7 +85,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Example:
     """One example of the corpus."""
 
     line: int
@@ -137,7 +137,7 @@ def clipped(text: str, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def read_row(line: CorpusLine) -> Record | BadRow | NoMessages | None:
+def read_row(line: CorpusLine) -> Example | BadRow | NoMessages | None:
     """What a line holds; None where it is blank. Never raises.
 
     Roles that nobody knows, and messages that are no objects, are left out, as long as one message remains.
@@ -157,7 +157,7 @@ def read_row(line: CorpusLine) -> Record | BadRow | NoMessages | None:
         return NoMessages(line.number, _id_of(row, line.number))
     try:
         read = tuple(_messages(messages, row.get("assistant_tool_text")))
-        return Record(line.number, row, read, _tools(row["tools"]) if row.get("tools") is not None else None)
+        return Example(line.number, row, read, _tools(row["tools"]) if row.get("tools") is not None else None)
     except ValueError as error:
         return BadRow(line.number, "message_invalid", str(error), _id_of(row, line.number))
 

@@ -25,7 +25,7 @@ from reconciler.lora.conversation import (
     conversation_of,
     written_calls,
 )
-from reconciler.lora.corpus import Record
+from reconciler.lora.corpus import Example
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.tool_format import DatasetShape
 from reconciler.lora.tool_schemas import tools_of
@@ -84,7 +84,7 @@ class ExportTarget:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The rows of one record; without any it holds nothing to learn."""
+    """The rows of one example; without any it holds nothing to learn."""
 
     rows: tuple[Row, ...]
     tool_calls: int
@@ -96,29 +96,29 @@ def row_text(row: Row) -> str:
     return json.dumps(row, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def rows_of(record: Record, target: ExportTarget) -> Converted:
-    """The rows that a record gives.
+def rows_of(example: Example, target: ExportTarget) -> Converted:
+    """The rows that an example gives.
 
     Raises:
         Unconvertible: it cannot be written in this shape.
     """
-    return _native(record, target) if target.is_native else _text_lane(record, target)
+    return _native(example, target) if target.is_native else _text_lane(example, target)
 
 
-def _native(record: Record, target: ExportTarget) -> Converted:
+def _native(example: Example, target: ExportTarget) -> Converted:
     dialect = target.dialect
-    turns = conversation_of(record, text_calls=dialect.parses_text_calls)
+    turns = conversation_of(example, text_calls=dialect.parses_text_calls)
     if dialect.takes_plain_chat and not any(isinstance(turn, Answered) for turn in turns):
         return Converted((), 0, 0)
     calls = [calling.call for turn in turns if isinstance(turn, Answered) for calling in turn.calls]
-    tools = tools_of(record, calls, dialect)
-    if not tools and not (dialect.takes_plain_chat and record.tools is not None):
+    tools = tools_of(example, calls, dialect)
+    if not tools and not (dialect.takes_plain_chat and example.tools is not None):
         raise Unconvertible("no_tools", "the record names no tools and calls none")
     row = {
-        **_columns(record),
+        **_columns(example),
         "messages": [message_of(turn) for turn in turns],
         "tools": tools,
-        "metadata": _metadata(record, target, tools),
+        "metadata": _metadata(example, target, tools),
     }
     return Converted((row,), len(calls), sum(isinstance(turn, Result) for turn in turns))
 
@@ -138,27 +138,27 @@ def _call(calling: Calling) -> Row:
     return {"id": calling.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
 
 
-def _text_lane(record: Record, target: ExportTarget) -> Converted:
+def _text_lane(example: Example, target: ExportTarget) -> Converted:
     """One row for each turn of the assistant that calls: what came before as messages, the turn itself as text."""
     context: list[Row] = []
     seen: list[Call] = []
     rows: list[Row] = []
     count = 0
-    for index, role, content in _spoken(record):
-        calls = _calls_of_turn(content, record, target) if role == "assistant" else None
+    for index, role, content in _spoken(example):
+        calls = _calls_of_turn(content, example, target) if role == "assistant" else None
         if calls is not None:
             seen += calls.read
             count += calls.count
-            tools = tools_of(record, seen, target.dialect)
+            tools = tools_of(example, seen, target.dialect)
             rows.append(
                 {
-                    "id": f"{record.id}#turn-{index}",
-                    "source_id": record.text("id"),
-                    **{key: value for key, value in _columns(record).items() if key != "id"},
+                    "id": f"{example.id}#turn-{index}",
+                    "source_id": example.text("id"),
+                    **{key: value for key, value in _columns(example).items() if key != "id"},
                     "messages": list(context),
                     "tools": tools,
                     "assistant_tool_text": content,
-                    "metadata": _metadata(record, target, tools),
+                    "metadata": _metadata(example, target, tools),
                 }
             )
         context.append({"role": role, "content": content})
@@ -171,7 +171,7 @@ class _CallsOfTurn:
     read: Sequence[Call]
 
 
-def _calls_of_turn(content: str, record: Record, target: ExportTarget) -> _CallsOfTurn | None:
+def _calls_of_turn(content: str, example: Example, target: ExportTarget) -> _CallsOfTurn | None:
     """The calls of one answer; None where it makes none.
 
     Raises:
@@ -186,10 +186,11 @@ def _calls_of_turn(content: str, record: Record, target: ExportTarget) -> _Calls
     if target.contract.harn_tool_format == "json":
         read = list(written_calls(content, text_calls=False))
         return _CallsOfTurn(len(read), read)
-    if record.source_format != "text":
+    source = example.source_format
+    if source != "text":
         raise Unconvertible(
             "source_not_text",
-            f"calls of tool_format {record.source_format} cannot become {target.shape.name}, which takes calls as text",
+            f"calls of tool_format {source} cannot become {target.shape.name}, which takes calls as text",
         )
     return _CallsOfTurn(len(bodies), list(_text_calls(bodies)) if target.dialect.parses_text_calls else [])
 
@@ -202,12 +203,12 @@ def _text_calls(bodies: Iterable[str]) -> Iterable[Call]:
         yield from block.calls
 
 
-def _spoken(record: Record) -> Iterable[tuple[int, str, str]]:
+def _spoken(example: Example) -> Iterable[tuple[int, str, str]]:
     """Place, role and text of every message, structured calls and results written out as the text lanes have them."""
-    if record.is_structured:
-        written = _written_out(conversation_of(record, text_calls=False))
+    if example.is_structured:
+        written = _written_out(conversation_of(example, text_calls=False))
         return ((index, role, text) for index, (role, text) in enumerate(written))
-    return ((message.index, message.role, message.content) for message in record.messages)
+    return ((message.index, message.role, message.content) for message in example.messages)
 
 
 def _written_out(turns: Iterable[Turn]) -> Iterable[tuple[str, str]]:
@@ -235,27 +236,27 @@ def _with_calls(turn: Answered) -> str:
     return "\n".join([*([turn.text] if turn.text else []), *(f"{OPEN}\n{body}\n{CLOSE}" for body in bodies)])
 
 
-def _columns(record: Record) -> Row:
-    return {key: record.text(key) for key in ("id", "eval_name", "language", "task_type")}
+def _columns(example: Example) -> Row:
+    return {key: example.text(key) for key in ("id", "eval_name", "language", "task_type")}
 
 
-def _metadata(record: Record, target: ExportTarget, tools: Sequence[Mapping[str, Any]]) -> Row:
+def _metadata(example: Example, target: ExportTarget, tools: Sequence[Mapping[str, Any]]) -> Row:
     contract, catalog = target.contract, target.contract.tool_catalog
     named = {"tool_catalog_id": catalog.id, "tool_catalog_hash": catalog.hash}
     return {
-        **record.metadata,
+        **example.metadata,
         "lora_exporter": target.shape.exporter,
         "dataset_format": target.shape.name,
-        "source_tool_format": record.source_format,
-        **{key: record.first(*columns) for key, columns in _PROVENANCE},
+        "source_tool_format": example.source_format,
+        **{key: example.first(*columns) for key, columns in _PROVENANCE},
         "target_base_model": contract.base_model,
         "target_tool_format": contract.harn_tool_format,
         "tool_catalog_policy": catalog.policy,
         **{key: value for key, value in named.items() if value is not None},
         "tool_schema_hash": canonical_digest(tools),
-        "prompt_template_hash": prompt_template_hash(record.system_text, target),
-        "split": record.first("split") or target.default_split,
-        "license": record.first("license") or target.default_license,
+        "prompt_template_hash": prompt_template_hash(example.system_text, target),
+        "split": example.first("split") or target.default_split,
+        "license": example.first("license") or target.default_license,
         "lora_target": target.document,
         "lora_contract_id": target.contract_id,
     }

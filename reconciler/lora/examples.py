@@ -1,4 +1,4 @@
-"""One record as ``preflight`` sees it: how long it is, how its calls are written, what is odd about it.
+"""One example as ``preflight`` sees it: how long it is, how its calls are written, what is odd about it.
 
 Source:
     section 5.3 of the specification of the origin's commands.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from math import ceil
 
 from reconciler.lora.call_text import CLOSE, OPEN, bodies_of, read_block, without_blocks
-from reconciler.lora.corpus import Message, Record
+from reconciler.lora.corpus import Example, Message
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.tool_schemas import declared_tools, known_names
 
@@ -40,8 +40,8 @@ class CallCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """What counts of one record."""
+class ExampleCounts:
+    """What counts of one example."""
 
     line: int
     id: str
@@ -54,30 +54,30 @@ class Example:
     approx_tokens: int
     calls: CallCounts
     unrecognized_tools: tuple[str, ...]
-    """Called, and not among the tools that the record declares."""
+    """Called, and not among the tools that the example declares."""
     lacks_done_marker: bool
 
 
-def examined(record: Record, dialect: Dialect, done_marker: str | None) -> Example:
-    """Everything that preflight asks of one record. Never raises."""
-    answers = [message for message in record.messages if message.role == "assistant"]
+def examined(example: Example, dialect: Dialect, done_marker: str | None) -> ExampleCounts:
+    """Everything that preflight asks of one example. Never raises."""
+    answers = [message for message in example.messages if message.role == "assistant"]
     counts, called = CallCounts(), set[str]()
     for message in answers:
         more, names = _calls_of(message, dialect)
         counts, called = counts + more, called | names
-    known = known_names(record, dialect)
-    is_declared = bool(known) or record.tools is not None
+    known = known_names(example, dialect)
+    is_declared = bool(known) or example.tools is not None
     last = answers[-1].content if answers else ""
-    return Example(
-        line=record.line,
-        id=record.id,
-        eval_name=record.text("eval_name"),
-        language=record.text("language"),
-        task_type=record.text("task_type"),
-        declared_tool_format=record.source_format,
-        message_count=len(record.messages),
+    return ExampleCounts(
+        line=example.line,
+        id=example.id,
+        eval_name=example.text("eval_name"),
+        language=example.text("language"),
+        task_type=example.text("task_type"),
+        declared_tool_format=example.source_format,
+        message_count=len(example.messages),
         assistant_message_count=len(answers),
-        approx_tokens=estimated_tokens(record, dialect),
+        approx_tokens=estimated_tokens(example, dialect),
         calls=counts,
         unrecognized_tools=tuple(sorted(called - known)) if is_declared else (),
         lacks_done_marker=done_marker is not None and done_marker not in last,
@@ -103,21 +103,21 @@ def _calls_of(message: Message, dialect: Dialect) -> tuple[CallCounts, set[str]]
     return counts + CallCounts(unknown=int(OPEN in rest or CLOSE in rest)), names
 
 
-def estimated_tokens(record: Record, dialect: Dialect) -> int:
-    """About how many tokens the record has: a quarter of its bytes, and 8 for each message. An estimate, no count.
+def estimated_tokens(example: Example, dialect: Dialect) -> int:
+    """About how many tokens the example has: a quarter of its bytes, and 8 for each message. An estimate, no count.
 
     Structured calls and schemas reach the model as text too, so they count; the origin leaves them out.
     """
-    size = sum(_bytes(message.role) + _bytes(message.content) for message in record.messages)
+    size = sum(_bytes(message.role) + _bytes(message.content) for message in example.messages)
     if dialect.counts_whole_prompt:
-        size += sum(_bytes(text) for message in record.messages for text in message.kept.values())
+        size += sum(_bytes(text) for message in example.messages for text in message.kept.values())
         size += sum(
             _bytes(json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False))
-            for message in record.messages
+            for message in example.messages
             for call in message.calls
         )
-        size += _bytes(json.dumps(declared_tools(record, dialect), ensure_ascii=False)) if record.tools else 0
-    return ceil(size / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(record.messages)
+        size += _bytes(json.dumps(declared_tools(example, dialect), ensure_ascii=False)) if example.tools else 0
+    return ceil(size / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(example.messages)
 
 
 def _bytes(text: str) -> int:

@@ -15,7 +15,7 @@ from reconciler.domain.document import Frozen
 from reconciler.domain.finding import Finding
 from reconciler.lora.corpus import clipped
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.examples import CallCounts, Example
+from reconciler.lora.examples import CallCounts, ExampleCounts
 from reconciler.lora.findings import error
 
 MIN_FIT_RATIO = 0.90
@@ -117,47 +117,47 @@ class Tally:
     _longest: list[tuple[int, int, LongExample]] = field(default_factory=list)
     _counted: Counter[str] = field(default_factory=Counter)
 
-    def add(self, example: Example) -> None:
+    def add(self, counted: ExampleCounts) -> None:
         self.trainable += 1
-        self.fit += example.approx_tokens <= self.thresholds.max_seq_length
-        self.calls += example.calls
+        self.fit += counted.approx_tokens <= self.thresholds.max_seq_length
+        self.calls += counted.calls
         for counter, word in (
-            (self.formats, example.declared_tool_format),
-            (self.languages, example.language),
-            (self.tasks, example.task_type),
+            (self.formats, counted.declared_tool_format),
+            (self.languages, counted.language),
+            (self.tasks, counted.task_type),
         ):
             counter[clipped(word) or "(missing)"] += 1
-        if example.approx_tokens > self.thresholds.hard_token_limit:
-            self._note("over_limit", self.over_limit, example)
-        if example.lacks_done_marker:
-            self._note("without_marker", self.without_marker, example)
-        if example.unrecognized_tools:
-            self._note("undeclared", self.undeclared, example)
-        self.problems += list(_problems_of(example))[: MOST_PROBLEMS - len(self.problems)]
-        self._keep_if_long(example)
+        if counted.approx_tokens > self.thresholds.hard_token_limit:
+            self._note("over_limit", self.over_limit, counted)
+        if counted.lacks_done_marker:
+            self._note("without_marker", self.without_marker, counted)
+        if counted.unrecognized_tools:
+            self._note("undeclared", self.undeclared, counted)
+        self.problems += list(_problems_of(counted))[: MOST_PROBLEMS - len(self.problems)]
+        self._keep_if_long(counted)
 
     def count(self, what: str) -> int:
         """How many records are ``over_limit``, ``without_marker`` or ``undeclared``; their lists hold the first."""
         return self._counted[what]
 
-    def _note(self, what: str, ids: list[str], example: Example) -> None:
+    def _note(self, what: str, ids: list[str], counted: ExampleCounts) -> None:
         self._counted[what] += 1
         if len(ids) < MOST_IDS:
-            ids.append(clipped(example.id))
+            ids.append(clipped(counted.id))
 
-    def _keep_if_long(self, example: Example) -> None:
-        entry = (example.approx_tokens, -example.line)
+    def _keep_if_long(self, counted: ExampleCounts) -> None:
+        entry = (counted.approx_tokens, -counted.line)
         if len(self._longest) == LONGEST and entry <= self._longest[0][:2]:
             return
         shown = LongExample(
-            id=clipped(example.id),
-            eval_name=clipped(example.eval_name),
-            language=clipped(example.language),
-            task_type=clipped(example.task_type),
-            line_number=example.line,
-            approx_tokens=example.approx_tokens,
-            message_count=example.message_count,
-            assistant_message_count=example.assistant_message_count,
+            id=clipped(counted.id),
+            eval_name=clipped(counted.eval_name),
+            language=clipped(counted.language),
+            task_type=clipped(counted.task_type),
+            line_number=counted.line,
+            approx_tokens=counted.approx_tokens,
+            message_count=counted.message_count,
+            assistant_message_count=counted.assistant_message_count,
         )
         heapq.heappush(self._longest, (*entry, shown))
         if len(self._longest) > LONGEST:
@@ -280,16 +280,16 @@ def _named(source_format: str) -> str:
     return {"json": "JSON", "text": "text", "native": "structured", "auto": "of a known kind"}[source_format]
 
 
-def _problems_of(example: Example) -> Iterator[ProblemExample]:
+def _problems_of(counted: ExampleCounts) -> Iterator[ProblemExample]:
     def problem(kind: str, detail: str) -> ProblemExample:
-        return ProblemExample(id=clipped(example.id), line_number=example.line, kind=kind, detail=detail)
+        return ProblemExample(id=clipped(counted.id), line_number=counted.line, kind=kind, detail=detail)
 
-    if example.lacks_done_marker:
+    if counted.lacks_done_marker:
         yield problem("missing_done_marker", "the last answer does not hold the done marker")
-    if example.unrecognized_tools:
-        yield problem("unrecognized_tools", clipped(", ".join(example.unrecognized_tools)))
-    if example.calls.malformed or example.calls.unknown:
-        counts = f"malformed_json={example.calls.malformed} unknown_blocks={example.calls.unknown}"
+    if counted.unrecognized_tools:
+        yield problem("unrecognized_tools", clipped(", ".join(counted.unrecognized_tools)))
+    if counted.calls.malformed or counted.calls.unknown:
+        counts = f"malformed_json={counted.calls.malformed} unknown_blocks={counted.calls.unknown}"
         yield problem("malformed_tool_calls", counts)
 
 

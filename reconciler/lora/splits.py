@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from reconciler.domain.finding import Finding
 from reconciler.lora.bounded_json import canonical_digest
 from reconciler.lora.conversation import Answered, Result, Turn, Unconvertible, conversation_of
-from reconciler.lora.corpus import Record, clipped
+from reconciler.lora.corpus import Example, clipped
 from reconciler.lora.findings import error, warning
 
 _NAMED = 8
@@ -30,12 +30,12 @@ class Fingerprint:
     """Of everything before the first answer; None where the user says nothing before it."""
 
 
-def fingerprint_of(record: Record) -> Fingerprint:
-    """Of any record, also of one that cannot be exported. Never raises."""
+def fingerprint_of(example: Example) -> Fingerprint:
+    """Of any example, also of one that cannot be exported. Never raises."""
     try:
-        turns = conversation_of(record, text_calls=True)
+        turns = conversation_of(example, text_calls=True)
     except Unconvertible:
-        said: list[object] = [[message.role, _normal(message.content)] for message in record.messages]
+        said: list[object] = [[message.role, _normal(message.content)] for message in example.messages]
         return Fingerprint(_digest(said), None)
     before = _before_answers(turns)
     asked = any(role == "user" for role, _ in before)
@@ -82,17 +82,17 @@ class SplitLedger:
     repeated: int = 0
     """Examples that their own split has already."""
 
-    def add(self, record: Record, split: str) -> None:
+    def add(self, example: Example, split: str) -> None:
         """An example of the corpus."""
         split = clipped(split)
-        found = fingerprint_of(record)
+        found = fingerprint_of(example)
         self.repeated += split in self.records.get(found.record, ())
         self.sizes[split] = self.sizes.get(split, 0) + 1
-        self._note(found, split, clipped(record.id))
+        self._note(found, split, clipped(example.id))
 
-    def add_foreign(self, record: Record, file: str) -> None:
+    def add_foreign(self, example: Example, file: str) -> None:
         """An example of a file that the corpus must have nothing in common with."""
-        self._note(fingerprint_of(record), f"file {clipped(file)}", clipped(record.id))
+        self._note(fingerprint_of(example), f"file {clipped(file)}", clipped(example.id))
 
     def _note(self, found: Fingerprint, split: str, place: str) -> None:
         self.records.setdefault(found.record, {}).setdefault(split, place)

@@ -1,4 +1,4 @@
-"""The tools of a record as schemas: those it declares, and for the rest what its calls show."""
+"""The tools of an example as schemas: those it declares, and for the rest what its calls show."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from reconciler.lora.bounded_json import read_bounded
 from reconciler.lora.call_text import Call, declared_names
-from reconciler.lora.corpus import Record, tool_of
+from reconciler.lora.corpus import Example, tool_of
 from reconciler.lora.dialect import Dialect
 
 Schema = Mapping[str, Any]
 _OPEN, _CLOSE = "<tools>", "</tools>"
 
 
-def declared_tools(record: Record, dialect: Dialect) -> tuple[Schema, ...]:
-    """Schemas that the record brings: its column of tools, else a ``<tools>`` list in the system's text."""
-    if record.tools is not None:
-        return record.tools
-    return () if dialect.any_bullet_names_a_tool else _listed(record.system_text)
+def declared_tools(example: Example, dialect: Dialect) -> tuple[Schema, ...]:
+    """Schemas that the example brings: its column of tools, else a ``<tools>`` list in the system's text."""
+    if example.tools is not None:
+        return example.tools
+    return () if dialect.any_bullet_names_a_tool else _listed(example.system_text)
 
 
 def names_of(schemas: Iterable[Schema]) -> frozenset[str]:
@@ -29,26 +29,26 @@ def name_of(schema: Schema) -> str:
     return str(schema["function"]["name"])
 
 
-def known_names(record: Record, dialect: Dialect) -> frozenset[str]:
-    """Every tool that the record says there is. Empty: it says nothing."""
-    declared = declared_tools(record, dialect)
-    if declared or record.tools is not None:
+def known_names(example: Example, dialect: Dialect) -> frozenset[str]:
+    """Every tool that the example says there is. Empty: it says nothing."""
+    declared = declared_tools(example, dialect)
+    if declared or example.tools is not None:
         return names_of(declared)
-    return declared_names(record.system_text, any_bullet=dialect.any_bullet_names_a_tool)
+    return declared_names(example.system_text, any_bullet=dialect.any_bullet_names_a_tool)
 
 
-def tools_of(record: Record, calls: Iterable[Call], dialect: Dialect) -> list[Schema]:
+def tools_of(example: Example, calls: Iterable[Call], dialect: Dialect) -> list[Schema]:
     """Declared schemas as they are, in their order; behind them, by name, one for every other tool.
 
     Args:
-        record: whose declarations count.
+        example: whose declarations count.
         calls: the calls seen so far; what they show of a tool that nobody declared is its schema.
         dialect: which texts count as declarations.
     """
     declared: dict[str, Schema] = {}
-    for schema in declared_tools(record, dialect):
+    for schema in declared_tools(example, dialect):
         declared.setdefault(name_of(schema), schema)
-    seen: dict[str, list[Call]] = {name: [] for name in known_names(record, dialect)}
+    seen: dict[str, list[Call]] = {name: [] for name in known_names(example, dialect)}
     for call in calls:
         seen.setdefault(call.name, []).append(call)
     return [

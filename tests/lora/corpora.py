@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from reconciler.lora.contract import Contract
-from reconciler.lora.corpus import CorpusLine, Record, read_row
+from reconciler.lora.corpus import CorpusLine, Example, read_row
 from reconciler.lora.dataset import ExportTarget
 from reconciler.lora.dialect import HARN, OURS, Dialect
 from reconciler.lora.tool_format import dataset_shape
@@ -89,9 +89,9 @@ def line(row: Any, number: int = 1) -> CorpusLine:
     return CorpusLine(number, row if isinstance(row, bytes) else json.dumps(row).encode())
 
 
-def record(row: Any, number: int = 1) -> Record:
+def record(row: Any, number: int = 1) -> Example:
     found = read_row(line(row, number))
-    assert isinstance(found, Record), found
+    assert isinstance(found, Example), found
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.lora.corpus import BadRow, CorpusLine, NoMessages, Record, read_row
+from reconciler.lora.corpus import BadRow, CorpusLine, Example, NoMessages, read_row
 from tests.lora.corpora import READ_TOOL, heredoc_row, line, native_row, record, text_row
 
 
@@ -140,7 +140,7 @@ ROWS = st.one_of(
 
 @given(ROWS)
 def test_reading_never_raises_for_any_row(row: Any) -> None:
-    assert isinstance(read_row(line(row)), Record | BadRow | NoMessages)
+    assert isinstance(read_row(line(row)), Example | BadRow | NoMessages)
 
 
 @given(st.binary(max_size=200))

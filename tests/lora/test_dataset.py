@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.lora.bounded_json import canonical_digest
 from reconciler.lora.conversation import Unconvertible
-from reconciler.lora.corpus import Record, read_row
+from reconciler.lora.corpus import Example, read_row
 from reconciler.lora.dataset import row_text, rows_of
 from reconciler.lora.dialect import HARN, OURS
 from tests.lora.corpora import (
@@ -319,7 +319,7 @@ _TALK = st.fixed_dictionaries(
 )
 def test_every_row_that_is_written_is_valid(row: Any, tool_format: str, dialect: Any) -> None:
     found = read_row(line(row))
-    if not isinstance(found, Record):
+    if not isinstance(found, Example):
         return
     try:
         converted = rows_of(found, target(tool_format, dialect))

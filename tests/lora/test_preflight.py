@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from reconciler.lora.corpus import Record, read_row
+from reconciler.lora.corpus import Example, read_row
 from reconciler.lora.dialect import HARN, OURS, Dialect
 from reconciler.lora.examples import CallCounts, estimated_tokens, examined
 from reconciler.lora.preflight import Tally, Thresholds
@@ -212,6 +212,6 @@ def test_breakdown_counts_what_records_say() -> None:
 @given(ROWS)
 def test_any_record_is_examined(row: Any) -> None:
     found = read_row(line(row))
-    if isinstance(found, Record):
+    if isinstance(found, Example):
         for dialect in (HARN, OURS):
             assert examined(found, dialect, "x").approx_tokens >= 8 * len(found.messages)

@@ -110,11 +110,11 @@ def test_the_verdict_is_the_same_in_any_order(pairs: list[tuple[str, str]], shuf
 
 @given(ROWS)
 def test_any_record_has_a_fingerprint(row: Any) -> None:
-    from reconciler.lora.corpus import Record, read_row
+    from reconciler.lora.corpus import Example, read_row
     from tests.lora.corpora import line
 
     found = read_row(line(row))
-    if isinstance(found, Record):
+    if isinstance(found, Example):
         assert len(fingerprint_of(found).record) == 16
 
 

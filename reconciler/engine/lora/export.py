@@ -13,7 +13,7 @@ from reconciler.errors import UsageError
 from reconciler.lora.adapter_name import judge_name
 from reconciler.lora.contract import Contract, module_names, target_modules_for, tool_catalog_of
 from reconciler.lora.conversation import Unconvertible
-from reconciler.lora.corpus import BadRow, NoMessages, Record, read_row
+from reconciler.lora.corpus import BadRow, Example, NoMessages, read_row
 from reconciler.lora.dataset import Converted, ExportTarget, row_text, rows_of
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.evaluation import Evaluation
@@ -136,10 +136,10 @@ class _Pass:
             for each in converted.rows if not self.failed else ():  # after a failure nothing is kept anyway
                 drafts.add(row_text(each))
 
-    def _converted(self, row: Record | BadRow | NoMessages) -> Converted:
+    def _converted(self, row: Example | BadRow | NoMessages) -> Converted:
         if isinstance(row, BadRow):
             self._fail(row)
-        elif isinstance(row, Record):
+        elif isinstance(row, Example):
             try:
                 converted = rows_of(row, self.target)
             except Unconvertible as fault:

@@ -13,7 +13,7 @@ from reconciler.engine.lora.export import MOST_ERRORS, shown
 from reconciler.engine.lora.splitting import note_others
 from reconciler.errors import UsageError
 from reconciler.lora.behaviour import POLICIES, BehaviourReport, BehaviourTally
-from reconciler.lora.corpus import BadRow, NoMessages, Record, clipped, read_row
+from reconciler.lora.corpus import BadRow, Example, NoMessages, clipped, read_row
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.examples import examined
 from reconciler.lora.findings import error, is_ok, messages, warning
@@ -122,7 +122,7 @@ class _Scan:
                 self.empty += 1
                 if len(self.skipped) < MOST_ERRORS:
                     self.skipped.append(f"{clipped(row.id)} (line {row.line}, no messages)")
-            elif isinstance(row, Record):
+            elif isinstance(row, Example):
                 self.tally.add(examined(row, dialect, request.done_marker))
                 self.ledger.add(row, row.first("split") or request.default_split.strip() or "train")
                 if (wrong := self.behaviour.add(row)) is not None:
