@@ -143,7 +143,8 @@ def judged(
     contract_id = report.as_locked.contract_id or (adapter.contract.id if adapter.contract else None)
     unpromoted = _unpromoted(adapter, source.content, contract_id, seen, files)
     if unpromoted and seen.met and _is_away(adapter, unpromoted, files):
-        found.append(_told_of(unpromoted[0], "its promotion receipt"))
+        text = _met_before("its promotion receipt", unpromoted[0].message)
+        found.append(warning("receipt_unread", text, unpromoted[0].hint))
         unpromoted = ()
     size = source.content.bytes + (_converted_bytes(adapter, report) if kind == "peft" and seen.takes == "gguf" else 0)
     return AdapterVerdict(
@@ -169,13 +170,12 @@ def _report_with_papers(
             raise
         without = adapter.model_copy(update={"contract": None})
         report = _report(without, need, source, seen)
-        return without, report, (_told_of(error("contract_unread", flaw.message, flaw.hint), "its contract"),)
+        hint = flaw.hint or "see who may read it"
+        return without, report, (warning("contract_unread", _met_before("its contract", flaw.message), hint),)
 
 
-def _told_of(missing: Finding, paper: str) -> Finding:
-    code = "contract_unread" if missing.code == "contract_unread" else "receipt_unread"
-    text = f"{paper} cannot be read now, and this content met it when it was attached: {missing.message}"
-    return warning(code, text, missing.hint)
+def _met_before(paper: str, why: str) -> str:
+    return f"{paper} cannot be read now, and this content met it when it was attached: {why}"
 
 
 def _is_away(adapter: Adapter, unpromoted: tuple[Finding, ...], files: AdapterFiles) -> bool:

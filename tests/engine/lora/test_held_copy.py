@@ -207,6 +207,15 @@ async def test_a_source_that_is_wrong_now_is_rejected_as_ever(here: Room) -> Non
     assert (row.action, row.adapter.findings) == (Action.ATTACH, ())
 
 
+async def test_a_folder_that_was_emptied_is_wrong_and_not_away(here: Room) -> None:
+    here.runtime.takes_adapters = "peft"
+    source = Path(here.peft())
+    await served(here, here.lora(source=AdapterSource(path=str(source))))
+    for one in source.iterdir():
+        one.unlink()
+    assert (await planned(here)).reason is Reason.ADAPTER_REJECTED
+
+
 async def test_what_was_never_attached_waits_for_its_source(here: Room) -> None:
     lose(here)
     row = await planned(here)
