@@ -157,7 +157,9 @@ class RealVllm:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0], epilog="after `--`: more for pytest, such as -k restart"
+    )
     parser.add_argument(
         "step", nargs="?", choices=["all", "install", "start", "stop", "restart", "test"], default="all"
     )
@@ -167,8 +169,9 @@ def main() -> int:
         "--torch-index", default=TORCH_INDEX, help="where PyTorch's CPU build is; none: as pip is set up"
     )
     parser.add_argument("--record", action="store_true", help="write down what it answers, for the double")
-    parser.add_argument("pytest", nargs="*", help="after `--`: more for pytest, such as -k restart")
-    chosen = parser.parse_args()
+    given = sys.argv[1:]
+    own = given[: given.index("--")] if "--" in given else given
+    chosen, for_pytest = parser.parse_args(own), given[len(own) + 1 :]
     here = RealVllm(chosen.folder.resolve(), chosen.port, chosen.torch_index)
     if chosen.step in ("all", "install"):
         here.install()
@@ -177,7 +180,7 @@ def main() -> int:
     if chosen.step in ("all", "start", "restart"):
         here.start()
     try:
-        return here.test(chosen.pytest, record=chosen.record) if chosen.step in ("all", "test") else 0
+        return here.test(for_pytest, record=chosen.record) if chosen.step in ("all", "test") else 0
     finally:
         if chosen.step == "all":
             here.stop()
