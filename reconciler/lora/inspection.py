@@ -5,10 +5,10 @@ from __future__ import annotations
 from reconciler.domain.document import Frozen
 from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_lock import LockedAdapter, LockedFile
-from reconciler.lora.base_names import Match
+from reconciler.lora.base_names import Match, NameMatch
 from reconciler.lora.base_shapes import BaseFacts, Fit, ShapeFit
 from reconciler.lora.manifest_check import ContractReport
-from reconciler.lora.routes import BaseReport, ToolCallingReport
+from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
 from reconciler.lora.weights import AdapterFacts
 
 
@@ -119,6 +119,16 @@ class CompatibilityReport(Frozen):
     provider_lora_module_value_format: str
     base_shape: ShapeReport
 
+    @classmethod
+    def of(cls, route: Route, names: NameMatch, shape: ShapeReport) -> CompatibilityReport:
+        return cls(
+            base_model_match=names.verdict,
+            provider_supports_lora_launch=route.launches_lora,
+            provider_supports_lora_max_rank=route.limits_rank,
+            provider_lora_module_value_format=route.value_format,
+            base_shape=shape,
+        )
+
 
 class LaunchReport(Frozen):
     """How to serve it."""
@@ -134,15 +144,6 @@ class LaunchReport(Frozen):
 class InspectReport(Frozen):
     """Everything."""
 
-    @property
-    def as_locked(self) -> LockedAdapter:
-        """What a lockfile keeps of it."""
-        kept = (one for one in self.adapter.files if one.sha256 is not None)
-        files = (LockedFile(name=one.name, bytes=one.bytes, sha256=one.sha256 or "") for one in kept)
-        contract = self.contract.contract_id if self.contract else self.adapter.contract_id
-        ordered = tuple(sorted(files, key=lambda one: one.name))
-        return LockedAdapter(base=self.base.id, contract_id=contract or None, files=ordered)
-
     ok: bool
     base: BaseReport
     adapter: AdapterReport
@@ -154,3 +155,12 @@ class InspectReport(Frozen):
     weights: WeightsReport | None
     """None: they were not read."""
     findings: tuple[Finding, ...]
+
+    @property
+    def as_locked(self) -> LockedAdapter:
+        """What a lockfile keeps of it."""
+        kept = (one for one in self.adapter.files if one.sha256 is not None)
+        files = (LockedFile(name=one.name, bytes=one.bytes, sha256=one.sha256 or "") for one in kept)
+        contract = self.contract.contract_id if self.contract else self.adapter.contract_id
+        ordered = tuple(sorted(files, key=lambda one: one.name))
+        return LockedAdapter(base=self.base.id, contract_id=contract or None, files=ordered)

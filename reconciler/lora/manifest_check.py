@@ -8,6 +8,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from reconciler.domain.document import Frozen
@@ -89,70 +90,76 @@ def read_manifest(raw: bytes) -> Mapping[str, Any]:
     return document
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterAtRoute:
+    """An adapter as it is to be served: what a manifest is held against."""
+
+    route: Route
+    """Base and provider it is to be served on."""
+    dialect: Dialect
+    """How strict names and tool formats are."""
+    name: str
+    config: AdapterConfig | None
+    targets: tuple[str, ...]
+    """Last names of the modules in its weights."""
+    digests: Mapping[str, str]
+    """Hex SHA-256 of its files by name."""
+    known_names: tuple[str, ...]
+    """What the base is called, its id first."""
+    tool_format: str | None
+    """Declared by the person; None: what the route can really serve is fine."""
+    requires_id: bool
+    """The adapter itself must carry the contract's id."""
+
+    @property
+    def contract_id(self) -> str | None:
+        """That the adapter carries."""
+        return self.config.contract_id if self.config else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Field by field, whether the two agree. None: not compared."""
+
+    base: Match
+    provider: bool
+    tool_format: bool
+    name: bool | None
+    modules: bool | None
+    saved: bool | None
+
+
 def check_manifest(
-    document: Mapping[str, Any],
-    *,
-    path: str,
-    route: Route,
-    dialect: Dialect,
-    name: str,
-    config: AdapterConfig | None,
-    targets: Iterable[str],
-    digests: Mapping[str, str],
-    known_names: tuple[str, ...],
-    tool_format: str | None,
-    requires_id: bool,
+    document: Mapping[str, Any], path: str, adapter: AdapterAtRoute
 ) -> tuple[ContractReport, tuple[Finding, ...]]:
     """Compares every field.
 
     Args:
         document: of ``read_manifest``.
         path: of the manifest, for the report.
-        route: base and provider the adapter is to be served on.
-        dialect: how strict names and tool formats are.
-        name: of the adapter.
-        config: of the adapter.
-        targets: last names of the modules in its weights.
-        digests: hex SHA-256 of its files by name.
-        known_names: what the base is called, its id first.
-        tool_format: declared by the person; None: what the route can really serve is fine.
-        requires_id: the adapter itself must carry the contract's id.
+        adapter: that it should be of.
     """
     said = _facts(document)
-    contract: Mapping[str, Any] = document["contract"]
-    checked = contracts.verify(contract)
-    named = [each for each in (said.adapter_name, said.request_model) if each]
-    artifacts = tuple(_artifacts(document, digests))
-    match = (
-        match_names(said.base_model, *known_names).verdict
-        if dialect.understands_base_names
-        else plain_match(said.base_model, route.id)
-    )
-    judged = {
-        "provider": said.provider == route.provider,
-        "format": _format_fits(said.harn_tool_format, route, dialect, tool_format),
-        "name": all(each == name for each in named) if named else None,
-        "modules": _modules_match(said, contract, checked.schema_version, config, targets),
-        "saved": _saved_match(said, config, checked.schema_version),
-    }
-    mine = config.contract_id if config else None
+    checked = contracts.verify(document["contract"])
+    artifacts = tuple(_artifacts(document, adapter.digests))
+    compared = _compared(said, document["contract"], checked.schema_version, adapter)
     findings = (
-        *_route_findings(said, route, match, judged, name),
-        *_id_findings(checked, mine, requires_id=requires_id),
+        *_route_findings(said, adapter, compared),
+        *_id_findings(checked, adapter.contract_id, requires_id=adapter.requires_id),
         *_artifact_findings(artifacts),
     )
     report = ContractReport(
         manifest_path=path,
         contract_id=checked.claimed,
-        adapter_contract_id=mine,
+        adapter_contract_id=adapter.contract_id,
         status=_status(findings),
-        base_model_match=match,
-        provider_matches=bool(judged["provider"]),
-        tool_format_matches=bool(judged["format"]),
-        adapter_name_matches=judged["name"],
-        target_modules_match=judged["modules"],
-        modules_to_save_matches=judged["saved"],
-        require_adapter_contract_id=requires_id,
+        base_model_match=compared.base,
+        provider_matches=compared.provider,
+        tool_format_matches=compared.tool_format,
+        adapter_name_matches=compared.name,
+        target_modules_match=compared.modules,
+        modules_to_save_matches=compared.saved,
+        require_adapter_contract_id=adapter.requires_id,
         manifest=said,
         warnings=tuple(each.message for each in findings if each.severity != "note"),
         schema_version=checked.schema_version,
@@ -161,6 +168,25 @@ def check_manifest(
         artifacts=artifacts,
     )
     return report, findings
+
+
+def _compared(
+    said: ManifestFacts, contract: Mapping[str, Any], version: int | None, adapter: AdapterAtRoute
+) -> _Comparison:
+    route, dialect, config = adapter.route, adapter.dialect, adapter.config
+    named = [each for each in (said.adapter_name, said.request_model) if each]
+    if dialect.understands_base_names:
+        base = match_names(said.base_model, *adapter.known_names).verdict
+    else:
+        base = plain_match(said.base_model, route.id)
+    return _Comparison(
+        base=base,
+        provider=said.provider == route.provider,
+        tool_format=_format_fits(said.harn_tool_format, route, dialect, adapter.tool_format),
+        name=all(each == adapter.name for each in named) if named else None,
+        modules=_modules_match(said, contract, version, config, adapter.targets),
+        saved=_saved_match(said, config, version),
+    )
 
 
 def _artifact_findings(artifacts: Iterable[ArtifactCheck]) -> Iterator[Finding]:
@@ -228,25 +254,24 @@ def _saved_match(said: ManifestFacts, config: AdapterConfig | None, version: int
     return set(said.modules_to_save) == set(config.modules_to_save) if config else None
 
 
-def _route_findings(
-    said: ManifestFacts, route: Route, match: Match, judged: Mapping[str, bool | None], name: str
-) -> Iterator[Finding]:
-    if match in ("mismatch", "unknown"):
+def _route_findings(said: ManifestFacts, adapter: AdapterAtRoute, compared: _Comparison) -> Iterator[Finding]:
+    route = adapter.route
+    if compared.base in ("mismatch", "unknown"):
         yield error(
             "contract_base_mismatch",
             f"the contract is for base {said.base_model or '(none stated)'}, not {route.id}",
             "name the base of the contract, or give the manifest of this adapter",
         )
-    if match == "suffix":
+    if compared.base == "suffix":
         yield note("contract_base_suffix", f"the contract names {said.base_model}: the same last name as {route.id}")
-    if not judged["provider"]:
+    if not compared.provider:
         provider = said.provider or "a provider that it does not state"
         yield error(
             "contract_provider_mismatch",
             f"the contract is for {provider}, not {route.provider}",
             "serve it there, or export and train for this provider",
         )
-    if not judged["format"]:
+    if not compared.tool_format:
         yield error(
             "contract_tool_format_mismatch",
             f"the contract is for tool format {said.harn_tool_format}, which this route does not serve",
@@ -254,13 +279,13 @@ def _route_findings(
         )
     elif said.harn_tool_format != route.tool_format:
         yield note("contract_tool_format_declared", f"{said.harn_tool_format} is not the route's default format")
-    if judged["name"] is False:
-        text = f"the contract names the adapter otherwise than {name}"
+    if compared.name is False:
+        text = f"the contract names the adapter otherwise than {adapter.name}"
         yield error("contract_name_mismatch", text, "serve it under the name that it was exported with")
-    if judged["modules"] is False:
+    if compared.modules is False:
         text = "the contract has other target_modules than the adapter"
         yield error("contract_target_modules_mismatch", text, _APART)
-    if judged["saved"] is False:
+    if compared.saved is False:
         text = "the contract has other modules_to_save than the adapter"
         yield error("contract_modules_to_save_mismatch", text, _APART)
 

@@ -13,8 +13,9 @@ import pytest
 
 MODULES = (
     "engine.lora.adapter_facts", "engine.lora.inspect", "engine.lora.verdict", "lora.adapter_lock", "lora.adapter_name",
-    "lora.agreement", "lora.expectations", "lora.gate", "lora.launch", "lora.manifest_check", "lora.served_features",
-    "planning.adapter_compare", "planning.adapter_ranks", "planning.adapter_source",
+    "lora.agreement", "lora.base_match", "lora.config_gaps", "lora.expectations", "lora.gate", "lora.launch",
+    "lora.manifest_check", "lora.served_features", "planning.adapter_compare", "planning.adapter_ranks",
+    "planning.adapter_source",
 )  # fmt: skip
 """Where adapters are judged: findings of ``inspect`` and of plans."""
 _MAKERS = {"error": 2, "warning": 2, "make": 2, "_other": 2}

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from reconciler.domain.finding import Finding
-from reconciler.engine.lora.adapter_facts import ReadAdapter, read_adapter, read_gguf_model
+from reconciler.engine.lora.adapter_facts import ReadAdapter, read_adapter
+from reconciler.engine.lora.base_facts import base_facts
 from reconciler.errors import ReconcilerError, UsageError
-from reconciler.formats.foreign_json import read_object
 from reconciler.lora import inspection as reports
-from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig
+from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.adapter_files import AdapterPlace
 from reconciler.lora.adapter_lock import LOCK_LIMIT_BYTES, AdapterLock, judge_lock, read_lock
 from reconciler.lora.adapter_name import judge_name, name_of
 from reconciler.lora.agreement import judge_agreement, judge_weights
-from reconciler.lora.base_names import NameMatch, match_names, plain_match
-from reconciler.lora.base_shapes import (
-    BaseFacts,
-    ShapeFit,
-    base_from_catalogue,
-    base_from_config,
-    base_from_gguf,
-    fit_of,
-)
+from reconciler.lora.base_match import base_match, judge_base, known_names
+from reconciler.lora.base_shapes import BaseFacts, ShapeFit, fit_of
+from reconciler.lora.config_gaps import judge_gaps
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.findings import error, is_ok, messages, note, warning
+from reconciler.lora.findings import error, is_ok, messages, warning
 from reconciler.lora.launch import Launch, launch
-from reconciler.lora.manifest_check import MANIFEST_LIMIT_BYTES, ContractReport, check_manifest, read_manifest
+from reconciler.lora.manifest_check import (
+    MANIFEST_LIMIT_BYTES,
+    AdapterAtRoute,
+    ContractReport,
+    check_manifest,
+    read_manifest,
+)
 from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
 from reconciler.lora.served_features import features_of, judge_init, judge_runtime
 from reconciler.ports import AdapterFiles
-
-_SAY_IT = "save the adapter again with the library that trained it, or add what is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,26 @@ class InspectRequest:
     """Compare files, base and contract id with what was accepted."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """One adapter as its files are, and the route that it is to be served on."""
+
+    request: InspectRequest
+    route: Route
+    dialect: Dialect
+    place: AdapterPlace
+    adapter: ReadAdapter
+    name: str
+    """That requests use."""
+
+    @property
+    def declared(self) -> str | None:
+        """The base it says it was trained on."""
+        config = self.adapter.config
+        stated = config.base_model if config else None
+        return stated if stated is not None else next(iter(self.adapter.base_names), None)
+
+
 def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect: Dialect) -> reports.InspectReport:
     """The whole report. Nobody is asked, nothing is written, no weight is loaded.
 
@@ -74,57 +91,55 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
     _refuse(request)
     place = files.find(request.adapter)
     adapter = read_adapter(place, files)
-    base = _base_facts(request, route, files)
+    base = base_facts(route, files, config=request.base_config, gguf=request.base_gguf)
     name = (request.name or "").strip() or name_of(place)
-    declared = _declared(adapter)
-    names = _match(declared, route, dialect, request.base_folder)
-    replicates = bool(adapter.config and adapter.config.layer_replication)
-    fit = fit_of(adapter.facts, base, replicates_layers=replicates) if adapter.facts and base else ShapeFit("unknown")
-    served = _launch(request, route, place, adapter, name, dialect)
-    contract, contract_findings = _contract(request, route, files, dialect, name, adapter)
-    findings = [
+    subject = _Subject(request, route, dialect, place, adapter, name)
+    names = base_match(subject.declared, route, dialect, request.base_folder)
+    fit = _fit(adapter, base)
+    served = _launch(subject)
+    contract, contract_findings = _contract(subject, files)
+    findings = (
         *_of_files(place, adapter),
-        *(_of_base(names, fit, base, route, dialect, declared) if place.exists else ()),
-        *(
-            [
-                warning(
-                    "remote_adapter",
-                    f"{place.path} is not on this machine: nothing was verified",
-                    "download it and inspect the folder, or see that the path is right",
-                )
-            ]
-            if not place.exists
-            else []
-        ),
-        *_of_runtime(adapter, route, dialect, request.version),
+        *(judge_base(names, fit, base, route, dialect, subject.declared) if place.exists else _of_nothing(place)),
+        *_of_runtime(subject),
         *served.findings,
         *judge_name(name, _taken(route)),
         *contract_findings,
-    ]
-    report = reports.InspectReport(
+    )
+    shape = reports.ShapeReport.of(fit, base)
+    report = _reported(subject, contract, reports.CompatibilityReport.of(route, names, shape), served)
+    return _judged(report, (*findings, *_lock_findings(request, report, files)), is_strict=request.strict)
+
+
+def _fit(adapter: ReadAdapter, base: BaseFacts | None) -> ShapeFit:
+    if adapter.facts is None or base is None:
+        return ShapeFit("unknown")
+    replicates = bool(adapter.config and adapter.config.layer_replication)
+    return fit_of(adapter.facts, base, replicates_layers=replicates)
+
+
+def _reported(
+    subject: _Subject, contract: ContractReport | None, compatibility: reports.CompatibilityReport, served: Launch
+) -> reports.InspectReport:
+    """Everything but what speaks against it."""
+    facts, by_origin = subject.adapter.facts, subject.dialect.launch == "harn-local"
+    return reports.InspectReport(
         ok=True,
-        base=BaseReport.of(route),
-        adapter=_adapter_report(request, place, adapter, name, declared),
+        base=BaseReport.of(subject.route),
+        adapter=_adapter_report(subject),
         contract=contract,
-        compatibility=reports.CompatibilityReport(
-            base_model_match=names.verdict,
-            provider_supports_lora_launch=route.launches_lora,
-            provider_supports_lora_max_rank=route.limits_rank,
-            provider_lora_module_value_format=route.value_format,
-            base_shape=reports.ShapeReport.of(fit, base),
-        ),
-        tool_calling=ToolCallingReport.of(route),
+        compatibility=compatibility,
+        tool_calling=ToolCallingReport.of(subject.route),
         launch=reports.LaunchReport(
-            request_model=name,
+            request_model=subject.name,
             max_lora_rank=served.max_rank,
-            command=() if dialect.launch == "harn-local" else served.argv,
-            harn_local_launch=served.argv if dialect.launch == "harn-local" else (),
+            command=() if by_origin else served.argv,
+            harn_local_launch=served.argv if by_origin else (),
         ),
         warnings=(),
-        weights=reports.WeightsReport.of(adapter.facts) if adapter.facts else None,
+        weights=reports.WeightsReport.of(facts) if facts else None,
         findings=(),
     )
-    return _judged(report, (*findings, *_lock_findings(request, report, files)), is_strict=request.strict)
 
 
 def _judged(report: reports.InspectReport, findings: tuple[Finding, ...], *, is_strict: bool) -> reports.InspectReport:
@@ -168,38 +183,8 @@ def _refuse(request: InspectRequest) -> None:
         raise UsageError("--base-config and --base-gguf both describe the base", hint="give one of them")
 
 
-def _declared(adapter: ReadAdapter) -> str | None:
-    stated = adapter.config.base_model if adapter.config else None
-    return stated if stated is not None else next(iter(adapter.base_names), None)
-
-
-def _match(declared: str | None, route: Route, dialect: Dialect, folder: str | None) -> NameMatch:
-    if not dialect.understands_base_names:
-        return NameMatch(plain_match(declared, route.id), declared)
-    if folder is not None and declared is not None and _is_folder(declared, folder):
-        return NameMatch("exact", declared)
-    return match_names(declared, *_known_names(route))
-
-
-def _is_folder(one: str, other: str) -> bool:
-    """Whether two paths are spelled alike. They are paths, so case counts."""
-    return one.strip().rstrip("/") == other.strip().rstrip("/")
-
-
-def _known_names(route: Route) -> tuple[str, ...]:
-    model = route.model
-    if model is None:
-        return (route.id,)
-    return (
-        route.id,
-        model.id,
-        *(each.id for each in model.repositories),
-        *([model.ollama_tag] if model.ollama_tag else []),
-    )
-
-
 def _taken(route: Route) -> tuple[str, ...]:
-    return (route.id, route.selector, *_known_names(route), route.id.rpartition("/")[2])
+    return (route.id, route.selector, *known_names(route), route.id.rpartition("/")[2])
 
 
 def _of_files(place: AdapterPlace, adapter: ReadAdapter) -> Iterator[Finding]:
@@ -212,108 +197,28 @@ def _of_files(place: AdapterPlace, adapter: ReadAdapter) -> Iterator[Finding]:
     if config is not None and facts is not None:
         yield from judge_agreement(facts, config)
     if config is not None:
-        yield from _of_config(config, has_rank=config.rank is not None or bool(facts and facts.max_rank))
+        yield from judge_gaps(config, has_rank=config.rank is not None or bool(facts and facts.max_rank))
+        yield from judge_init(config)
 
 
-def _of_config(config: AdapterConfig, *, has_rank: bool) -> Iterator[Finding]:
-    if config.is_mlx:
-        if config.fine_tune_type not in (None, "lora", "dora"):
-            hint = "give an adapter that was trained as LoRA, or merge this one into its base"
-            yield error("peft_type_not_lora", f"fine_tune_type is {config.fine_tune_type}, not lora", hint)
-    elif config.peft_type is None:
-        text = "adapter_config.json does not say which kind of adapter it is (peft_type)"
-        yield warning("peft_type_missing", text, _SAY_IT)
-    elif config.peft_type != "LORA":
-        hint = "give an adapter that was trained as LoRA, or merge this one into its base"
-        yield error("peft_type_not_lora", f"peft_type is {config.peft_type}, not LORA", hint)
-    if config.rank is None:
-        told, name = "; its weights do" if has_rank else "", "lora_parameters.rank" if config.is_mlx else "r"
-        yield warning("rank_missing", f"adapter_config.json does not say the rank ({name}){told}", _SAY_IT)
-    if config.alpha is None:
-        name = "lora_parameters.scale" if config.is_mlx else "lora_alpha"
-        yield warning("alpha_missing", f"adapter_config.json does not say the scale ({name})", _SAY_IT)
-    if config.targets is None and not config.target_parameters and not config.is_mlx:
-        text = "adapter_config.json does not say which modules it changes (target_modules)"
-        yield warning("targets_missing", text, _SAY_IT)
-    yield from judge_init(config)
+def _of_nothing(place: AdapterPlace) -> Iterator[Finding]:
+    yield warning(
+        "remote_adapter",
+        f"{place.path} is not on this machine: nothing was verified",
+        "download it and inspect the folder, or see that the path is right",
+    )
 
 
-def _of_base(
-    names: NameMatch, fit: ShapeFit, base: BaseFacts | None, route: Route, dialect: Dialect, declared: str | None
-) -> Iterator[Finding]:
-    """Widths come first: they can refuse whatever the names say, and confirm a name that is only alike."""
-    if fit.verdict == "shape-mismatch":
-        source = base.source if base else ""
-        yield error(
-            "base_shape_mismatch",
-            f"the weights do not fit {route.id} as its {source} has it ({fit.different}): {'; '.join(fit.differences)}",
-            "serve it on the base it was trained on",
-        )
-    if base is not None and base.missing:
-        text = f"the base's shards are not all there, so its tensors were not compared: {', '.join(base.missing[:3])}"
-        yield warning("base_shards_missing", text, "put all of them in one folder")
-    confirmed = fit.verdict == "exact-shape"
-    lenient = confirmed or not dialect.understands_base_names
-    if names.verdict == "mismatch":
-        also = "; its widths are the same, which siblings share" if confirmed else ""
-        text = f"the adapter was trained on {declared}, not on {route.id}{also}"
-        yield error("base_mismatch", text, "name the base that it was trained on")
-    elif names.verdict == "suffix":
-        make = note if lenient else warning
-        text = f"the adapter names {declared}: the same last name as {route.id}, of somebody else"
-        yield make("base_suffix", text, "make sure that the two are one model")
-    elif names.verdict == "unknown" and dialect.understands_base_names:
-        why = names.note or "the adapter does not say which base it was trained on"
-        make = note if confirmed else warning
-        yield make(
-            "base_unstated", f"{declared}: {why}" if names.note else why, "make sure that it belongs to this base"
-        )
-    elif names.note:
-        yield note("base_name_understood", f"{declared} was read as {names.declared}; {names.note}")
-
-
-def _of_runtime(adapter: ReadAdapter, route: Route, dialect: Dialect, version: str | None) -> tuple[Finding, ...]:
+def _of_runtime(subject: _Subject) -> tuple[Finding, ...]:
     """The origin asks a runtime for its flags alone."""
-    asks = dialect.own_adapter_support
+    adapter, route = subject.adapter, subject.route
+    asks = subject.dialect.own_adapter_support
     facts, config = (adapter.facts, adapter.config) if asks else (None, None)
-    return judge_runtime(facts, config, route.runtime, route.provider, version)
+    return judge_runtime(facts, config, route.runtime, route.provider, subject.request.version)
 
 
-def _base_facts(request: InspectRequest, route: Route, files: AdapterFiles) -> BaseFacts | None:
-    if request.base_gguf is not None:
-        return _base_of_gguf(request.base_gguf, route, files)
-    if request.base_config is not None:
-        return base_from_config(_base_config(request.base_config, files))
-    return base_from_catalogue(route.model) if route.model is not None else None
-
-
-def _base_of_gguf(path: str, route: Route, files: AdapterFiles) -> BaseFacts:
-    """By all its shards; where some are not there, what the first of them says of its architecture is all."""
-    try:
-        header, tensors, missing = read_gguf_model(path, files)
-    except ValueError as flaw:
-        raise _invalid(path, str(flaw), "give the base's GGUF file", code="base-invalid") from flaw
-    if header.kind != "model":
-        raise _invalid(path, f"it holds a {header.kind}", "give the base's GGUF file", code="base-invalid")
-    if not missing:
-        return base_from_gguf(header, tensors)
-    known = base_from_catalogue(route.model) if route.model is not None else None
-    return replace(known or BaseFacts("gguf", header.architecture, header.layers), missing=missing)
-
-
-def _base_config(given: str, files: AdapterFiles) -> Mapping[str, Any]:
-    path = given if given.endswith(".json") else f"{given.rstrip('/')}/config.json"
-    raw = files.beginning(path, CONFIG_LIMIT_BYTES + 1)
-    try:
-        return read_object(raw, limit_bytes=CONFIG_LIMIT_BYTES)
-    except ValueError as flaw:
-        hint = "give the config.json of the base, or its folder"
-        raise _invalid(path, str(flaw), hint, code="base-invalid") from flaw
-
-
-def _contract(
-    request: InspectRequest, route: Route, files: AdapterFiles, dialect: Dialect, name: str, adapter: ReadAdapter
-) -> tuple[ContractReport | None, tuple[Finding, ...]]:
+def _contract(subject: _Subject, files: AdapterFiles) -> tuple[ContractReport | None, tuple[Finding, ...]]:
+    request, adapter = subject.request, subject.adapter
     if request.manifest is None:
         return None, ()
     raw = files.beginning(request.manifest, MANIFEST_LIMIT_BYTES + 1)
@@ -322,25 +227,23 @@ def _contract(
     except ValueError as flaw:
         hint = "give the manifest that lora export wrote"
         raise _invalid(request.manifest, str(flaw), hint, code="manifest-invalid") from flaw
-    return check_manifest(
-        document,
-        path=request.manifest,
-        route=route,
-        dialect=dialect,
-        name=name,
+    at_route = AdapterAtRoute(
+        route=subject.route,
+        dialect=subject.dialect,
+        name=subject.name,
         config=adapter.config,
         targets=adapter.facts.targets if adapter.facts else (),
         digests=adapter.digests,
-        known_names=_known_names(route),
+        known_names=known_names(subject.route),
         tool_format=request.tool_format,
         requires_id=request.require_contract_id,
     )
+    return check_manifest(document, request.manifest, at_route)
 
 
-def _launch(
-    request: InspectRequest, route: Route, place: AdapterPlace, adapter: ReadAdapter, name: str, dialect: Dialect
-) -> Launch:
-    config, facts = adapter.config, adapter.facts
+def _launch(subject: _Subject) -> Launch:
+    request, route, name, dialect = subject.request, subject.route, subject.name, subject.dialect
+    config, facts = subject.adapter.config, subject.adapter.facts
     mine = [rank for rank in (config.rank if config else None, facts.max_rank if facts else None) if rank]
     largest = max((*mine, *request.beside), default=None)
     if dialect.launch == "harn-local":
@@ -349,14 +252,8 @@ def _launch(
         )
     gguf_only = route.runtime is not None and route.runtime.adapter_formats == ("gguf",)
     converted = gguf_only and facts is not None and facts.format != "gguf"
-    return launch(
-        route,
-        name,
-        f"{name}.gguf" if converted else _reference(place),
-        largest,
-        dialect,
-        source=request.base_gguf if gguf_only else None,
-    )
+    path = f"{name}.gguf" if converted else _reference(subject.place)
+    return launch(route, name, path, largest, dialect, source=request.base_gguf if gguf_only else None)
 
 
 def _reference(place: AdapterPlace) -> str:
@@ -366,14 +263,13 @@ def _reference(place: AdapterPlace) -> str:
     return place.weights[0].path if place.holds_gguf else place.folder
 
 
-def _adapter_report(
-    request: InspectRequest, place: AdapterPlace, adapter: ReadAdapter, name: str, declared: str | None
-) -> reports.AdapterReport:
+def _adapter_report(subject: _Subject) -> reports.AdapterReport:
+    place, adapter = subject.place, subject.adapter
     config, facts = adapter.config or AdapterConfig(), adapter.facts
     kept = (*((place.config,) if place.config else ()), *place.weights)
     return reports.AdapterReport(
-        input=request.adapter,
-        name=name,
+        input=subject.request.adapter,
+        name=subject.name,
         local_path=place.path if place.exists else None,
         exists=place.exists,
         config_found=place.config is not None,
@@ -381,7 +277,7 @@ def _adapter_report(
         weights_found=tuple(each.path for each in place.weights),
         peft_type=config.peft_type,
         task_type=config.task_type,
-        base_model_name_or_path=declared,
+        base_model_name_or_path=subject.declared,
         rank=config.rank if config.rank is not None or facts is None else facts.max_rank,
         lora_alpha=config.alpha if config.alpha is not None or facts is None else facts.alpha,
         target_modules=config.target_modules or (facts.targets if facts and adapter.config is None else ()),
