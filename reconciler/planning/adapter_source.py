@@ -16,8 +16,7 @@ from reconciler.planning.adapter_case import Case, Decided
 from reconciler.planning.adapter_grounds import Grounds
 from reconciler.planning.adapter_rows import made_otherwise, promotion_words, rejection_words, what_to_do
 from reconciler.planning.adapter_standing import how_it_drifted
-from reconciler.planning.scene import Scene
-from reconciler.planning.trust import distrust_of_names
+from reconciler.planning.trust import distrust_of_adapter
 
 _AGAIN = "plan again once it answers"
 
@@ -29,22 +28,11 @@ def need_of(case: Case, base: Base) -> AdapterNeed:
 
 def distrusted(case: Case, base: Base) -> Decided | None:
     """Blocked where the file does not allow its source; a path of this host is the operator's own."""
-    found = _distrust(case.scene, case.adapter)
+    found = distrust_of_adapter(case.scene.desired.pool, case.adapter)
     if found is None:
         return None
     message, hint = found
     return case.keep("blocked", Reason.NOT_ALLOWED, message, base=base.name, hint=hint)
-
-
-def _distrust(scene: Scene, adapter: Adapter) -> tuple[str, str] | None:
-    repo, pool = adapter.source.repo, scene.desired.pool
-    if repo is None:
-        return None
-    organisation = repo.partition("/")[0]
-    if organisation not in pool.allowed_orgs:
-        return f"{repo}: {organisation} is not in pool.allowedOrgs", f"add {organisation} there, if you trust it"
-    forbidden = distrust_of_names(pool, (repo,))
-    return (forbidden.message, "see pool.never, or take the adapter out") if forbidden is not None else None
 
 
 def not_asked(case: Case, base: Base) -> Decided:

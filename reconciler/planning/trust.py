@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from reconciler.domain.adapter import Adapter
 from reconciler.domain.artifact import Artifact, HubArtifact
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.desired import Pool
@@ -94,6 +95,21 @@ def distrust_of_artifact(
     return distrust_of_repository(pool, organisation=organisation, publisher=publisher) or distrust_of_names(
         pool, names
     )
+
+
+def distrust_of_adapter(pool: Pool, adapter: Adapter) -> tuple[str, str] | None:
+    """Why the file does not allow an adapter's source, and what to do; None: it does, as a path of this host always is.
+
+    A path is the operator's own. Asked by the plan and again by the step, so that neither is weaker.
+    """
+    repo = adapter.source.repo
+    if repo is None:
+        return None
+    organisation = repo.partition("/")[0]
+    if organisation not in pool.allowed_orgs:
+        return f"{repo}: {organisation} is not in pool.allowedOrgs", f"add {organisation} there, if you trust it"
+    forbidden = distrust_of_names(pool, (repo,))
+    return (forbidden.message, "see pool.never, or take the adapter out") if forbidden is not None else None
 
 
 def registry_organisation(registry: str, namespace: str, *, trusted: str | None = None) -> str:

@@ -12,7 +12,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.domain.adapter import Adapter, AdapterVerdict, HeldAdapter, RecordAdapter, made_key
+from reconciler.domain.adapter import (
+    CANDIDATE_SUFFIX,
+    Adapter,
+    AdapterVerdict,
+    HeldAdapter,
+    RecordAdapter,
+    is_same_scale,
+    made_key,
+)
 from reconciler.domain.advice import quoted
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.observation import AdapterNeed, ObservedTarget
@@ -25,6 +33,7 @@ from reconciler.engine.lora.verdict import Place, local_source
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.errors import PlanningError, Refused, Unreachable
 from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
+from reconciler.planning.trust import distrust_of_adapter
 from reconciler.ports import AdapterConverter, Progress, Runtime, ServesAdapters, TriesAdapters
 
 Attempts = Callable[[Callable[[], Awaitable[Any]], Intent], Awaitable[Any]]
@@ -154,12 +163,17 @@ def _allowed(row: Row, move: AdapterMove, tools: Adapting) -> tuple[Adapter, Ada
         PlanningError: what the row would attach is not what the file declares and allows.
     """
     adapter, verdict = tools.workshop.declared(move.adapter), move.verdict
-    served = adapter is not None and not adapter.absent and any(one.target == row.target for one in adapter.serve)
-    if adapter is None or not served or verdict is None or verdict.digest != move.after:
+    if (
+        adapter is None
+        or adapter.absent
+        or not _is_asked_for(adapter, row.target, move)
+        or verdict is None
+        or verdict.digest != move.after
+    ):
         raise PlanningError(
             f"the file does not ask for adapter {move.adapter} so", code="not-allowed", hint="plan again"
         )
-    _refuse_a_no(adapter, verdict)
+    _refuse_a_no(adapter, verdict, row, tools)
     artifact = verdict.artifact
     if (artifact is None) != (adapter.source.repo is None):
         raise PlanningError(f"the source of {move.adapter} is another now", code="not-allowed", hint="plan again")
@@ -168,20 +182,48 @@ def _allowed(row: Row, move: AdapterMove, tools: Adapting) -> tuple[Adapter, Ada
     return adapter, verdict
 
 
-def _refuse_a_no(adapter: Adapter, verdict: AdapterVerdict) -> None:
+def _is_asked_for(adapter: Adapter, target: str, move: AdapterMove) -> bool:
+    """Under the name and at the scale that the file wants there; or as the candidate that its gate lets be tried."""
+    suffixes = ("", CANDIDATE_SUFFIX) if _has_candidates(adapter) else ("",)
+    return any(
+        one.target == target
+        and move.name in [one.name + suffix for suffix in suffixes]
+        and is_same_scale(one.scale, move.scale)
+        for one in adapter.serve
+    )
+
+
+def _has_candidates(adapter: Adapter) -> bool:
+    return adapter.gate is not None and adapter.gate.on_missing == "serve-as-candidate"
+
+
+def _refuse_a_no(adapter: Adapter, verdict: AdapterVerdict, row: Row, tools: Adapting) -> None:
     if verdict.errors:
         first = verdict.errors[0]
         raise PlanningError(f"{adapter.name}: {first.message}", code="adapter-rejected", hint=first.hint)
-    if adapter.gate is not None and adapter.gate.on_missing == "block" and verdict.unpromoted:
+    if not verdict.unpromoted or adapter.gate is None or adapter.gate.on_missing == "warn":
+        return
+    if adapter.gate.on_missing == "block" or _takes_the_name_of_the_promoted(adapter, verdict, row, tools):
         text = f"{adapter.name}: {verdict.unpromoted[0].message}"
         raise PlanningError(text, code="not-promoted", hint="promote these weights, or plan again")
 
 
+def _takes_the_name_of_the_promoted(adapter: Adapter, verdict: AdapterVerdict, row: Row, tools: Adapting) -> bool:
+    """A candidate under the plain name; what stands there already with the same content just stays."""
+    name = row.adapter.name if row.adapter is not None else ""
+    ours = tools.books.record.adapter(row.target_key, name)
+    if ours is not None and ours.digest == verdict.digest:
+        return False
+    return any(one.target == row.target and one.name == name for one in adapter.serve)
+
+
 def _refuse_strangers(repo: str, endpoint: str, adapter: Adapter, desired: DesiredState) -> None:
-    organisation = repo.partition("/")[0]
-    if repo != adapter.source.repo or organisation not in desired.pool.allowed_orgs:
-        text = f"{organisation} is not in allowedOrgs, and the adapter {adapter.name} would come from {repo}"
-        raise PlanningError(text, code="not-allowed", hint="see pool.allowedOrgs")
+    if repo != adapter.source.repo:
+        text = f"the adapter {adapter.name} would come from {repo}, and the file names {adapter.source.repo}"
+        raise PlanningError(text, code="not-allowed", hint="plan again")
+    if (distrust := distrust_of_adapter(desired.pool, adapter)) is not None:
+        message, hint = distrust
+        raise PlanningError(f"the adapter {adapter.name} may not come: {message}", code="not-allowed", hint=hint)
     if endpoint.rstrip("/").lower() != desired.hub.endpoint.rstrip("/").lower():
         text = f"{repo} would come from {endpoint}, and the file's hub is {desired.hub.endpoint}"
         raise PlanningError(text, code="not-allowed", hint="plan again")
@@ -287,4 +329,4 @@ async def _refuse_what_does_not_fit(
         return
     met = row.adapter.verdict is not None and row.adapter.verdict.is_held_copy and shop.has_met(adapter, need)
     place = Place(path, shop.ports.files, content)
-    _refuse_a_no(adapter, await shop.verdict(adapter, need, place, shop.observation, met=met))
+    _refuse_a_no(adapter, await shop.verdict(adapter, need, place, shop.observation, met=met), row, tools)

@@ -116,7 +116,7 @@ async def test_a_row_whose_verdict_says_no_is_not_done(here: Room) -> None:
     assert report.outcomes[-1].hint == "another base"
 
 
-@pytest.mark.parametrize(("on_missing", "comes"), [("block", False), ("warn", True), ("serve-as-candidate", True)])
+@pytest.mark.parametrize(("on_missing", "comes"), [("block", False), ("warn", True), ("serve-as-candidate", False)])
 async def test_a_row_of_what_is_not_promoted_is_done_only_where_its_gate_lets_it(
     here: Room, on_missing: str, comes: bool
 ) -> None:
@@ -131,6 +131,19 @@ async def test_a_row_of_what_is_not_promoted_is_done_only_where_its_gate_lets_it
     assert "no promotion receipt" in await nothing_happened(here, report, "not-promoted")
 
 
+async def test_a_candidate_comes_under_its_own_name_and_never_under_that_of_the_promoted(here: Room) -> None:
+    gate = Gate(receipt=str(here.folder / "receipt.json"), on_missing="serve-as-candidate")
+    here.edit(adapters=(here.lora(gate=gate),))
+
+    def plain(move: AdapterMove) -> AdapterMove:
+        assert move.name == "sql-candidate"
+        return move.model_copy(update={"name": "sql"})
+
+    await nothing_happened(here, await ran(here, plain), "not-promoted")
+    assert (await reconcile(here.world, OPTIONS)).verified
+    assert list(here.runtime.adapters) == ["sql-candidate"]
+
+
 async def test_warnings_and_notes_of_a_verdict_are_no_no(here: Room) -> None:
     told = [Finding(code="alpha_missing", severity=how, message="so") for how in ("warning", "note")]  # type: ignore[arg-type]
     assert (await ran(here, with_verdict(findings=tuple(told)))).verified
@@ -141,6 +154,9 @@ async def test_warnings_and_notes_of_a_verdict_are_no_no(here: Room) -> None:
     [
         pytest.param(lambda move: move.model_copy(update={"after": "0" * 64}), id="other-content"),
         pytest.param(lambda move: move.model_copy(update={"adapter": "nobody"}), id="nobody-asks-for-it"),
+        pytest.param(lambda move: move.model_copy(update={"name": "other"}), id="other-name"),
+        pytest.param(lambda move: move.model_copy(update={"name": "sql-candidate"}), id="candidate-without-a-gate"),
+        pytest.param(lambda move: move.model_copy(update={"scale": 2.0}), id="other-scale"),
     ],
 )
 async def test_a_row_that_is_not_what_its_own_verdict_is_about(
@@ -210,8 +226,16 @@ async def test_an_organisation_that_is_withdrawn_after_the_plan_is_refused_by_th
     planned = await plan_once(hub_room(here).world, OPTIONS)
     here.edit(adapters=(hub_adapter(here),), pool=ONLY_THE_BASE)
     report = await with_the_file_of_now(here, planned)
-    assert "labs is not in allowedOrgs" in await nothing_happened(here, report, "not-allowed")
+    assert "labs is not in pool.allowedOrgs" in await nothing_happened(here, report, "not-allowed")
     assert OLD in here.runtime.installed
+
+
+async def test_a_repository_that_is_forbidden_after_the_plan_is_refused_by_the_step_itself(here: Room) -> None:
+    planned = await plan_once(hub_room(here).world, OPTIONS)
+    here.edit(adapters=(hub_adapter(here),), pool=BOTH.model_copy(update={"never": ("labs/*",)}))
+    report = await with_the_file_of_now(here, planned)
+    assert "labs/sql is forbidden by never" in await nothing_happened(here, report, "not-allowed")
+    assert report.outcomes[-1].hint == "see pool.never, or take the adapter out"
 
 
 async def test_an_organisation_that_is_withdrawn_makes_a_saved_plan_stale(here: Room) -> None:
