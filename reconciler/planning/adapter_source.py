@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.domain.adapter import CANDIDATE_SUFFIX, Adapter, AdapterVerdict
-from reconciler.domain.finding import Finding, Severity
+from reconciler.domain.finding import Finding
 from reconciler.domain.observation import AdapterNeed, Unavailable
 from reconciler.domain.plan import Action, Reason
 from reconciler.planning.adapter_base import Base
@@ -73,8 +73,9 @@ def from_held_copy(case: Case, base: Base, answer: Unavailable | None) -> Adapte
         return None
     why, hint = _why_not_read(case, answer)
     message = f"the copy that we hold of it stands in for its source: {why}"
-    severity: Severity = "note" if answer.code == "offline" else "warning"
-    told = Finding(code="held_copy", severity=severity, message=message, hint=hint)
+    told = Finding(code="held_copy", severity="warning", message=message, hint=hint)
+    if answer.code == "offline":  # as it was asked for
+        told = told.model_copy(update={"severity": "note"})
     return held.model_copy(update={"findings": (*held.findings, told)})
 
 
