@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.now import current_clock
 from reconciler.cli.places import BENCHMARKS_FILE, Places
+from reconciler.domain.adapter import ADAPTER_STORE
 from reconciler.domain.desired import DesiredState, HardwareOverride, Limits, SecretReference, Target
 from reconciler.domain.hardware import HardwareReading
 from reconciler.engine.world import AdapterPorts, World
@@ -145,7 +146,7 @@ class Wiring:
         from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
 
         return LocalAdapterStore(
-            self.places.data / "adapters",
+            self.places.data / ADAPTER_STORE,
             http=self.http,
             clock=self.clock,
             token=self.secret(desired.hub.token_from),
@@ -228,7 +229,7 @@ class Wiring:
                 http=self.http,
                 clock=self.clock,
                 environ=self.environment,
-                adapter_store=self.places.data / "adapters",
+                adapter_store=self.places.data / ADAPTER_STORE,
                 cache_directory=self.places.cache,
             )
         if target.is_asked and target.program == "vllm":

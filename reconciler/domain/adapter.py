@@ -17,6 +17,9 @@ AdapterFormat = Literal["peft", "gguf"]
 Outtype = Literal["f32", "f16", "bf16", "q8_0", "auto"]
 ADDRESS = "adapter/"
 """What the address of an adapter begins with, in plans and where one is asked for."""
+ADAPTER_STORE = "adapters"
+"""Folder of an adapter store. In it a folder for each content, named by its digest, holds it and what is made of it."""
+_IN_A_STORE = re.compile(rf"/{ADAPTER_STORE}/([0-9a-f]{{64}})(?:/|$)")
 _MADE = re.compile(r"/made/([0-9a-f]+-(f32|f16|bf16|q8_0|auto))/")
 
 
@@ -28,6 +31,32 @@ def made_key(maker: str, outtype: Outtype) -> str:
         outtype: its element type.
     """
     return f"{maker}-{outtype}"
+
+
+def address_of(name: str) -> str:
+    """What the adapter of this name is called in a plan."""
+    return f"{ADDRESS}{name}"
+
+
+def digest_of_place(path: str) -> str | None:
+    """The digest of the content at a path, by its folder in an adapter store; None where it lies elsewhere.
+
+    >>> digest_of_place("/data/adapters/" + "a" * 64 + "/sql") == "a" * 64
+    True
+    >>> digest_of_place("/data/adapters/sql") is None
+    True
+    """
+    found = _IN_A_STORE.search(path)
+    return found[1] if found is not None else None
+
+
+def is_place_of(path: str | None, digest: str) -> bool:
+    """Whether a path names this content, wherever the store it lies in stands for who tells the path.
+
+    >>> is_place_of("/mnt/" + "a" * 64 + "/sql", "a" * 64), is_place_of(None, "a" * 64)
+    (True, False)
+    """
+    return path is not None and digest in path
 
 
 def outtype_of_place(path: str) -> str | None:
@@ -207,7 +236,7 @@ class ServedAdapter(Frozen):
 
     def holds(self, digest: str) -> bool:
         """What is served is this content: as the target tells, or as the place it was read from does."""
-        return self.digest == digest if self.digest is not None else self.path is not None and digest in self.path
+        return self.digest == digest if self.digest is not None else is_place_of(self.path, digest)
 
     def is_foreign_to(self, ours: RecordAdapter) -> bool:
         """Surely not what we attached: other weights, and nothing of it lies where ours does."""

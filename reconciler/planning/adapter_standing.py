@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.domain.adapter import RecordAdapter, ServedAdapter, is_same_scale
+from reconciler.domain.adapter import RecordAdapter, ServedAdapter, is_place_of, is_same_scale
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Drift
 from reconciler.planning.scene import Scene
@@ -35,7 +35,7 @@ def how_it_drifted(scene: Scene, target: Target, served: ServedAdapter, ours: Re
     if served.path is not None and served.path != ours.path:
         return f"it is served from {served.path}"
     if served.digest is None and served.path is not None:
-        if ours.digest in served.path:
+        if is_place_of(served.path, ours.digest):
             return "its server was told to serve it and does not"
         return f"it was read from {served.path}, and nobody can say what stood there then"
     if served.base is not None and not scene.same_model(target.name, served.base, ours.base):

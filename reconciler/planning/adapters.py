@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reconciler.domain.adapter import CANDIDATE_SUFFIX, Adapter, AdapterServing, AdapterVerdict, RecordAdapter
+from reconciler.domain.adapter import (
+    CANDIDATE_SUFFIX,
+    Adapter,
+    AdapterServing,
+    AdapterVerdict,
+    RecordAdapter,
+    address_of,
+)
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import Need, Resolved, Unavailable, UnknownTarget
 from reconciler.domain.plan import Action, Budget, Reason, Row
@@ -179,7 +186,7 @@ class _Table:
         if on_missing == "block":
             self._file(source.not_promoted(case, base, verdict))
             return None
-        address = f"adapter/{case.adapter.name}"
+        address = address_of(case.adapter.name)
         missing = f"{promotion_words(verdict)}; {what_to_do(verdict.unpromoted, case.adapter)}"
         if on_missing == "warn":
             self.out.warnings.append(f"{address}: served though it is not promoted: {missing}")
@@ -246,7 +253,7 @@ class _Table:
     def _remove(self, target: Target, ours: RecordAdapter, reason: Reason, message: str) -> None:
         """Detach what is ours; forget what is gone, or what somebody put in its place."""
         served = served_on(self.scene, target, ours.name)
-        row = detaching(self.scene, target, ours, reason, message)
+        row = detaching(target.name, ours, served, reason, message)
         if served is None or served.is_foreign_to(ours):
             gone = "it is gone" if served is None else f"somebody serves another as {ours.name}: that is left alone"
             update = {"action": Action.FORGET, "reason": Reason.GONE, "message": f"{gone}; {message}"}

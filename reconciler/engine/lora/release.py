@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reconciler.domain.adapter import is_place_of
 from reconciler.domain.observation import ObservedTarget, TargetObservation
 from reconciler.domain.record import Record
 from reconciler.engine.bookkeeping import Books
@@ -42,7 +43,7 @@ async def released(workshop: Workshop, record: Record, targets: Iterable[TargetO
 
 
 def _serves(target: ObservedTarget, digest: str) -> bool:
-    return any(digest in (one.path or "") or one.digest == digest for one in target.adapters)
+    return any(is_place_of(one.path, digest) or one.digest == digest for one in target.adapters)
 
 
 async def still_held(workshop: Workshop, books: Books) -> frozenset[str]:

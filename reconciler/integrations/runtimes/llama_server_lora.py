@@ -21,9 +21,8 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.domain.adapter import HeldAdapter, ServedAdapter, is_same_scale
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter, digest_of_place, is_same_scale
 from reconciler.errors import Refused
-from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.llama_server_aliases import adapted, has_adapters, stands_for
 from reconciler.integrations.runtimes.llama_server_api import Listed, LoadedAdapter
 from reconciler.integrations.runtimes.llama_server_preset import LORA_KEYS, Preset, Section

@@ -22,8 +22,8 @@ from reconciler.domain.observation import Alias, Installed, TargetObservation
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
-from reconciler.integrations.runtimes.adapter_place import HeldGguf
 from reconciler.integrations.runtimes.free_space import free_bytes_of
+from reconciler.integrations.runtimes.held_gguf import HeldGguf
 from reconciler.integrations.runtimes.ollama_adapters import OllamaAdapters
 from reconciler.integrations.runtimes.ollama_api import DEFAULT_ENDPOINT, Listed, OllamaApi
 from reconciler.integrations.runtimes.ollama_keep import Keep, kept_of

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter
 from reconciler.errors import Corrupt, OutOfSpace, OutsideError, Refused, Unreachable
-from reconciler.integrations.runtimes.adapter_place import HeldGguf
+from reconciler.integrations.runtimes.held_gguf import HeldGguf
 from reconciler.integrations.runtimes.ollama_api import Listed, OllamaApi
 from reconciler.integrations.runtimes.ollama_look import Look, Looking, canonical, key, parsed
 from reconciler.integrations.runtimes.ollama_names import plain

@@ -10,14 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from reconciler.domain.adapter import HeldAdapter, ServedAdapter
+from reconciler.domain.adapter import HeldAdapter, ServedAdapter, digest_of_place
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import Alias, Installed, ObservedTarget, TargetObservation
 from reconciler.domain.plan import Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError
 from reconciler.integrations.clock import SystemClock
-from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.advisory import Advisory
 from reconciler.integrations.runtimes.server import Server, unknown
 from reconciler.integrations.runtimes.vllm_adapters import VllmAdapters, adapter_cards

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.domain.adapter import RecordAdapter
+from reconciler.domain.adapter import RecordAdapter, digest_of_place
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.record import Intent, Record
 from reconciler.domain.units import Bytes
 from reconciler.engine.recover import recover, swept
-from reconciler.integrations.runtimes.adapter_place import digest_of_place
 from reconciler.integrations.runtimes.llama_server_preset import OURS
 from reconciler.ports import Runtime, TriesAdapters
 from tests.contracts.adapter_drivers import held

@@ -1,30 +1,16 @@
-"""What the place of an adapter's files tells, where they lie in an adapter store: ``…/adapters/<digest>/…``."""
+"""The GGUF files of an adapter store, for a runtime that tells what it took by the hash of a file."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 
+from reconciler.domain.adapter import digest_of_place
 from reconciler.integrations.runtimes.digest_cache import DigestCache
-
-_IN_A_STORE = re.compile(r"/adapters/([0-9a-f]{64})(?:/|$)")
-
-
-def digest_of_place(path: str) -> str | None:
-    """The digest of the content at a path, which its folder in the store is named by; None where it lies elsewhere.
-
-    >>> digest_of_place("/data/adapters/" + "a" * 64 + "/sql") == "a" * 64
-    True
-    >>> digest_of_place("/data/adapters/sql") is None
-    True
-    """
-    found = _IN_A_STORE.search(path)
-    return found[1] if found is not None else None
 
 
 class HeldGguf:
-    """The GGUF files of an adapter store, by their hash: for a runtime that tells the hash of what it took.
+    """The GGUF files of an adapter store, by their hash.
 
     Args:
         store: our adapter store; None: there is none.
