@@ -5,7 +5,7 @@ Targets that left the file are reached by what ownership is keyed by; a plan nev
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import get_args
 
@@ -26,7 +26,7 @@ from reconciler.engine.reconcile import Confirm, Session, planned, session
 from reconciler.engine.verify import freed_otherwise, seen_again
 from reconciler.engine.world import Options, Planned, Runtimes, World, opened
 from reconciler.errors import PlanningError, UsageError
-from reconciler.planning.adapter_holds import others_in_words, others_on
+from reconciler.planning.adapter_holds import goes_with_base, others_in_words, others_on
 
 
 async def destroy(world: World, options: Options, *, dry: bool = False, confirm: Confirm | None = None) -> Report:
@@ -100,7 +100,8 @@ def _removal_plan(base: Plan, record: Record, targets: Sequence[TargetObservatio
     """Adapters first, then names, then the models that they stand on or for."""
     rows = [removal_of_adapter(one, by_key(tuple(targets), one.target_key)) for one in record.adapters]
     rows += [_removal_of_name(alias, by_key(tuple(targets), alias.target_key)) for alias in record.aliases]
-    rows += [_removal(entry, by_key(tuple(targets), entry.target_key), record) for entry in record.entries]
+    stay = {(row.target_key, row.name): row for row in rows if row.adapter is not None and row.reason is Reason.IN_USE}
+    rows += [_removal(entry, by_key(tuple(targets), entry.target_key), record, stay) for entry in record.entries]
     changes = [row for row in rows if row.action is not Action.KEEP]
     deferred = [row for row in rows if row.reason is Reason.IN_USE]
     blocked = [row for row in rows if row.reason in (Reason.TARGET_UNKNOWN, Reason.UNMANAGED_CONFLICT)]
@@ -125,7 +126,20 @@ def _removal_plan(base: Plan, record: Record, targets: Sequence[TargetObservatio
     )
 
 
-def _removal(entry: RecordEntry, target: ObservedTarget | UnknownTarget | None, record: Record) -> Row:
+def _removal(
+    entry: RecordEntry,
+    target: ObservedTarget | UnknownTarget | None,
+    record: Record,
+    stay: Mapping[tuple[str, str], Row],
+) -> Row:
+    """The row about a model of ours.
+
+    Args:
+        entry: what we installed.
+        target: where, as it was seen; None: it is not configured.
+        record: everything that is ours.
+        stay: adapters of ours that stay, by the target's key and the base that they are served on.
+    """
     found = find(target, entry.name) if isinstance(target, ObservedTarget) else None
     size = found.bytes if found is not None else Bytes(0)
     row = Row(
@@ -150,9 +164,12 @@ def _removal(entry: RecordEntry, target: ObservedTarget | UnknownTarget | None, 
         return _turned(row, Action.FORGET, Reason.GONE, "it is gone already").model_copy(update={"before": None})
     if is_busy(target, found):
         return _turned(row, Action.KEEP, Reason.IN_USE, "in use now: it stays, and stays ours")
+    if (held := stay.get((entry.target_key, found.name))) and goes_with_base(entry.target_key):
+        message = f"it stays, and stays ours: {held.address} is in use on it"
+        return _turned(row, Action.KEEP, Reason.IN_USE, message)
     others = others_on(target, record, found.name)
-    if held := found.held_by or (others_in_words(others) if others else None):
-        return _turned(row, Action.KEEP, Reason.UNMANAGED_CONFLICT, f"it stays, and stays ours: {held}")
+    if why := found.held_by or (others_in_words(others) if others else None):
+        return _turned(row, Action.KEEP, Reason.UNMANAGED_CONFLICT, f"it stays, and stays ours: {why}")
     return row
 
 

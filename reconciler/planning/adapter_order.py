@@ -139,7 +139,7 @@ class _Sequence:
             if not can_let_go(self.scene, target):
                 continue
             message = "its base goes, and nothing it belongs to takes its place yet"
-            gone = detaching(self.scene, target, ours, Reason.BASE_MISSING, message)
+            gone = detaching(target.name, ours, served, Reason.BASE_MISSING, message)
             if gone.subject not in told:
                 self.gone.add(gone.subject)
                 self.done.append(gone.model_copy(update={"slots": () if row.gap else row.slots}))

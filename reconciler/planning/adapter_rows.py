@@ -17,8 +17,6 @@ from reconciler.domain.desired import Target
 from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action, AdapterMove, Reason, Row
 from reconciler.domain.units import Bytes
-from reconciler.planning.adapter_standing import served_on
-from reconciler.planning.scene import Scene
 
 _MOST_TOLD = 3
 """Errors of one adapter that its row has in words; ``explain`` has all of them."""
@@ -64,16 +62,23 @@ def adapter_row(
     )
 
 
-def detaching(scene: Scene, target: Target, ours: RecordAdapter, reason: Reason, message: str) -> Row:
-    """A row that takes an adapter of ours away."""
-    served = served_on(scene, target, ours.name)
+def detaching(target: str, ours: RecordAdapter, served: ServedAdapter | None, reason: Reason, message: str) -> Row:
+    """A row that takes an adapter of ours away.
+
+    Args:
+        target: its name.
+        ours: what we attached.
+        served: what answers to its name now.
+        reason: why it goes.
+        message: the same, for a person.
+    """
     base = (served.base if served is not None else None) or ours.base
     return Row(
         address=f"adapter/{ours.adapter}",
         action=Action.DETACH,
         reason=reason,
-        target=target.name,
-        target_key=target.key,
+        target=target,
+        target_key=ours.target_key,
         name=base,
         ours=True,
         adapter=AdapterMove(

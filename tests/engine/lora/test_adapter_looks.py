@@ -309,6 +309,14 @@ def test_content_is_what_the_target_says_before_what_its_place_says() -> None:
     ("seen", "action", "reason", "name", "words"),
     [
         (target(ServedAdapter(name="sql", digest=DIGEST)), Action.DETACH, Reason.NOT_DESIRED, "edge", "is to go"),
+        (
+            target(ServedAdapter(name="sql", digest=DIGEST, loaded=True)),
+            Action.KEEP, Reason.IN_USE, "edge", "in use now: it stays, and stays ours",
+        ),
+        (
+            target(ServedAdapter(name="sql", path="/theirs/sql", loaded=True)),
+            Action.FORGET, Reason.GONE, "edge", "not ours: it stays",
+        ),
         (target(), Action.FORGET, Reason.GONE, "edge", "gone already"),
         (
             target(ServedAdapter(name="sql", path="/theirs/sql")),

@@ -370,6 +370,20 @@ async def test_destroy_leaves_a_base_under_it(here: Room) -> None:
     assert (list(here.runtime.installed), list(here.runtime.adapters)) == ([OLD], ["sql"])
 
 
+async def test_destroy_leaves_one_of_ours_in_use_and_the_base_under_it(here: Room) -> None:
+    await applied(here)
+    idle = here.runtime.adapters["sql"]
+    here.runtime.adapters["sql"] = idle.model_copy(update={"loaded": True})
+    report = await destroy(here.world, OPTIONS)
+    told = [(row.address.partition("/")[0], row.name, row.reason) for row in report.plan.deferred]
+    assert told == [("adapter", OLD, Reason.IN_USE), ("target", OLD, Reason.IN_USE)]
+    assert "adapter/sql is in use on it" in report.plan.deferred[1].message
+    assert (report.outcomes, here.steps()) == ((), [])
+    here.runtime.adapters["sql"] = idle
+    assert (await destroy(here.world, OPTIONS)).verified
+    assert (here.runtime.adapters, here.runtime.installed) == ({}, {})
+
+
 async def test_what_was_attached_since_the_plan_stops_the_eviction(here: Room) -> None:
     here.edit()
     await applied(here)
