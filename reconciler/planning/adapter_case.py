@@ -5,16 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.domain.adapter import Adapter, AdapterServing, AdapterVerdict, RecordAdapter, ServedAdapter
+from reconciler.domain.adapter import Adapter, AdapterServing, AdapterVerdict, RecordAdapter, ServedAdapter, address_of
 from reconciler.domain.desired import Target
 from reconciler.domain.finding import Finding
-from reconciler.domain.plan import Action, Reason, Row
-from reconciler.planning.adapter_rows import adapter_row
+from reconciler.domain.plan import Action, AdapterMove, Reason, Row
 from reconciler.planning.adapter_standing import served_on
 from reconciler.planning.scene import Scene
 
 Part = Literal["kept", "held", "deferred", "blocked", "change"]
 """Of a plan. ``change``: what apply does, where the target can be told and there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a row says to a person."""
+
+    message: str = ""
+    hint: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+SILENT = Told()
+"""The reason says it all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,38 +64,48 @@ class Case:
         self,
         action: Action,
         reason: Reason,
-        message: str = "",
+        told: Told = SILENT,
         *,
         base: str = "",
-        hint: str | None = None,
         verdict: AdapterVerdict | None = None,
         served: ServedAdapter | None = None,
-        findings: tuple[Finding, ...] = (),
     ) -> Row:
-        row = adapter_row(
-            self.adapter, self.serving, self.target, self.name, self.ours,
-            action=action, reason=reason, message=message, base=base, verdict=verdict, served=served,
-        )  # fmt: skip
-        if hint is None and not findings:
-            return row
-        move = row.adapter.model_copy(update={"findings": findings}) if row.adapter is not None else None
-        return row.model_copy(update={"hint": hint, "adapter": move})
+        """A row about it. ``bytes_down`` is set once it is known what is held already."""
+        changes, ours = action in (Action.ATTACH, Action.UPDATE), self.ours
+        now = (served.digest if served is not None else None) or (ours.digest if ours is not None else None)
+        return Row(
+            address=address_of(self.adapter.name),
+            action=action,
+            reason=reason,
+            target=self.target.name,
+            target_key=self.target.key,
+            name=base,
+            ours=changes or ours is not None,
+            adapter=AdapterMove(
+                adapter=self.adapter.name,
+                name=self.name,
+                base=base,
+                before=None if action is Action.ATTACH else now,
+                after=verdict.digest if changes and verdict is not None else now,
+                scale=self.serving.scale,
+                verdict=verdict,
+                declared_base=self.adapter.base,
+                rebased_from=ours.base if action is Action.UPDATE and ours is not None and ours.base != base else None,
+                findings=told.findings,
+            ),
+            message=told.message,
+            hint=told.hint,
+        )
 
     def keep(
         self,
         part: Part,
         reason: Reason,
-        message: str = "",
+        told: Told = SILENT,
         *,
         base: str = "",
-        hint: str | None = None,
         verdict: AdapterVerdict | None = None,
         served: ServedAdapter | None = None,
-        findings: tuple[Finding, ...] = (),
     ) -> Decided:
         """What is left as it stands, whatever that is."""
-        row = self.row(
-            Action.KEEP, reason, message,
-            base=base, hint=hint, verdict=verdict, served=served, findings=findings,
-        )  # fmt: skip
-        return Decided(part, row)
+        return Decided(part, self.row(Action.KEEP, reason, told, base=base, verdict=verdict, served=served))

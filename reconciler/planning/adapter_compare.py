@@ -9,7 +9,7 @@ from reconciler.domain.advice import quoted
 from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.planning.adapter_base import Base
-from reconciler.planning.adapter_case import Case, Decided
+from reconciler.planning.adapter_case import Case, Decided, Told
 from reconciler.planning.adapter_rows import made_otherwise
 from reconciler.planning.adapter_standing import how_it_drifted
 
@@ -29,13 +29,15 @@ def compared(case: Case, base: Base, verdict: AdapterVerdict, changes: Sequence[
     if served is None and (taken := _taken_by(case, changes)):
         message = f"the name {case.name} is taken by {taken} on {case.target.name}"
         return case.keep(
-            "blocked", Reason.UNMANAGED_CONFLICT, message, base=base.name, hint=_ANOTHER_NAME, verdict=verdict
+            "blocked", Reason.UNMANAGED_CONFLICT, Told(message, _ANOTHER_NAME), base=base.name, verdict=verdict
         )
     if served is None and ours is None:
         return Decided("change", case.row(Action.ATTACH, Reason.MISSING, base=base.name, verdict=verdict))
     if served is None:
         message = "it is served no more: somebody removed it, or the server was started anew"
-        return Decided("change", case.row(Action.ATTACH, Reason.DRIFTED, message, base=base.name, verdict=verdict))
+        return Decided(
+            "change", case.row(Action.ATTACH, Reason.DRIFTED, Told(message), base=base.name, verdict=verdict)
+        )
     if ours is None or served.is_foreign_to(ours):
         return _foreign(case, base, served, verdict)
     return _owned(case, base, served, ours, verdict)
@@ -59,20 +61,16 @@ def _foreign(case: Case, base: Base, served: ServedAdapter, verdict: AdapterVerd
     takes = case.scene.observed[case.target.name].takes_adapters is not None
     if on_base and (known or from_there or (not takes and served.digest is None)):
         found = () if known else (_unknown_content(case, served if from_there else None, takes=takes),)
-        message = "it is served already, and somebody else attached it"
-        message = f"{message}{f': {found[0].message}' if found else ''}"
-        match = case.keep(
-            "kept", Reason.UNMANAGED_MATCH, message,
-            base=base.name, hint=found[0].hint if found else None, verdict=verdict, findings=found,
-        )  # fmt: skip
-        return Decided("kept", match.row.model_copy(update={"ours": False}))
+        message = ": ".join(["it is served already, and somebody else attached it", *(one.message for one in found)])
+        told = Told(message, found[0].hint if found else None, found)
+        row = case.row(Action.KEEP, Reason.UNMANAGED_MATCH, told, base=base.name, verdict=verdict)
+        return Decided("kept", row.model_copy(update={"ours": False}))
     where = f" from {served.path}" if served.path else ""
     message = f"another adapter is served as {case.name}{where}, and somebody else attached it: it is left alone"
     hint = f"unload it there, or {_ANOTHER_NAME}"
-    blocked = case.keep(
-        "blocked", Reason.UNMANAGED_CONFLICT, message, base=base.name, hint=hint, verdict=verdict, served=served
-    )
-    return Decided("blocked", blocked.row.model_copy(update={"ours": False}))
+    told = Told(message, hint)
+    row = case.row(Action.KEEP, Reason.UNMANAGED_CONFLICT, told, base=base.name, verdict=verdict, served=served)
+    return Decided("blocked", row.model_copy(update={"ours": False}))
 
 
 def _unknown_content(case: Case, served: ServedAdapter | None, *, takes: bool) -> Finding:
@@ -99,7 +97,7 @@ def _owned(case: Case, base: Base, served: ServedAdapter, ours: RecordAdapter, v
     reason, message = _why_changed(case, base, served, ours, verdict)
     if reason is None:
         return case.keep("kept", Reason.IN_SYNC, base=base.name, verdict=verdict, served=served)
-    row = case.row(Action.UPDATE, reason, message, base=base.name, verdict=verdict, served=served)
+    row = case.row(Action.UPDATE, reason, Told(message), base=base.name, verdict=verdict, served=served)
     if served.loaded and (reason is not Reason.SERVING or made_otherwise(case.adapter, ours, verdict)):
         update = {"action": Action.KEEP, "reason": Reason.IN_USE, "message": f"{message}; in use now, so it waits"}
         return Decided("deferred", row.model_copy(update=update))

@@ -10,7 +10,7 @@ from reconciler.domain.advice import quoted
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.planning.adapter_base import Base, base_of
-from reconciler.planning.adapter_case import Case, Decided
+from reconciler.planning.adapter_case import Case, Decided, Told
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
 
@@ -54,13 +54,15 @@ class Grounds:
         ours, named = case.ours, case.adapter.base
         if self.stays_on(case, base) and ours is not None:
             message = f"its base {named} is not settled, so it stays on {ours.base}"
-            return case.keep("kept", Reason.HELD_BY_ADAPTER, message, base=ours.base)
+            return case.keep("kept", Reason.HELD_BY_ADAPTER, Told(message), base=ours.base)
         what = f"{base.name} does not come" if base is not None else f"nothing there is {named}"
         message = f"its base is not on {case.target.name}: {what}"
         hint = f"`localmodels explain {quoted(named)}` says what becomes of it"
         if base is None and all(slot.name != named for slot in self.scene.desired.slots):
             hint = f"install it there, or name a slot that goes to {case.target.name} as the base"
-        return case.keep("blocked", Reason.BASE_MISSING, message, base=base.name if base is not None else "", hint=hint)
+        return case.keep(
+            "blocked", Reason.BASE_MISSING, Told(message, hint), base=base.name if base is not None else ""
+        )
 
     def stays_behind(self, case: Case, base: Base) -> Decided | None:
         """``onBaseChange: hold`` keeps it on the base it was attached to, unless a person named another one."""
@@ -71,4 +73,4 @@ class Grounds:
             return None
         message = f"its base is {base.name} now; `onBaseChange: hold` leaves it on {ours.base}"
         hint = "write `onBaseChange: follow` to move it, or `drop`"
-        return case.keep("held", Reason.HELD_BY_ADAPTER, message, base=ours.base, hint=hint)
+        return case.keep("held", Reason.HELD_BY_ADAPTER, Told(message, hint), base=ours.base)

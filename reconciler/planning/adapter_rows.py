@@ -1,4 +1,4 @@
-"""Rows about LoRA adapters, built in one place so that every row of one kind says the same things."""
+"""The row that takes an adapter away, and what rows about adapters say in words."""
 
 from __future__ import annotations
 
@@ -6,60 +6,19 @@ from collections.abc import Sequence
 
 from reconciler.domain.adapter import (
     Adapter,
-    AdapterServing,
     AdapterVerdict,
     RecordAdapter,
     ServedAdapter,
+    address_of,
     outtype_of_place,
 )
 from reconciler.domain.advice import quoted
-from reconciler.domain.desired import Target
 from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action, AdapterMove, Reason, Row
 from reconciler.domain.units import Bytes
 
 _MOST_TOLD = 3
 """Errors of one adapter that its row has in words; ``explain`` has all of them."""
-
-
-def adapter_row(
-    adapter: Adapter,
-    serving: AdapterServing,
-    target: Target,
-    name: str,
-    ours: RecordAdapter | None,
-    *,
-    action: Action,
-    reason: Reason,
-    message: str,
-    base: str,
-    verdict: AdapterVerdict | None,
-    served: ServedAdapter | None,
-) -> Row:
-    """A row about an adapter that the file asks for. ``bytes_down`` is set once it is known what is held already."""
-    changes = action in (Action.ATTACH, Action.UPDATE)
-    now = (served.digest if served is not None else None) or (ours.digest if ours is not None else None)
-    return Row(
-        address=f"adapter/{adapter.name}",
-        action=action,
-        reason=reason,
-        target=target.name,
-        target_key=target.key,
-        name=base,
-        ours=changes or ours is not None,
-        adapter=AdapterMove(
-            adapter=adapter.name,
-            name=name,
-            base=base,
-            before=None if action is Action.ATTACH else now,
-            after=verdict.digest if changes and verdict is not None else now,
-            scale=serving.scale,
-            verdict=verdict,
-            declared_base=adapter.base,
-            rebased_from=ours.base if action is Action.UPDATE and ours is not None and ours.base != base else None,
-        ),
-        message=message,
-    )
 
 
 def detaching(target: str, ours: RecordAdapter, served: ServedAdapter | None, reason: Reason, message: str) -> Row:
@@ -74,7 +33,7 @@ def detaching(target: str, ours: RecordAdapter, served: ServedAdapter | None, re
     """
     base = (served.base if served is not None else None) or ours.base
     return Row(
-        address=f"adapter/{ours.adapter}",
+        address=address_of(ours.adapter),
         action=Action.DETACH,
         reason=reason,
         target=target,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.domain.adapter import CANDIDATE_SUFFIX, Adapter, AdapterVerdict
+from reconciler.domain.adapter import CANDIDATE_SUFFIX, Adapter, AdapterVerdict, address_of
 from reconciler.domain.finding import Finding
 from reconciler.domain.observation import AdapterNeed, Unavailable
 from reconciler.domain.plan import Action, Reason
 from reconciler.planning.adapter_base import Base
-from reconciler.planning.adapter_case import Case, Decided
+from reconciler.planning.adapter_case import Case, Decided, Told
 from reconciler.planning.adapter_grounds import Grounds
 from reconciler.planning.adapter_rows import made_otherwise, promotion_words, rejection_words, what_to_do
 from reconciler.planning.adapter_standing import how_it_drifted
@@ -32,7 +32,7 @@ def distrusted(case: Case, base: Base) -> Decided | None:
     if found is None:
         return None
     message, hint = found
-    return case.keep("blocked", Reason.NOT_ALLOWED, message, base=base.name, hint=hint)
+    return case.keep("blocked", Reason.NOT_ALLOWED, Told(message, hint), base=base.name)
 
 
 def not_asked(case: Case, base: Base) -> Decided:
@@ -50,13 +50,13 @@ def not_read(case: Case, base: Base, answer: Unavailable | None) -> Decided:
         held = answer.held if answer is not None else None
         if held is not None and held.errors:
             why += f"; the copy that we hold does not stand in for it: {rejection_words(held)}"
-        return case.keep("blocked", Reason.UNAVAILABLE, why, base=base.name, hint=hint)
+        return case.keep("blocked", Reason.UNAVAILABLE, Told(why, hint), base=base.name)
     if answer is not None and answer.code == "offline":
         message = f"as it was attached; its source was not asked: {why}"
-        return case.keep("kept", Reason.IN_SYNC, message, base=base.name)
+        return case.keep("kept", Reason.IN_SYNC, Told(message), base=base.name)
     message = f"it stays as it was attached, unverified: {why}"
     unverified = Finding(code="served_unverified", severity="warning", message=message, hint=hint)
-    return case.keep("kept", Reason.UNAVAILABLE, message, base=base.name, hint=hint, findings=(unverified,))
+    return case.keep("kept", Reason.UNAVAILABLE, Told(message, hint, (unverified,)), base=base.name)
 
 
 def from_held_copy(case: Case, base: Base, answer: Unavailable | None) -> AdapterVerdict | None:
@@ -128,10 +128,10 @@ def rejected(case: Case, base: Base, verdict: AdapterVerdict, grounds: Grounds) 
     ours, stays = case.ours, grounds.stays_on(case, base)
     if ours is not None and stays and case.adapter.on_base_change != "drop":
         message = f"it does not belong to {base.name} ({message}), so it stays on {ours.base}"
-        return case.keep("held", Reason.HELD_BY_ADAPTER, message, base=ours.base, hint=hint, verdict=verdict), False
+        return case.keep("held", Reason.HELD_BY_ADAPTER, Told(message, hint), base=ours.base, verdict=verdict), False
     if ours is not None and not stays and case.served is not None:
         message += f"; what is attached {'goes with its base' if grounds.leaves(case.target, ours.base) else 'stays'}"
-    blocked = case.keep("blocked", Reason.ADAPTER_REJECTED, message, base=base.name, hint=hint, verdict=verdict)
+    blocked = case.keep("blocked", Reason.ADAPTER_REJECTED, Told(message, hint), base=base.name, verdict=verdict)
     return blocked, ours is not None and stays
 
 
@@ -141,7 +141,7 @@ def not_promoted(case: Case, base: Base, verdict: AdapterVerdict) -> Decided:
     if case.ours is not None and case.served is not None:
         message += "; what is attached stays"
     hint = what_to_do(verdict.unpromoted, case.adapter)
-    return case.keep("blocked", Reason.NOT_PROMOTED, message, base=base.name, hint=hint, verdict=verdict)
+    return case.keep("blocked", Reason.NOT_PROMOTED, Told(message, hint), base=base.name, verdict=verdict)
 
 
 def beside_candidate(case: Case, verdict: AdapterVerdict) -> Decided | None:
@@ -151,13 +151,13 @@ def beside_candidate(case: Case, verdict: AdapterVerdict) -> Decided | None:
     missing = promotion_words(verdict)
     message = f"the promoted one stays; what is new is served as {case.name}{CANDIDATE_SUFFIX}: {missing}"
     hint = what_to_do(verdict.unpromoted, case.adapter)
-    return case.keep("kept", Reason.NOT_PROMOTED, message, base=case.ours.base, hint=hint)
+    return case.keep("kept", Reason.NOT_PROMOTED, Told(message, hint), base=case.ours.base)
 
 
 def told(adapter: Adapter, findings: Iterable[Finding]) -> list[str]:
     """Warnings of an adapter as lines of the plan."""
     return [
-        f"adapter/{adapter.name}: {one.message}{f'; {one.hint}' if one.hint else ''}"
+        f"{address_of(adapter.name)}: {one.message}{f'; {one.hint}' if one.hint else ''}"
         for one in findings
         if one.severity == "warning"
     ]

@@ -24,7 +24,7 @@ from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.planning import adapter_source as source
 from reconciler.planning.adapter_base import Base, started_with
 from reconciler.planning.adapter_by_hand import ByHand, beside, by_hand
-from reconciler.planning.adapter_case import Case, Decided
+from reconciler.planning.adapter_case import Case, Decided, Told
 from reconciler.planning.adapter_compare import compared
 from reconciler.planning.adapter_grounds import Grounds
 from reconciler.planning.adapter_order import among
@@ -129,7 +129,7 @@ class _Table:
         why = seen.reason if isinstance(seen, UnknownTarget) else "it was not observed"
         message = f"target {case.target.name} is unknown, so nothing is decided: {why}"
         hint = (seen.hint if isinstance(seen, UnknownTarget) else None) or "plan again once it answers"
-        return case.keep("blocked", Reason.TARGET_UNKNOWN, message, hint=hint)
+        return case.keep("blocked", Reason.TARGET_UNKNOWN, Told(message, hint))
 
     def _without_base(self, case: Case, base: Base | None) -> None:
         if base is not None and case.target.runtime == "advisory":
