@@ -37,15 +37,15 @@ def among(
     early: list[Row] = []
     late: list[Row] = []
     for row in moves:
-        verdict = room.judge(row)
-        if isinstance(verdict, str):
+        found = room.judge(row)
+        if isinstance(found, _Short):
             hint = "take something out, or make room there"
-            update = {"action": Action.KEEP, "reason": Reason.NO_ROOM, "message": verdict, "hint": hint}
+            update = {"action": Action.KEEP, "reason": Reason.NO_ROOM, "message": found.in_words, "hint": hint}
             blocked.append(row.model_copy(update={**update, "resolved": True}))
         else:
-            sized = row.model_copy(update={"bytes_down": Bytes(verdict.bytes)})
-            (late if verdict.waits else early).append(sized)
-    order = _Sequence(scene, changes, early, room.with_freed(removals), late)
+            sized = row.model_copy(update={"bytes_down": Bytes(found.bytes)})
+            (late if found.waits else early).append(sized)
+    order = _Order(scene, changes, early, room.with_freed(removals), late)
     order.walk()
     return Placed(tuple(order.done), room.budgets(budgets, scene, order.done), tuple(blocked), frozenset(order.gone))
 
@@ -54,7 +54,7 @@ def among(
 
 
 @dataclass(slots=True)
-class _Sequence:
+class _Order:
     """One pass over the changes, with the rows of adapters that still wait for their place."""
 
     scene: Scene
@@ -67,8 +67,7 @@ class _Sequence:
     gone: set[tuple[str, str]] = field(default_factory=set)
 
     def walk(self) -> None:
-        last = {id(move): self._last_of_base(move) for move in self.moves}
-        for move in [move for move in self.moves if last[id(move)] is None]:
+        for move in [move for move in self.moves if self._last_of_base(move) is None]:
             self._emit(move)
         for index, row in enumerate(self.changes):
             if row.action is Action.EVICT:
@@ -156,6 +155,17 @@ class _Fits:
     """Only once the models' changes are over."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Short:
+    bytes: int
+    """That are missing."""
+    where: str
+
+    @property
+    def in_words(self) -> str:
+        return f"{show_bytes(Bytes(self.bytes))} missing {self.where}"
+
+
 @dataclass(slots=True)
 class _Room:
     """Files of adapters on this host as the plan goes on, by digest; sizes of models as their budget has them."""
@@ -193,8 +203,8 @@ class _Room:
         halves = half_fetched_adapters(scene.observation, scene.record)
         return cls(limit, peak, after, _disk_left(scene, changes), held, halves, frozenset(held.keys() - used))
 
-    def judge(self, row: Row) -> _Fits | str:
-        """Whether the files of a row have room, beside those it replaces, and when; or what is short, in words."""
+    def judge(self, row: Row) -> _Fits | _Short:
+        """Whether the files of a row have room, beside those it replaces, and when; or what is short."""
         verdict = row.adapter.verdict if row.adapter is not None else None
         if verdict is None:
             return _Fits(0, waits=False)
@@ -204,10 +214,10 @@ class _Room:
         if size <= 0:
             return _Fits(0, waits=False)
         if self.disk_left is not None and arriving + size > self.disk_left:
-            return f"{show_bytes(Bytes(arriving + size - self.disk_left))} missing on the disk"
+            return _Short(arriving + size - self.disk_left, "on the disk")
         now, later = self.peak + arriving + size, self.after + arriving + size - self._freed(self.unused)
         if later > self.limit:
-            return f"{show_bytes(Bytes(later - self.limit))} missing in pool.diskBudget"
+            return _Short(later - self.limit, "in pool.diskBudget")
         self.coming[verdict.digest] = self.coming.get(verdict.digest, 0) + size
         waits = now > self.limit
         self.waiting += size if waits else 0
