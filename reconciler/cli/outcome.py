@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from reconciler.cli.streams import harmless_json
+from reconciler.cli.streams import harmless_json, one_line
 from reconciler.errors import (
     DesiredStateError,
     OutsideError,
@@ -56,8 +56,8 @@ def error_text(error: ReconcilerError) -> str:
 
         text = render_problems(error)
     else:
-        text = f"error: {error.message}"
-    return f"{text}\nhint: {error.hint}" if error.hint else text
+        text = f"error: {one_line(error.message)}"
+    return f"{text}\nhint: {one_line(error.hint)}" if error.hint else text
 
 
 def print_json(data: Any, *, error: ReconcilerError | None = None, warnings: Iterable[str] = ()) -> None:

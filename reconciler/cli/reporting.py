@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from reconciler import __version__
 from reconciler.cli.outcome import SCHEMA_VERSION, error_document
-from reconciler.cli.streams import drawing, harmless, harmless_json
+from reconciler.cli.streams import drawing, harmless, harmless_json, one_line
 from reconciler.cli.views.report import change_words, outcome_line, report_text
 from reconciler.domain.plan import Action, Plan, Row
 from reconciler.domain.report import Report, StepOutcome
@@ -92,7 +92,7 @@ class Lines:
         key = (row.target, row.name)
         self._said[key] = time.monotonic()
         self._begun.pop(key, None)
-        self._say(f"{change_words(row)} on {row.target}")
+        self._say(one_line(f"{change_words(row)} on {row.target}"))
 
     def step_progress(self, row: Row, done: Bytes, total: Bytes, note: str = "") -> None:
         key, now = (row.target, row.name), time.monotonic()
@@ -100,13 +100,15 @@ class Lines:
         if now - self._said.get(key, 0.0) < SECONDS_BETWEEN_LINES:
             return
         self._said[key] = now
-        self._say(f"{row.name}: {progress_words(done, total, now - self._begun[key][0], self._begun[key][1])} {note}")
+        words = progress_words(done, total, now - self._begun[key][0], self._begun[key][1])
+        self._say(one_line(f"{row.name}: {words} {note}"))
 
     def step_finished(self, outcome: StepOutcome) -> None:
         self._say(outcome_line(outcome))
 
     def note(self, level: Literal["info", "warning"], message: str) -> None:
-        self._say(message if level == "info" else f"warning: {message}")
+        text = one_line(message)
+        self._say(text if level == "info" else f"warning: {text}")
 
     def finished(self, report: Report) -> None:
         sys.stdout.write(report_text(report) + "\n")
@@ -116,7 +118,7 @@ class Lines:
         self._say(f"stopped; {GO_ON}")
 
     def failed(self, error: ReconcilerError) -> None:
-        self._say(f"error: {error.message}")
+        self._say(f"error: {one_line(error.message)}")
 
     def _say(self, line: str) -> None:
         sys.stderr.write(line.rstrip() + "\n")
@@ -158,13 +160,13 @@ class Bars(Lines):
         key = (row.target, row.name)
         self._progress.start()  # not before: until then a person may be asked, and read what they are asked about
         self._tasks[key] = self._progress.add_task(
-            harmless(row.name.rpartition("/")[2]), total=row.bytes_down or None, note=""
+            one_line(row.name.rpartition("/")[2]), total=row.bytes_down or None, note=""
         )
 
     def step_progress(self, row: Row, done: Bytes, total: Bytes, note: str = "") -> None:
         task = self._tasks.get((row.target, row.name))
         if task is not None:
-            self._progress.update(task, completed=done, total=total or None, note=harmless(note))
+            self._progress.update(task, completed=done, total=total or None, note=one_line(note))
 
     def finished(self, report: Report) -> None:
         self._progress.stop()
@@ -174,7 +176,7 @@ class Bars(Lines):
         self._progress.stop()
 
     def _say(self, line: str) -> None:
-        self._progress.console.print(line.rstrip(), markup=False, highlight=False)
+        self._progress.console.print(harmless(line.rstrip()), markup=False, highlight=False)
 
 
 def progress_words(done: int, total: int, seconds: float, begun_at: int) -> str:

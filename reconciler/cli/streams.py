@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from reconciler.cli.views.table import wants_colour
+
 _OBEYED = re.compile(r"(?!\x1b\[[0-9;]*m|\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What a terminal obeys rather than shows, but new lines, tabs and colours; and what turns the order of letters."""
 
@@ -22,6 +24,15 @@ def harmless(text: str) -> str:
     return _OBEYED.sub("�", text)
 
 
+def colourless(text: str) -> str:
+    r"""Harmless, without colours too: where no colour is ours.
+
+    >>> colourless("\x1b[31mred\r\n")
+    '�[31mred\r\n'
+    """
+    return harmless(text).replace("\x1b", "�")
+
+
 def harmless_line(text: str) -> str:
     r"""One line of what somebody else wrote: harmless, and without anything that would look like a line of ours.
 
@@ -29,6 +40,15 @@ def harmless_line(text: str) -> str:
     'base�[2J�error: none'
     """
     return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
+def one_line(text: str) -> str:
+    r"""The same, with blanks for what may well be a sentence of several lines.
+
+    >>> one_line("it says:\n\x1b[31mno")
+    'it says: �[31mno'
+    """
+    return text if text.isprintable() else harmless_line(re.sub(r"\r\n|[\n\t]", " ", text))
 
 
 def harmless_json(text: str) -> str:
@@ -74,13 +94,17 @@ class GuardedStream:
             ReaderGone: nobody reads any more, and it is vital.
         """
         with self._told():
-            self._stream.write(text if self._draws else harmless(text))
+            self._stream.write(text if self._draws else self._shown(text))
         return len(text)
 
     def flush(self) -> None:
         """Flush, as ``write`` does."""
         with self._told():
             self._stream.flush()
+
+    def _shown(self, text: str) -> str:
+        """No colour is ours where the stream takes none."""
+        return harmless(text) if "\x1b" not in text or wants_colour(self._stream) else colourless(text)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import sys
 
 from reconciler.cli.outcome import error_document, error_text
 from reconciler.cli.reporting import Events, Lines, dump
+from reconciler.cli.streams import one_line
 from reconciler.cli.views.plan import plan_text
 from reconciler.cli.views.report import report_text
 from reconciler.domain.report import Report
@@ -64,7 +65,7 @@ class WatchLines(Lines):
             return
         if one.report is not None:  # a plan shows its own
             for warning in (one.report.remaining or one.report.plan).warnings:
-                self._say(f"warning: {warning}")
+                self._say(one_line(f"warning: {warning}"))
         held = " (of the last valid file)" if one.last_good else ""
         sys.stdout.write(f"--- {when} {WHY[one.why]}{held}\n{_of_pass(one)}\n")
         sys.stdout.flush()

@@ -121,4 +121,20 @@ def test_a_guarded_stream_shows_what_others_wrote_and_obeys_nobody() -> None:
     stream = GuardedStream(written, vital=True)
     stream.write("foreign model\x1b[2J\x1b]0;title\x07 \x1b[31mred\x1b[0m\n")
     drawing(stream).write("\x1b[1A")
-    assert written.getvalue() == "foreign model�[2J�]0;title� \x1b[31mred\x1b[0m\n\x1b[1A"
+    assert written.getvalue() == "foreign model�[2J�]0;title� �[31mred�[0m\n\x1b[1A"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("no_colour", "shown"), [("", "\x1b[31mred\x1b[0m"), ("1", "�[31mred�[0m")])
+def test_colours_of_our_own_pass_where_a_terminal_wants_them(
+    no_colour: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    GuardedStream(terminal, vital=True).write("\x1b[31mred\x1b[0m")
+    assert terminal.getvalue() == shown

@@ -8,6 +8,7 @@ from pathlib import Path
 from reconciler.cli.benchmarks import added_observations, keep_observations, refuse_future, strangers
 from reconciler.cli.outcome import print_json
 from reconciler.cli.running import run_to_end
+from reconciler.cli.streams import one_line
 from reconciler.cli.views.catalog import catalogue_text, refresh_text
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.catalog import Catalogue
@@ -61,7 +62,10 @@ async def _add(wiring: Wiring, source: str, catalogue: Catalogue, *, offline: bo
 
 async def _catalogue(wiring: Wiring, freshness: Freshness) -> Catalogue:
     desired = await wiring.desired_if_any() or DesiredState()
-    return await wiring.catalog(desired).candidates(desired, freshness=freshness)
+    try:
+        return await wiring.catalog(desired).candidates(desired, freshness=freshness)
+    finally:
+        await wiring.close()
 
 
 def _show(wiring: Wiring, catalogue: Catalogue, *, as_json: bool, before: Catalogue | None = None) -> int:
@@ -77,5 +81,5 @@ def _show(wiring: Wiring, catalogue: Catalogue, *, as_json: bool, before: Catalo
         else:
             text = refresh_text(describe(before, today), description, added=added)
         sys.stdout.write(text + "\n")
-        sys.stderr.write("".join(f"note: {note}\n" for note in description.notes))
+        sys.stderr.write("".join(one_line(f"note: {note}") + "\n" for note in description.notes))
     return 0

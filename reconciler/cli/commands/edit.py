@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.cli.outcome import print_json
+from reconciler.cli.streams import one_line
 from reconciler.cli.views.table import paint
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.families import family_warnings
@@ -59,7 +60,7 @@ def edited(wiring: Wiring, change: Change, *, as_json: bool) -> int:
         sys.stdout.write(f"{path} says so already; nothing is changed\n")
     else:
         sys.stdout.write(_coloured(difference))
-        sys.stderr.write("".join(f"warning: {warning}\n" for warning in warnings))
+        sys.stderr.write("".join(one_line(f"warning: {warning}") + "\n" for warning in warnings))
         sys.stderr.write("next: localmodels plan shows what it means, localmodels apply does it\n")
     return 0
 

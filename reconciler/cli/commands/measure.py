@@ -10,6 +10,7 @@ from typing import Literal
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Lines, Silent
 from reconciler.cli.running import Stopped, run_stoppable
+from reconciler.cli.streams import one_line
 from reconciler.cli.views.measure import measure_text
 from reconciler.cli.wiring import Wiring
 from reconciler.engine.measure import MeasureReport, measure
@@ -59,7 +60,7 @@ def run_measure(arguments: MeasureArguments) -> int:
     if arguments.as_json:
         print_json(report.model_dump(mode="json", by_alias=True), error=failed, warnings=report.notes)
     else:
-        sys.stderr.write("".join(f"note: {note}\n" for note in report.notes))
+        sys.stderr.write("".join(one_line(f"note: {note}") + "\n" for note in report.notes))
         sys.stdout.write(measure_text(report) + "\n")
     if failed is None:
         return DONE

@@ -12,6 +12,7 @@ from reconciler.cli.freshness import freshness_of
 from reconciler.cli.outcome import print_json, unknown_targets
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
+from reconciler.cli.streams import one_line
 from reconciler.cli.wiring import Wiring
 from reconciler.cli.writing import write_text
 from reconciler.domain.desired import DesiredState, Target
@@ -59,7 +60,7 @@ def _tell(out: Path, size: int, unknown: list[UnknownTarget], *, as_json: bool) 
         print_json({"file": str(out), "unknownTargets": [one.name for one in unknown]}, error=error, warnings=warnings)
         return
     sys.stdout.write(f"{out} ({show_bytes(size)}): plan with it anywhere: localmodels plan --observation {out}\n")
-    sys.stderr.write("".join(f"warning: {warning}\n" for warning in warnings))
+    sys.stderr.write("".join(one_line(f"warning: {warning}") + "\n" for warning in warnings))
 
 
 def read_observation(path: Path) -> SavedObservation:

@@ -9,6 +9,7 @@ from typing import Literal
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
+from reconciler.cli.streams import one_line
 from reconciler.cli.wiring import Wiring
 from reconciler.domain.adapter import RecordAdapter
 from reconciler.domain.record import RecordEntry
@@ -21,7 +22,8 @@ class _Noted(Silent):
     """What else a command on the record did."""
 
     def note(self, level: Literal["info", "warning"], message: str) -> None:
-        sys.stderr.write(f"{message}\n" if level == "info" else f"warning: {message}\n")
+        text = one_line(message)
+        sys.stderr.write(f"{text}\n" if level == "info" else f"warning: {text}\n")
 
 
 def adopt(file: Path | None, name: str, *, target: str | None, lock_timeout_seconds: float, as_json: bool) -> int:
@@ -51,6 +53,6 @@ def _show(entry: RecordEntry | RecordAdapter, words: str, advice: str, *, as_jso
     if as_json:
         print_json(entry.model_dump(mode="json", by_alias=True))
         return 0
-    sys.stdout.write(f"{words}\n")
+    sys.stdout.write(f"{one_line(words)}\n")
     sys.stderr.write(f"{advice}\n" if advice else "")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.cli.outcome import print_json
+from reconciler.cli.streams import one_line
 from reconciler.cli.views.score import Counted, score_text
 from reconciler.errors import UsageError
 from reconciler.formats.flaws import Flawed
@@ -47,7 +48,7 @@ def show_score(arguments: ScoreArguments) -> int:
     counted = counted_of(points)
     if not arguments.as_json:
         sys.stdout.write(score_text(speed, memory, counted, with_rows=arguments.rows) + "\n")
-        sys.stderr.write("".join(f"warning: {note}\n" for note in notes))
+        sys.stderr.write("".join(one_line(f"warning: {note}") + "\n" for note in notes))
         return 0
     found: dict[str, Any] = {
         "speed": {name: _group(group) for name, group in speed.groups},

@@ -11,6 +11,7 @@ from reconciler.cli.freshness import freshness_of
 from reconciler.cli.outcome import print_json
 from reconciler.cli.reporting import Silent
 from reconciler.cli.running import run_to_end
+from reconciler.cli.streams import one_line
 from reconciler.cli.views.suggest import overview_text, suggestions_text
 from reconciler.cli.views.table import terminal_width
 from reconciler.cli.views.words import counted
@@ -109,7 +110,7 @@ def show_with_notes(
         print_json(found.model_dump(mode="json", by_alias=True), warnings=found.notes)
     else:
         sys.stdout.write(text + "\n")
-        sys.stderr.write("".join(f"note: {note}\n" for note in found.notes))
+        sys.stderr.write("".join(one_line(f"note: {note}") + "\n" for note in found.notes))
     return 0
 
 

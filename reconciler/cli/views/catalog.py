@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.domain.catalogue_description import CatalogueDescription
@@ -15,6 +16,7 @@ _ORIGINS = {
 _MOST_PACKAGERS = 12
 
 
+@view
 def catalogue_text(found: CatalogueDescription, *, added: int) -> str:
     """The whole description.
 
@@ -43,6 +45,7 @@ def catalogue_text(found: CatalogueDescription, *, added: int) -> str:
     )
 
 
+@view
 def refresh_text(before: CatalogueDescription, after: CatalogueDescription, *, added: int) -> str:
     """What a refresh brought, in a few lines; ``catalog`` shows the whole.
 

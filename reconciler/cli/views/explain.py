@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.hardware import machine_line
 from reconciler.cli.views.suggest import DOUBT, origin_word
 from reconciler.cli.views.table import columns, paint
@@ -24,6 +25,7 @@ _BASIS = {
 }
 
 
+@view
 def explanation_text(found: Explanation) -> str:
     """The whole explanation."""
     lines = [

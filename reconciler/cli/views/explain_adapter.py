@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.table import paint
 from reconciler.domain.adapter import ADDRESS, Adapter, AdapterVerdict
 from reconciler.domain.finding import Finding
@@ -14,6 +15,7 @@ from reconciler.engine.explain_adapter import AdapterExplanation, ExplainedAdapt
 _COLOUR = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
+@view
 def adapter_explanation_text(found: AdapterExplanation) -> str:
     """The whole explanation; one block for each target."""
     lines = [paint(f"Adapter {found.address.removeprefix(ADDRESS)}", "bold"), *_declared(found.adapter)]

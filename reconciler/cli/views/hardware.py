@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.table import columns, paint
 from reconciler.domain.hardware import Device, Hardware, HardwareReading, HardwareWarning
 from reconciler.domain.units import show_bytes
@@ -9,18 +10,21 @@ from reconciler.domain.units import show_bytes
 _SOURCES = {"override": "as the file describes it", "simulated": "simulated", "cache": "seen within the day"}
 
 
+@view
 def machine_line(reading: HardwareReading) -> str:
     """The machine in one line: what models run on, and how much of it one may fill."""
     machine = reading.hardware
     return f"on {machine_name(reading)}: {show_bytes(machine.capacity_bytes)} usable for one model ({_how(reading)})"
 
 
+@view
 def machine_name(reading: HardwareReading) -> str:
     """What models run on."""
     machine = reading.hardware
     return _grouped(machine.devices) or f"{machine.cpu_name}, {machine.cpu_count} processors"
 
 
+@view
 def elsewhere_line(reading: HardwareReading, *, observed: bool) -> str:
     """Which machine a plan is for, where it is not the one it was made on.
 
@@ -46,6 +50,7 @@ def _grouped(devices: tuple[Device, ...]) -> str:
     return ", ".join(f"{count} x {name}" if (count := names.count(name)) > 1 else name for name in unique)
 
 
+@view
 def hardware_text(reading: HardwareReading) -> str:
     """Everything detection knows, with how sure it is."""
     machine = reading.hardware

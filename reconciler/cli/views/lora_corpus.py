@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.cli.streams import harmless_line
+from reconciler.cli.views.door import view
 from reconciler.cli.views.lora_text import finding_lines, line
 from reconciler.cli.views.table import columns
 from reconciler.domain.finding import Finding
@@ -16,6 +17,7 @@ _SHOWN = 12
 _LONGEST = 5
 
 
+@view
 def export_text(report: ExportReport) -> str:
     """What became of the corpus, for whom, and where it is."""
     asked, stats = report.request, report.stats
@@ -39,6 +41,7 @@ def export_text(report: ExportReport) -> str:
     return "\n".join([*map(harmless_line, lines), *_findings(report.findings)])
 
 
+@view
 def preflight_text(report: PreflightReport) -> str:
     """What was counted, what the longest records are, and every check that failed."""
     stats, wanted, calls = report.stats, report.thresholds, report.stats.tool_calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.cli.streams import harmless_line
+from reconciler.cli.views.door import view
 from reconciler.cli.views.lora_text import command, finding_lines, line, yes_or_no
 from reconciler.cli.views.words import counted
 from reconciler.lora.inspection import InspectReport, WeightsReport
@@ -10,6 +11,7 @@ from reconciler.lora.inspection import InspectReport, WeightsReport
 _MATCHES = {"suffix": "same basename"}
 
 
+@view
 def inspect_text(report: InspectReport) -> str:
     """Headline, the adapter, how it fits, its contract, what was found, and how to launch it."""
     adapter, fit = report.adapter, report.compatibility

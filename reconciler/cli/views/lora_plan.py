@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from reconciler.cli.streams import harmless_line
+from reconciler.cli.views.door import view
 from reconciler.cli.views.lora_text import command, finding_lines, line, listed, yes_or_no
 from reconciler.engine.lora.plan import LoraPlan
 
 
+@view
 def plan_text(plan: LoraPlan) -> str:
     """All of it: what counts first, then the rules of each step, then the commands, then what was found."""
     lines = [

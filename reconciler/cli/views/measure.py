@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.domain.measurement import Measurement
@@ -16,6 +17,7 @@ _TITLES: tuple[tuple[State, str, str], ...] = (
 )
 
 
+@view
 def measure_text(report: MeasureReport) -> str:
     """Everything that was looked at, by what came of it; tokens a second with the range over the runs."""
     lines: list[str] = []

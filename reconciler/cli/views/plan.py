@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.cli.views.difference import standing_lines
+from reconciler.cli.views.door import view
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.domain.plan import Action, AdapterMove, Budget, Plan, Row, Summary
@@ -21,6 +22,7 @@ _COLOUR = {
 }
 
 
+@view
 def plan_text(plan: Plan, *, source: str = "", machine: str = "") -> str:
     """The whole plan. Sizes in GB (10⁹); ``≈`` marks a size that nobody stated exactly.
 
@@ -50,6 +52,7 @@ def plan_text(plan: Plan, *, source: str = "", machine: str = "") -> str:
     return "\n".join([*lines, summary_line(plan)])
 
 
+@view
 def summary_line(plan: Plan) -> str:
     """The last line: what would happen, in one breath."""
     if plan.in_sync and not (plan.held or plan.deferred):
@@ -152,6 +155,7 @@ def _numbers(row: Row) -> str:
     return ", ".join(parts)
 
 
+@view
 def budget_line(budget: Budget) -> str:
     """What a budget holds, and what it will."""
     scope = "Disk budget" if budget.scope == "host" else f"Disk budget of {budget.scope}"
@@ -163,6 +167,7 @@ def budget_line(budget: Budget) -> str:
     return line + _free_disk(budget)
 
 
+@view
 def used_line(budget: Budget) -> str:
     """What a budget holds now."""
     scope = "Disk budget" if budget.scope == "host" else f"Disk budget of {budget.scope}"
@@ -175,6 +180,7 @@ def _free_disk(budget: Budget) -> str:
     return ""
 
 
+@view
 def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
     """For a pull request: summary first, sections dropped whole beyond ``limit`` characters, a marker to update by."""
     head = [f"<!-- localmodels-plan:{plan.name} -->", f"### localmodels: {plan.name}", "", f"**{summary_line(plan)}**"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.table import paint
 from reconciler.domain.units import show_bytes
 from reconciler.engine.rebuild import Judged, Rebuilt
 
 
+@view
 def rebuilt_text(found: Rebuilt) -> str:
     """Everything the journal calls ours, one line each, and the steps it left open."""
     lines = [f"{found.lost}", f"The journal of {found.name} and the targets say:"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.plan import summary_line, summary_words
 from reconciler.cli.views.table import paint
 from reconciler.domain.plan import Action, AdapterMove, AliasMove, Row
@@ -19,6 +20,7 @@ _PAST = {
 }
 
 
+@view
 def outcome_line(outcome: StepOutcome) -> str:
     """One step: what happened, how much, how long; a hint where it failed."""
     row = outcome.row
@@ -36,6 +38,7 @@ def outcome_line(outcome: StepOutcome) -> str:
     return line + (f"\n  hint: {outcome.hint}" if outcome.hint else "")
 
 
+@view
 def change_words(row: Row) -> str:
     """What a step does: ``install org/repo/file.gguf``, ``name coder → org/repo/file.gguf``, ``remove name coder``."""
     if row.adapter is not None:
@@ -69,6 +72,7 @@ def _where(move: AdapterMove, action: Action) -> str:
     return f"{words[action]} {move.base}" if action in words else ""
 
 
+@view
 def report_text(report: Report) -> str:
     """The end of a run: what was done, whether a second look agrees, what is left."""
     done = [outcome for outcome in report.outcomes if outcome.status == "done"]

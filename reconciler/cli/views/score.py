@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
 from reconciler.ranking.scoring import Accuracy, GroupScore, ScoredRow
@@ -29,6 +30,7 @@ class Counted:
     not_timed: int
 
 
+@view
 def score_text(speed: Accuracy, memory: Accuracy, of: Counted, *, with_rows: bool) -> str:
     """Both tables; with rows also every estimate, speed in tokens a second and memory in GiB."""
     lines = [

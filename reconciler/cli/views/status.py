@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from reconciler.cli.views.difference import drift_lines
+from reconciler.cli.views.door import view
 from reconciler.cli.views.plan import used_line
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
@@ -15,6 +16,7 @@ from reconciler.engine.status_adapters import StatusAdapter
 _COLOUR = {"ours": "green", "unmanaged-match": "green", "drifted": "yellow", "missing": "red", "unknown": "yellow"}
 
 
+@view
 def status_text(status: Status, *, now: datetime) -> str:
     """The whole status.
 

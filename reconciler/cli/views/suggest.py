@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from reconciler.cli.views.door import view
 from reconciler.cli.views.hardware import machine_line
 from reconciler.cli.views.table import columns, paint
 from reconciler.cli.views.words import counted
@@ -31,6 +32,7 @@ class _Column:
     """A shorter cell that takes its place then."""
 
 
+@view
 def suggestions_text(found: Suggestions, *, width: int = 0) -> str:
     """The whole ranking.
 
@@ -52,6 +54,7 @@ def suggestions_text(found: Suggestions, *, width: int = 0) -> str:
     return "\n".join([*lines, "", _last_line(found)])
 
 
+@view
 def overview_text(found: Overview, *, width: int = 0) -> str:
     """The rankings one after another, the machine and the catalogue said once."""
     first = found.rankings[0]
