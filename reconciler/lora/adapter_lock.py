@@ -6,7 +6,7 @@ where they are told apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -35,7 +35,7 @@ class LockedAdapter(Frozen):
     contract_id: str | None
     """None: it has no contract."""
     files: tuple[LockedFile, ...]
-    """By name; pickles are left out, for nobody opened them."""
+    """By name; a pickle too, by its bytes."""
 
 
 class AdapterLock(Frozen):
@@ -72,8 +72,28 @@ def judge_lock(lock: AdapterLock, name: str, found: LockedAdapter) -> tuple[Find
     return tuple(_differences(lock, name, found))
 
 
+def judge_acceptance(name: str, found: LockedAdapter, unread: Iterable[str] = ()) -> tuple[Finding, ...]:
+    """Why an adapter cannot be written into a lockfile: what has no hash would not be bound.
+
+    Args:
+        name: that requests use.
+        found: what would be written.
+        unread: files of it that have no hash.
+    """
+    left = ", ".join(unread)
+    if found.files and not left:
+        return ()
+    if left:
+        return (error("lock_nothing", f"{left} could not be read, so it cannot be locked", "see who may read it"),)
+    text = f"no file of {name} could be read, so there is nothing to lock"
+    return (error("lock_nothing", text, "download it, and name its folder"),)
+
+
 def _differences(lock: AdapterLock, name: str, found: LockedAdapter) -> Iterator[Finding]:
     hint = "where the change is meant, --update-lockfile accepts it"
+    if not found.files:
+        yield from judge_acceptance(name, found)
+        return
     accepted = lock.adapters.get(name)
     if accepted is None:
         yield error("lock_missing", f"the lockfile has no adapter {name}", hint)

@@ -14,6 +14,7 @@ from reconciler.domain.adapter import Gate
 from reconciler.domain.finding import Finding
 from reconciler.domain.units import show_duration
 from reconciler.formats.foreign_json import read_object
+from reconciler.lora.artifacts import key_of, stated_hashes
 from reconciler.lora.findings import error
 
 RECEIPT_LIMIT_BYTES = 4 * 2**20
@@ -57,7 +58,7 @@ def _missing(
     if contract_id is not None and claimed != contract_id:
         text = f"the receipt is of contract {claimed or 'none'}, not of {contract_id}"
         yield error("receipt_contract_differs", text, _TRY_THESE)
-    hashes = frozenset(_hashes(receipt))
+    hashes = frozenset(each.sha256 for each in stated_hashes(receipt))
     if not hashes:
         text = "the receipt does not say which weights were tried (artifacts)"
         yield error("receipt_without_artifact", text, "have it written with `artifacts: [{name, sha256}]`")
@@ -69,7 +70,7 @@ def _missing(
 
 
 def _age(receipt: Mapping[str, Any], gate: Gate, now: datetime) -> Iterator[Finding]:
-    made = next((found for key in _DATES if (found := _moment(_get(receipt, key)))), None)
+    made = next((found for key in _DATES if (found := _moment(key_of(receipt, key)))), None)
     if made is not None and made > now + _AHEAD:
         text = f"the receipt is dated {made.isoformat()}, which has not come yet"
         yield error("receipt_from_the_future", text, "see the clocks of this host and of the one that wrote it")
@@ -106,19 +107,19 @@ def _cases(receipt: Mapping[str, Any]) -> Iterator[Finding]:
     if failed:
         text = f"cases that did not pass: {', '.join(failed[:_CASES_AT_MOST])} ({len(failed)} of {len(rows)})"
         yield error("receipt_case_failed", text, "train the adapter on: it must pass every case")
-    elif _get(receipt, "ok") is False:
+    elif key_of(receipt, "ok") is False:
         yield error("receipt_not_ok", "the receipt says of itself that it is not ok", _TRY_AGAIN)
 
 
 def _passed(row: Mapping[str, Any]) -> bool:
     """By its own word, and by its counts where it has them."""
-    status = _get(row, "status")
+    status = key_of(row, "status")
     total, passed = _whole(row, "total_cases"), _whole(row, "passed_cases")
     if total is not None or passed is not None:
         counted = bool(total) and total == passed
         return counted and (status is None or str(status).lower() in _ALREADY)
     if status is None:
-        return _get(row, "passed") is True or _get(row, "ok") is True
+        return key_of(row, "passed") is True or key_of(row, "ok") is True
     return str(status).lower() in _ALREADY
 
 
@@ -127,7 +128,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _rows(receipt: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    cases = _get(receipt, "cases")
+    cases = key_of(receipt, "cases")
     if isinstance(cases, Mapping):
         yield from ({"case": name, **row} if isinstance(row, dict) else {"case": name, "status": row}
                     for name, row in cases.items())  # fmt: skip
@@ -135,37 +136,18 @@ def _rows(receipt: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from (row if isinstance(row, dict) else {"status": None} for row in cases)
 
 
-def _hashes(receipt: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("artifacts", "adapter_files"):
-        held = _get(receipt, key)
-        parts = [held, _get(held, "adapter_files")] if isinstance(held, Mapping) else [held]
-        for part in parts:
-            if isinstance(part, list):
-                yield from (found.lower() for one in part if isinstance(one, dict) and (found := _text(one, "sha256")))
-            elif isinstance(part, Mapping):
-                yield from (one.lower() for one in part.values() if isinstance(one, str))
-
-
-def _get(document: object, key: str) -> Any:
-    """A key in snake_case or camelCase."""
-    if not isinstance(document, Mapping):
-        return None
-    head, *rest = key.split("_")
-    return document.get(key, document.get(head + "".join(word.capitalize() for word in rest)))
-
-
 def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = _get(document, key)
+    found = key_of(document, key)
     return found if isinstance(found, Mapping) else {}
 
 
 def _text(document: Mapping[str, Any], key: str) -> str | None:
-    found = _get(document, key)
+    found = key_of(document, key)
     return found if isinstance(found, str) and found else None
 
 
 def _whole(document: Mapping[str, Any], key: str) -> int | None:
-    found = _get(document, key)
+    found = key_of(document, key)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 

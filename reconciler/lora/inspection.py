@@ -18,7 +18,7 @@ class FileReport(Frozen):
     name: str
     bytes: int
     sha256: str | None
-    """None: not opened (a pickle)."""
+    """None: not hashed, for not even its header can be read."""
 
 
 class AdapterReport(Frozen):

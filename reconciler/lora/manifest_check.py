@@ -16,6 +16,7 @@ from reconciler.domain.finding import Finding
 from reconciler.formats.foreign_json import read_object
 from reconciler.lora import contract as contracts
 from reconciler.lora.adapter_config import ALL_LINEAR, AdapterConfig
+from reconciler.lora.artifacts import stated_hashes
 from reconciler.lora.base_names import Match, match_names, plain_match
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.findings import error, is_ok, note, warning
@@ -311,26 +312,11 @@ def _id_findings(checked: contracts.Verification, mine: str | None, *, requires_
 
 
 def _artifacts(document: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[ArtifactCheck]:
-    """The hashes of adapter files that the manifest lists, as rows or as an object by name."""
-    listed = document.get("artifacts")
-    rows = listed.items() if isinstance(listed, dict) else [(None, each) for each in _rows(listed)]
-    for key, row in rows:
-        name = key if isinstance(key, str) else _first(_object(row), "path", "file", "name")
-        digest = _text(row) or _text(_object(row).get("sha256"))
-        short = (name or "").replace("\\", "/").rpartition("/")[2]
-        if not digest or not (short in digests or short.startswith("adapter_")):
-            continue
-        wanted = digest.removeprefix("sha256:").lower()
-        found = digests.get(short)
-        yield ArtifactCheck(name=short, expected=wanted, found=found, matches=found == wanted)
-
-
-def _first(row: Mapping[str, Any], *keys: str) -> str | None:
-    return next((word for key in keys if (word := _text(row.get(key)))), None)
-
-
-def _rows(found: object) -> list[Any]:
-    return found if isinstance(found, list) else []
+    """The hashes of adapter files that the manifest lists."""
+    for name, wanted in stated_hashes(document):
+        if name is not None and (name in digests or name.startswith("adapter_")):
+            found = digests.get(name)
+            yield ArtifactCheck(name=name, expected=wanted, found=found, matches=found == wanted)
 
 
 def _object(found: object) -> Mapping[str, Any]:

@@ -282,6 +282,23 @@ class TestLockfile:
         assert inspect(line, "a", *lock, "--update-lockfile").code == 0
         assert codes(line, "a", *lock) == []
 
+    def test_other_bytes_of_a_pickle(self, line: Line) -> None:
+        adapter, lock = folder(line.folder / "a"), ("--lockfile", "lock.json")
+        (adapter / "adapter_model.safetensors").unlink()
+        (adapter / "adapter_model.bin").write_bytes(b"one")
+        assert inspect(line, "a", *lock, "--update-lockfile").code == 0
+        assert codes(line, "a", *lock) == []
+        (adapter / "adapter_model.bin").write_bytes(b"two")
+        assert codes(line, "a", *lock) == ["lock_files_differ"]
+
+    def test_what_has_no_files_is_never_accepted(self, line: Line) -> None:
+        lock = ("--lockfile", "lock.json")
+        assert codes(line, "acme/sql", *lock, "--update-lockfile") == ["lock_nothing"]
+        assert not (line.folder / "lock.json").exists()
+        nothing = {"base": BASE, "contractId": None, "files": []}
+        line.write(json.dumps({"formatVersion": 1, "adapters": {"sql": nothing}}), "lock.json")
+        assert codes(line, "acme/sql", *lock) == ["lock_nothing"], "nor does a lockfile without files bind one"
+
     def test_base_contract_and_files_are_compared(self, line: Line) -> None:
         adapter = folder(line.folder / "a")
         lock = ("--lockfile", "lock.json")

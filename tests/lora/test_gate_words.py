@@ -57,6 +57,9 @@ def test_a_case_that_is_no_object_did_not_pass() -> None:
         {"adapter_files": [{"sha256": HASH.upper()}]},
         {"adapterFiles": [{"sha256": HASH}]},
         {"adapter_model.safetensors": HASH},
+        {"adapter_model.safetensors": f"sha256:{HASH}"},
+        {"adapter_model.safetensors": {"sha256": HASH}},
+        {"adapter_reference": "./sql", "adapter_files": [{"path": "adapter_model.safetensors", "sha256": HASH}]},
     ],
 )
 def test_hashes_wherever_they_stand(artifacts: object) -> None:

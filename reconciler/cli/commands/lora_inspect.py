@@ -36,7 +36,10 @@ def show_lora_inspect(
         raise UsageError("--update-lockfile needs --lockfile", hint="name the file to write")
     declared = word_of(request.tool_format, TOOL_FORMATS, "--tool-format") if request.tool_format is not None else None
     request = replace(
-        request, tool_format=None if declared == "auto" else declared, lockfile=None if accept else lockfile
+        request,
+        tool_format=None if declared == "auto" else declared,
+        lockfile=None if accept else lockfile,
+        accepts=accept,
     )
     files = LocalAdapterFiles(os.environ)
     report = inspect(request, facts.route(base, provider), files, facts.dialect)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from reconciler.domain.finding import Finding
-from reconciler.errors import ReconcilerError
+from reconciler.errors import OutsideError, ReconcilerError
 from reconciler.formats.foreign_json import read_object
 from reconciler.formats.gguf import PREFIX_BYTES, GgufHeader, NeedMore, TensorEntry, read_header, read_tensors
 from reconciler.formats.gguf_adapter import AdapterTensor, gguf_adapter
@@ -36,7 +37,8 @@ class ReadAdapter:
     """What a GGUF file says it was made from."""
     findings: tuple[Finding, ...] = ()
     digests: dict[str, str] = field(default_factory=dict)
-    """Hex SHA-256 by file name. Pickles are left out, and weights of which not even the header can be read."""
+    """Hex SHA-256 by file name, pickles too, for bytes are hashed without being loaded. Left out are weights of which
+    not even the header can be read, and pickles that cannot be read at all."""
 
 
 def read_adapter(place: AdapterPlace, files: AdapterFiles) -> ReadAdapter:
@@ -56,7 +58,15 @@ def read_adapter(place: AdapterPlace, files: AdapterFiles) -> ReadAdapter:
     findings += [*_missing(place), *_pickles(place, readable), *flaws]
     whole = readable if facts is not None else []
     digests = {each.name: files.digest(each.path) for each in (place.config, *whole) if each}
-    return ReadAdapter(config, facts, names, tuple(findings), digests)
+    pickled = [each for each in place.weights if each not in readable]
+    return ReadAdapter(config, facts, names, tuple(findings), digests | dict(_of_pickles(pickled, files)))
+
+
+def _of_pickles(pickled: list[AdapterFile], files: AdapterFiles) -> Iterator[tuple[str, str]]:
+    """Their hashes: bytes are read and never loaded. Nothing else needs them, so what cannot be read has none."""
+    for each in pickled:
+        with suppress(OutsideError):
+            yield each.name, files.digest(each.path)
 
 
 def read_gguf_table(path: str, files: AdapterFiles) -> tuple[GgufHeader, tuple[TensorEntry, ...], int]:
@@ -128,11 +138,11 @@ def _pickles(place: AdapterPlace, readable: list[AdapterFile]) -> list[Finding]:
     if not names:
         return []
     if readable:
-        return [note("weights_pickle", f"{names[0]} is a pickle beside safer weights, and was not opened")]
+        return [note("weights_pickle", f"{names[0]} is a pickle beside safer weights, and was hashed, not loaded")]
     return [
         warning(
             "weights_pickle",
-            f"{names[0]} is a pickle: it runs code when it is loaded. It was not opened, so nothing is verified",
+            f"{names[0]} is a pickle: it runs code when it is loaded. It was only hashed, so nothing in it is verified",
             "ask for adapter_model.safetensors",
         )
     ]

@@ -12,7 +12,7 @@ from reconciler.errors import ReconcilerError, UsageError
 from reconciler.lora import inspection as reports
 from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.adapter_files import AdapterPlace
-from reconciler.lora.adapter_lock import LOCK_LIMIT_BYTES, AdapterLock, judge_lock, read_lock
+from reconciler.lora.adapter_lock import LOCK_LIMIT_BYTES, AdapterLock, judge_acceptance, judge_lock, read_lock
 from reconciler.lora.adapter_name import judge_name, name_of
 from reconciler.lora.agreement import judge_agreement, judge_weights
 from reconciler.lora.base_match import base_match, judge_base, known_names
@@ -57,6 +57,8 @@ class InspectRequest:
     """Whatever is a warning is an error."""
     lockfile: str | None = None
     """Compare files, base and contract id with what was accepted."""
+    accepts: bool = False
+    """What is found is to be written into a lockfile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,9 @@ def _judged(report: reports.InspectReport, findings: tuple[Finding, ...], *, is_
 
 
 def _lock_findings(request: InspectRequest, report: reports.InspectReport, files: AdapterFiles) -> tuple[Finding, ...]:
+    if request.accepts:
+        unread = tuple(one.name for one in report.adapter.files if one.sha256 is None)
+        return judge_acceptance(report.adapter.name, report.as_locked, unread)
     if request.lockfile is None:
         return ()
     return judge_lock(accepted_in(request.lockfile, files), report.adapter.name, report.as_locked)

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,18 @@ class TestFindings:
         assert found["adapter"]["files"][-1] == {
             "name": "adapter_model.bin",
             "bytes": (adapter / "adapter_model.bin").stat().st_size,
-            "sha256": None,
-        }
+            "sha256": None if os.geteuid() else sha256((adapter / "adapter_model.bin").read_bytes()).hexdigest(),
+        }, "nobody but root may read it; it is not loaded either way"
+
+    def test_a_pickle_is_hashed_as_bytes(self, line: Line) -> None:
+        adapter = folder(line.folder / "a")
+        (adapter / "adapter_model.safetensors").unlink()
+        (adapter / "adapter_model.bin").write_bytes(pickle.dumps(_Bomb()))
+        right = sha256((adapter / "adapter_model.bin").read_bytes()).hexdigest()
+        assert report(line, "a")["adapter"]["files"][-1]["sha256"] == right
+        assert codes(line, "a", manifest=manifest(line, artifacts={"adapter_model.bin": right})) == []
+        wrong = manifest(line, artifacts=[{"path": "out/adapter_model.bin", "sha256": "0" * 64}])
+        assert codes(line, "a", manifest=wrong) == ["artifact_differs"]
 
     def test_a_pickle_beside_safer_weights_is_passed_over(self, line: Line) -> None:
         (folder(line.folder / "a") / "adapter_model.bin").write_bytes(b"x")
@@ -364,6 +375,9 @@ class TestManifest:
             ({"artifacts": [{"path": "out/adapter_model.safetensors", "sha256": "0" * 64}]}, ["artifact_differs"]),
             ({"artifacts": {"adapter_other.safetensors": "sha256:" + "0" * 64}}, ["artifact_missing"]),
             ({"artifacts": [{"path": "data.jsonl", "sha256": "0" * 64}, 5, {}]}, []),
+            ({"artifacts": {"adapter_reference": "./sql", "adapter_files": [{"path": "adapter_model.safetensors", "sha256": "0" * 64}]}}, ["artifact_differs"]),
+            ({"artifacts": {"adapterReference": "./sql", "adapterFiles": [{"path": "adapter_9.safetensors", "sha256": "0" * 64}]}}, ["artifact_missing"]),
+            ({"artifacts": {"adapter_reference": "./sql", "local_path": "sql"}}, []),
         ],
     )  # fmt: skip
     def test_each_field_by_itself(self, changes: dict[str, Any], expected: list[str], line: Line) -> None:
