@@ -231,6 +231,8 @@ class ServedAdapter(Frozen):
     """As ``AdapterVerdict.digest``, where its place in our adapter store tells."""
     loaded: bool = False
     """In use now, or its base is."""
+    damaged: bool = False
+    """Our copy that it is told to read is not what it was: what it serves, or would serve, is something else."""
     foreign: bool = False
     """The target shows that somebody else made it, and would change nothing of it for us."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,29 @@ def test_our_copy_is_served_again_while_the_source_is_gone(
     assert ("attach", "drifted", BASE) in lab.plan("--detailed-exitcode", expect=2).rows()
     lab.apply()
     assert says(router, "sql") == answered
+
+
+def test_a_damaged_copy_is_seen_made_again_and_read_anew(
+    lab: Machine, router: Router, preset: Path, model: Path
+) -> None:
+    made(lab, model)
+    write(lab, router, preset, sql())
+    lab.apply()
+    answered = says(router, "sql")
+    (digest,) = held(lab)
+    copy = lab.root / "data" / "adapters" / digest / "files" / "adapter.gguf"
+    content = copy.read_bytes()
+    for damaged in (content[:200], content[:-20_000] + bytes(20_000)):
+        copy.write_bytes(damaged)
+        router.kill()
+        router.start()
+        assert lab.plan("--detailed-exitcode", expect=2).rows() == [("update", "drifted", BASE)]
+        lab.run("status")
+        with suppress(OSError):
+            assert says(router, "sql") != answered, "its process has the damaged one now, or failed with it"
+        lab.apply()
+        assert (copy.read_bytes(), says(router, "sql")) == (content, answered)
+        lab.in_sync()
 
 
 def test_an_adapter_of_another_architecture_is_refused_before_anything_and_its_base_serves(

@@ -20,6 +20,8 @@ from reconciler.lora.adapter_content import AdapterContent, ContentFile
 
 GGUF = "adapter.gguf"
 """What every GGUF is called here: flags of llama.cpp give ``:`` and ``,`` in a path a meaning."""
+ORIGIN = "origin.json"
+"""What files are called at their source and where they came from, beside them."""
 _NAMES = frozenset({"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"})
 _BLOCK = 2**20
 

@@ -23,6 +23,7 @@ from reconciler.errors import Refused
 from reconciler.integrations.replace_file import replace_file
 from reconciler.integrations.runtimes.adapter_copy import (
     GGUF,
+    ORIGIN,
     copy_file,
     is_sealed,
     is_whole,
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
     from reconciler.integrations.http import Http
 
 _KEY = re.compile(r"[0-9a-z][0-9a-z_-]{0,120}")
-_ORIGIN = "origin.json"
-"""What files are called at their source and where they came from, beside them."""
 _FORGOTTEN_SECONDS = 7 * 86400
 """A download that broke off is gone on with by the next attempt; one that nobody touched for so long is not wanted."""
 
@@ -214,11 +213,11 @@ class LocalAdapterStore:
 
     def _note_origin(self, content: AdapterContent) -> None:
         """Files of this host were called something too; that they can be fetched again is worth more to know."""
-        note = self._shelf.place(content.digest) / _ORIGIN
+        note = self._shelf.place(content.digest) / ORIGIN
         if content.artifact is None and self._noted(note) is not None:
             return
         with disk_errors(note):
-            replace_file(note, content.model_dump_json().encode(), temporary=f".{_ORIGIN}.")
+            replace_file(note, content.model_dump_json().encode(), temporary=f".{ORIGIN}.")
 
     def _noted(self, note: Path) -> AdapterContent | None:
         """What a note says that belongs to what it stands beside."""
@@ -231,7 +230,7 @@ class LocalAdapterStore:
     def _find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
         if not self._shelf.root.is_dir():
             return None
-        for note in sorted(self._shelf.root.glob(f"*/{_ORIGIN}")):
+        for note in sorted(self._shelf.root.glob(f"*/{ORIGIN}")):
             content = self._noted(note)
             artifact = content.artifact if content is not None else None
             if content is None or artifact is None or (artifact.repo, artifact.commit) != (repo, commit):
@@ -241,7 +240,7 @@ class LocalAdapterStore:
         return None
 
     def _recalled(self, digest: str) -> tuple[AdapterContent, str] | None:
-        content = self._noted(self._shelf.place(digest) / _ORIGIN)
+        content = self._noted(self._shelf.place(digest) / ORIGIN)
         path = self._whole(content) if content is not None else None
         return (content, path) if content is not None and path is not None else None
 

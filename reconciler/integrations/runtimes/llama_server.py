@@ -23,6 +23,7 @@ from reconciler.domain.plan import Action, Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import Corrupt, OutsideError, Refused, Unreachable
 from reconciler.formats.router_names import RouterName, tag_of
+from reconciler.integrations.runtimes.adapter_damage import HeldFilesAsTheyStand
 from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.free_space import free_bytes_of
 from reconciler.integrations.runtimes.llama_server_adapters import RouterAdapters, rescale
@@ -82,7 +83,7 @@ class LlamaServer:
         self._begun = Begun(cache_directory)
         self._preset = RouterPreset(preset, self._api, target.name, self._router.is_busy)
         self._removal = Removal(self._router, self._content, self._preset)
-        self._adapters = RouterAdapters(self._router, self._preset)
+        self._adapters = RouterAdapters(self._router, self._preset, HeldFilesAsTheyStand(DigestCache(cache_directory)))
 
     @property
     def target(self) -> Target:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter, is_same_scale
 from reconciler.errors import OutsideError, Refused
+from reconciler.integrations.runtimes.adapter_damage import HeldFilesAsTheyStand
 from reconciler.integrations.runtimes.llama_server_aliases import adapted, check_name
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi, LoadedAdapter
 from reconciler.integrations.runtimes.llama_server_lora import (
@@ -52,10 +53,13 @@ class RouterAdapters:
     Args:
         router: that serves them.
         preset: its preset file.
+        files: tells which of our copies are damaged.
     """
 
-    def __init__(self, router: Router, preset: RouterPreset) -> None:
-        self._router, self._preset = router, preset
+    def __init__(self, router: Router, preset: RouterPreset, files: HeldFilesAsTheyStand) -> None:
+        self._router, self._preset, self._files = router, preset, files
+        self._read_damaged: frozenset[str] = frozenset()
+        """Files that a process may have read while they were damaged, whatever is there by now."""
 
     async def seen(self, listed: Sequence[Listed], busy: Collection[str]) -> tuple[ServedAdapter, ...]:
         """What it serves, as its file, its list and its loaded models say. Loads nothing."""
@@ -63,7 +67,11 @@ class RouterAdapters:
         answers = await asyncio.gather(*(self._loaded(name) for name in asked))
         loaded = {name: answer for name, answer in zip(asked, answers, strict=True) if answer is not None}
         sections = await self._preset.sections()
-        return await asyncio.to_thread(served_adapters, listed, sections, loaded, busy)
+        found = await asyncio.to_thread(served_adapters, listed, sections, loaded, busy)
+        damaged = await self._files.damaged(frozenset(one.path for one in found if one.path))
+        self._read_damaged |= damaged
+        gone = {"digest": None, "damaged": True}
+        return tuple(one.model_copy(update=gone) if one.path in damaged else one for one in found)
 
     async def takes_any(self) -> bool:
         """Its preset file is known, and ours to write."""
@@ -82,9 +90,10 @@ class RouterAdapters:
         """
         base, before = await self._checked(adapter, listed, models)
         settings = settings_for(adapter, base, await self._preset.sections() or {})
-        if before.section is not None and await self._is_in_force(before.section, settings, adapter):
+        anew = adapter.path in self._read_damaged
+        if not anew and before.section is not None and await self._is_in_force(before.section, settings, adapter):
             return
-        only_scale = before.section is not None and _is_rescaled(before.section, settings)
+        only_scale = not anew and before.section is not None and _is_rescaled(before.section, settings)
         busy = await self._busy(adapter.name, listed)
         if busy is not None:
             await self._rescale_live(busy, adapter, only_scale=only_scale)
@@ -92,7 +101,10 @@ class RouterAdapters:
         try:
             if not only_scale:
                 await self._prove(adapter, settings)
+            if anew and (running := next((one for one in listed if one.name == adapter.name), None)) is not None:
+                await self._router.stop(running)  # its process keeps what it read
             await self._switch(adapter, settings, before)
+            self._read_damaged -= {adapter.path}
         finally:
             await asyncio.shield(self._as_it_was(adapter.name, before.running))
 
