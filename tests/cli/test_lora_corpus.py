@@ -89,8 +89,10 @@ def test_a_failure_is_an_error_with_the_report_as_details(line: Line, command: t
 
 def test_only_check_lets_a_preflight_fail(line: Line) -> None:
     corpus(line, *bad_rows())
-    free = line(*PREFLIGHT, "--json")
-    assert (free.code, free.data["ok"]) == (0, False)
+    free, gated = line(*PREFLIGHT, "--json"), line(*PREFLIGHT, "--check", "--json")
+    assert (free.code, gated.code) == (0, 1)
+    assert (free.error["code"], free.error["details"]["ok"]) == ("lora-preflight-failed", False)
+    assert free.error["message"] == gated.error["message"], "the envelope tells the same with and without --check"
     assert line(*PREFLIGHT, "--check").code == 1
 
 

@@ -91,6 +91,7 @@ def test_what_could_not_be_served_is_no_plan(line: Line, snapshot: SnapshotAsser
     assert answer.out.split("\n  local launch:")[1] == snapshot
     found = line(*OURS, "--rank", "600", "--json")
     assert (found.code, found.error["code"]) == (1, "lora-plan-failed")
+    assert "vLLM serves no adapter of rank 600" in found.error["message"]
     assert found.error["details"]["training"]["rank"] == 600
     assert found.error["details"]["findings"][-1]["code"] == "rank_too_large"
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.cli.commands.lora_report import Facts, print_report
+from reconciler.cli.commands.lora_report import Facts, failure_of, print_report
 from reconciler.cli.views.lora_inspect import inspect_text
 from reconciler.engine.lora.inspect import InspectRequest, accepted_in, inspect
 from reconciler.errors import ReconcilerError, UsageError
@@ -45,14 +45,9 @@ def show_lora_inspect(
     report = inspect(request, facts.route(base, provider), files, facts.dialect)
     if accept and lockfile is not None and report.ok:
         _accept(report, lockfile, files)
-    wrong = [one for one in report.findings if one.severity == "error"]
-    failure = None
-    if not report.ok:
-        failure = ReconcilerError(
-            f"adapter {report.adapter.name} cannot be served like this: {wrong[0].message}",
-            code="lora-inspect-failed",
-            hint=next((one.hint for one in wrong if one.hint), None),
-        )
+    failure = failure_of(
+        report.findings, code="lora-inspect-failed", what=f"adapter {report.adapter.name} cannot be served like this"
+    )
     return print_report(report, report.findings, inspect_text(report), failure, facts.dialect, as_json=as_json)
 
 
