@@ -169,19 +169,9 @@ def facts_of(
         contradictory=contradictory,
         unpaired=tuple(path for path, each in parts.items() if (each.a is None) != (each.b is None)),
         saved=tuple(sorted(_saved(whole, parts))),
-        biases=tuple(
-            sorted(
-                {path for path, each in parts.items() if each.bias is not None}
-                | {each.name.removesuffix(".bias") for each in whole if each.name.endswith(".bias")}
-            )
-        ),
+        biases=tuple(sorted(_biases(whole, parts))),
         token_deltas=sum(each.shape[0] for each in whole if each.name.endswith(_TOKENS) and each.shape),
-        stray=tuple(
-            sorted(
-                [each.name for each in whole if not _is_weight(each) and not each.name.endswith(_TOKENS)]
-                + [path for path, each in parts.items() if each.a is None and each.b is None and each.bias is None]
-            )
-        ),
+        stray=tuple(sorted(_stray(whole, parts))),
         dtypes=tuple(sorted({each.dtype for each in every})),
         parameters=sum(math.prod(each.shape) for each in every),
         bytes=Bytes(size),
@@ -190,6 +180,17 @@ def facts_of(
         adapter_type=adapter_type,
         files=files,
     )
+
+
+def _biases(whole: Iterable[AdapterTensor], parts: Mapping[str, _Parts]) -> set[str]:
+    beside = {path for path, each in parts.items() if each.bias is not None}
+    return beside | {each.name.removesuffix(".bias") for each in whole if each.name.endswith(".bias")}
+
+
+def _stray(whole: Iterable[AdapterTensor], parts: Mapping[str, _Parts]) -> list[str]:
+    """Tensors that are nothing of an adapter, and modules of which nothing is there."""
+    unknown = [each.name for each in whole if not _is_weight(each) and not each.name.endswith(_TOKENS)]
+    return unknown + [path for path, each in parts.items() if each.a is None and each.b is None and each.bias is None]
 
 
 def _saved(whole: Iterable[AdapterTensor], parts: Mapping[str, _Parts]) -> set[str]:

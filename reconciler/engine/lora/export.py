@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from reconciler.domain.document import Frozen
 from reconciler.domain.finding import Finding
@@ -77,13 +77,38 @@ class ExportAsked(Frozen):
     default_split: str
     default_license: str
 
+    @classmethod
+    def of(cls, request: ExportRequest, corpus: CorpusFile, decision: ToolFormatDecision, target: ExportTarget) -> Self:
+        catalog = target.contract.tool_catalog
+        return cls(
+            requested_tool_format=decision.requested,
+            effective_tool_format=decision.effective,
+            tool_format_correction=decision.correction,
+            dataset_format=target.shape.name,
+            tool_catalog_policy=catalog.policy,
+            tool_catalog_id=catalog.id,
+            tool_catalog_hash=catalog.hash,
+            corpus=shown(corpus.path),
+            check=request.check,
+            default_split=target.default_split,
+            default_license=target.default_license,
+        )
+
 
 class ExportOutput(Frozen):
     """What was written. None: it was not."""
 
-    path: str | None
-    sha256: str | None
-    manifest_path: str | None
+    path: str | None = None
+    sha256: str | None = None
+    manifest_path: str | None = None
+
+    @classmethod
+    def of(cls, request: ExportRequest, written: Manifest) -> Self:
+        return cls(
+            path=written.output.path if written.output else None,
+            sha256=written.output.sha256 if written.output else None,
+            manifest_path=shown(request.manifest) if request.manifest else None,
+        )
 
 
 class ExportReport(Frozen):
@@ -328,33 +353,16 @@ def _report(
     findings: list[Finding],
 ) -> ExportReport:
     ok = is_ok(findings)
-    catalog = target.contract.tool_catalog
     return ExportReport(
         ok=ok,
         base=BaseReport.of(route),
-        request=ExportAsked(
-            requested_tool_format=decision.requested,
-            effective_tool_format=decision.effective,
-            tool_format_correction=decision.correction,
-            dataset_format=target.shape.name,
-            tool_catalog_policy=catalog.policy,
-            tool_catalog_id=catalog.id,
-            tool_catalog_hash=catalog.hash,
-            corpus=shown(corpus.path),
-            check=request.check,
-            default_split=target.default_split,
-            default_license=target.default_license,
-        ),
+        request=ExportAsked.of(request, corpus, decision, target),
         tool_calling=ToolCallingReport.of(route),
         target=target.document,
         contract=manifest.contract,
         serving=manifest.serving,
         promotion=manifest.promotion,
-        output=ExportOutput(
-            path=manifest.output.path if ok and manifest.output else None,
-            sha256=manifest.output.sha256 if ok and manifest.output else None,
-            manifest_path=shown(request.manifest) if ok and request.manifest else None,
-        ),
+        output=ExportOutput.of(request, manifest) if ok else ExportOutput(),
         stats=done.stats,
         splits=done.ledger.sizes,
         findings=tuple(findings),

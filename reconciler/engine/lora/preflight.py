@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Self
 
 from reconciler.domain.document import Frozen
 from reconciler.domain.finding import Finding
@@ -64,6 +65,18 @@ class PreflightAsked(Frozen):
     source_tool_format: str
     tool_format_correction: str | None
     target_tool_format: str
+
+    @classmethod
+    def of(cls, request: PreflightRequest, corpus: CorpusFile, source: str, decision: ToolFormatDecision) -> Self:
+        return cls(
+            corpus=shown(corpus.path),
+            config=shown(request.config) if request.config else None,
+            check=request.check,
+            requested_tool_format=decision.requested,
+            source_tool_format=source,
+            tool_format_correction=decision.correction,
+            target_tool_format=decision.effective,
+        )
 
 
 class ConfigReport(Frozen):
@@ -161,15 +174,7 @@ def preflight(request: PreflightRequest, route: Route, dialect: Dialect, files: 
     return PreflightReport(
         ok=is_ok(findings),
         base=BaseReport.of(route),
-        request=PreflightAsked(
-            corpus=shown(corpus.path),
-            config=shown(request.config) if request.config else None,
-            check=request.check,
-            requested_tool_format=decision.requested,
-            source_tool_format=source,
-            tool_format_correction=decision.correction,
-            target_tool_format=decision.effective,
-        ),
+        request=PreflightAsked.of(request, corpus, source, decision),
         tool_calling=ToolCallingReport.of(route),
         config=ConfigReport(
             path=shown(request.config) if request.config else None,
