@@ -93,7 +93,18 @@ class Wiring:
             jitter=random.random,
             measurements=self.measurements,
             adapters=self.adapters,
+            close=self.close,
         )
+
+    async def close(self) -> None:
+        """End what stays open between two questions to a hub or a registry; the next question opens it again."""
+        if "_outside" in self.__dict__:
+            await self._outside.close()
+
+    @cached_property
+    def _outside(self) -> Http:
+        """One client for all hubs and registries of a run: the catalogue's, and those of adapters."""
+        return self.http()
 
     async def desired_if_any(self) -> DesiredState | None:
         """The file's desired state; None where nobody named a file and none is here."""
@@ -158,9 +169,10 @@ class Wiring:
         )
 
     def hub_client(self, desired: DesiredState) -> HubClient:
+        """Asks the file's Hub, over what ``close`` closes."""
         from reconciler.integrations.catalog.hub import HubClient
 
-        return HubClient(self.http(), endpoint=desired.hub.endpoint, token=self.secret(desired.hub.token_from))
+        return HubClient(self._outside, endpoint=desired.hub.endpoint, token=self.secret(desired.hub.token_from))
 
     def meter(self, target: Target, server: Path | None) -> Meter | None:
         """What times the models of a target; None: nothing can.
@@ -187,7 +199,7 @@ class Wiring:
         def registry() -> object:
             from reconciler.integrations.catalog.registry import RegistryClient
 
-            return RegistryClient(self.http())
+            return RegistryClient(self._outside)
 
         return LiveCatalog(
             bundled=lambda: self.bundled,

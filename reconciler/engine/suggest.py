@@ -19,7 +19,7 @@ from reconciler.domain.plan import Overrides
 from reconciler.domain.record import Record
 from reconciler.domain.units import Bytes
 from reconciler.engine.observe import observe
-from reconciler.engine.world import Freshness, World
+from reconciler.engine.world import Freshness, World, opened
 from reconciler.errors import UsageError
 from reconciler.planning.eligible import consider, numbers_of
 from reconciler.planning.option import Option, Rejected
@@ -161,7 +161,9 @@ async def scene_for(
         UsageError: no target of that name.
     """
     given = desired or DesiredState(targets=(Target(name="store"),))
-    seen = await observe(world, given.model_copy(update={"targets": ()}), freshness=freshness, runtimes={})
+    nobody = given.model_copy(update={"targets": ()})
+    async with opened(world, nobody) as runtimes:
+        seen = await observe(world, nobody, freshness=freshness, runtimes=runtimes)
     if desired is None:
         given = given.model_copy(update={"pool": open_pool(seen.catalogue)})
     target = _target(given, question.target)

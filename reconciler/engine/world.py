@@ -5,10 +5,10 @@ The command line builds a ``World`` out of integrations, the tests out of fakes;
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.domain.desired import DesiredState, Target
 from reconciler.domain.observation import Observation
@@ -51,6 +51,9 @@ class AdapterPorts:
     converter: Callable[[DesiredState], AdapterConverter | None]
 
 
+async def _nothing_is_open() -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything outside, behind its ports. What depends on the desired state is made when that is known."""
@@ -68,6 +71,8 @@ class World:
     """What was measured on this machine; None: nothing is kept."""
     adapters: Callable[[], AdapterPorts] | None = None
     """None: no adapter is looked into or attached."""
+    close: Callable[[], Coroutine[Any, Any, None]] = _nothing_is_open
+    """Ends what the catalogue and the adapters opened; they open it again when they need it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +106,12 @@ class Planned:
 
 @asynccontextmanager
 async def opened(world: World, desired: DesiredState) -> AsyncIterator[dict[str, Runtime]]:
-    """The runtimes of every target of the file; closed at the end, whatever happens."""
+    """The runtimes of every target of the file; closed at the end with all that the run opened, whatever happens."""
     runtimes = {target.name: world.runtime(desired, target) for target in desired.targets}
     try:
         yield runtimes
     finally:
-        await together(runtime.close() for runtime in runtimes.values())
+        await together([*(runtime.close() for runtime in runtimes.values()), world.close()])
 
 
 def unheard(done: Bytes, total: Bytes, note: str = "") -> None:
