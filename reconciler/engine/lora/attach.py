@@ -29,7 +29,7 @@ from reconciler.domain.record import Intent
 from reconciler.domain.units import Bytes
 from reconciler.engine.bookkeeping import Books
 from reconciler.engine.look import find, find_adapter
-from reconciler.engine.lora.verdict import Place, local_source
+from reconciler.engine.lora.verdict import FoundSource, local_source
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.errors import PlanningError, Refused, Unreachable
 from reconciler.lora.adapter_content import AdapterContent, ContentFile, content_digest
@@ -328,5 +328,5 @@ async def _refuse_what_does_not_fit(
     if need is None:
         return
     met = row.adapter.verdict is not None and row.adapter.verdict.is_held_copy and shop.has_met(adapter, need)
-    place = Place(path, shop.ports.files, content)
+    place = FoundSource(path, shop.ports.files, content)
     _refuse_a_no(adapter, await shop.verdict(adapter, need, place, shop.observation, met=met), row, tools)

@@ -47,7 +47,7 @@ _GGUF_HEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FoundSource:
     """Where an adapter's files are, and which of them count."""
 
     given: str
@@ -78,7 +78,7 @@ class Circumstances:
     """Of the server."""
 
 
-def local_source(adapter: Adapter, files: AdapterFiles) -> Place:
+def local_source(adapter: Adapter, files: AdapterFiles) -> FoundSource:
     """An adapter of this host. Reads its files whole, for their hashes.
 
     Raises:
@@ -91,7 +91,7 @@ def local_source(adapter: Adapter, files: AdapterFiles) -> Place:
         raise Refused(f"{given} is not there", code="not-found", hint=hint)
     chosen = tuple(_chosen(place))
     held = tuple(ContentFile(name=one.name, bytes=one.bytes, sha256=files.digest(one.path)) for one in chosen)
-    return Place(given, files, AdapterContent(digest=content_digest(held), files=held, folder=place.folder))
+    return FoundSource(given, files, AdapterContent(digest=content_digest(held), files=held, folder=place.folder))
 
 
 def _chosen(place: AdapterPlace) -> Iterator[AdapterFile]:
@@ -101,16 +101,16 @@ def _chosen(place: AdapterPlace) -> Iterator[AdapterFile]:
     yield from place.weights[:1]
 
 
-def remote_source(adapter: Adapter, found: RemoteAdapter, files: AdapterFiles) -> Place:
+def remote_source(adapter: Adapter, found: RemoteAdapter, files: AdapterFiles) -> FoundSource:
     """An adapter of a Hub, by what it says of it."""
     given = f"hub:{adapter.source.repo}"
     held = tuple(ContentFile(name=one.path, bytes=one.bytes, sha256=one.sha256.lower()) for one in found.artifact.files)
     content = AdapterContent(digest=content_digest(held), files=held, artifact=found.artifact)
-    return Place(given, _RemoteFiles(given, found, files), content)
+    return FoundSource(given, _RemoteFiles(given, found, files), content)
 
 
 def judged(
-    adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances, files: AdapterFiles
+    adapter: Adapter, need: AdapterNeed, source: FoundSource, seen: Circumstances, files: AdapterFiles
 ) -> AdapterVerdict:
     """The verdict. Blocks while it reads. A file that can be read and is not what it should be speaks against it.
 
@@ -160,7 +160,7 @@ def judged(
 
 
 def _report_with_papers(
-    adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances
+    adapter: Adapter, need: AdapterNeed, source: FoundSource, seen: Circumstances
 ) -> tuple[Adapter, InspectReport, tuple[Finding, ...]]:
     """The report; without the contract where its manifest cannot be read now and the content has met it before."""
     try:
@@ -197,7 +197,7 @@ def _has_folder(path: str, files: AdapterFiles) -> bool:
         return False
 
 
-def _report(adapter: Adapter, need: AdapterNeed, source: Place, seen: Circumstances) -> InspectReport:
+def _report(adapter: Adapter, need: AdapterNeed, source: FoundSource, seen: Circumstances) -> InspectReport:
     contract = adapter.contract
     request = InspectRequest(
         adapter=source.given,
@@ -232,7 +232,7 @@ def _base_config(seen: Circumstances, files: AdapterFiles) -> str | None:
         return None
 
 
-def _inspected(request: InspectRequest, route: Route, source: Place) -> InspectReport:
+def _inspected(request: InspectRequest, route: Route, source: FoundSource) -> InspectReport:
     """With the base's own file, where that can be read as what it is."""
     try:
         return inspect(request, route, source.files, OURS)

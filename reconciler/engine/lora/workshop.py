@@ -26,7 +26,7 @@ from reconciler.planning.adapter_held import has_met_the_terms, recorded_content
 from reconciler.ports import AdapterStore, HasFiles
 
 if TYPE_CHECKING:
-    from reconciler.engine.lora.verdict import Place
+    from reconciler.engine.lora.verdict import FoundSource
 
 
 _DISOWNED = "\ndisowned\n"
@@ -78,7 +78,7 @@ class Workshop:
         adapter = self.declared(need.adapter)
         if adapter is None or self.world.adapters is None:
             return Unavailable(need=need, code="not-found", message=f"no adapter is called {need.adapter}")
-        source: Place | None = None
+        source: FoundSource | None = None
         try:
             source = await self._source(adapter, need, observation)
             if source is not None:
@@ -92,7 +92,7 @@ class Workshop:
         held = await self._held_copy(adapter, need, source, observation)
         return away if held is None else away.model_copy(update={"held": held})
 
-    async def _source(self, adapter: Adapter, need: AdapterNeed, observation: Observation) -> Place | None:
+    async def _source(self, adapter: Adapter, need: AdapterNeed, observation: Observation) -> FoundSource | None:
         """Its files, where they are; None: somebody outside would have to be asked, and that is not wanted."""
         from reconciler.engine.lora.verdict import local_source, remote_source
 
@@ -108,17 +108,17 @@ class Workshop:
             found = await hub.look(repo, adapter.source.revision, pickles=adapter.allow_pickle)
         return remote_source(adapter, found, self.ports.files)
 
-    async def _kept(self, adapter: Adapter, need: AdapterNeed, observation: Observation) -> Place | None:
+    async def _kept(self, adapter: Adapter, need: AdapterNeed, observation: Observation) -> FoundSource | None:
         """Files that we hold already and that nobody has to be asked about.
 
         Those of a pinned commit; and where what is attached is settled, those that its tag meant then.
         """
-        from reconciler.engine.lora.verdict import Place
+        from reconciler.engine.lora.verdict import FoundSource
 
         repo, revision = adapter.source.repo, adapter.source.revision or ""
         if repo is not None and _COMMIT.fullmatch(revision):
             found = await self.store.find(repo, revision)
-            return Place(found[1], self.ports.files, found[0]) if found is not None else None
+            return FoundSource(found[1], self.ports.files, found[0]) if found is not None else None
         if not self.settled or observation.offline or self.record is None:
             return None
         ours = settled_content(self.record, adapter, self._key_of(need.target))
@@ -137,23 +137,23 @@ class Workshop:
 
     # ------------------------------------------------------------------------------------------ what we hold of it
 
-    async def held_place(self, adapter: Adapter, digest: str) -> Place | None:
+    async def held_place(self, adapter: Adapter, digest: str) -> FoundSource | None:
         """Our own verified copy of content, as one of this adapter's source; None: there is none, or not whole."""
-        from reconciler.engine.lora.verdict import Place
+        from reconciler.engine.lora.verdict import FoundSource
 
         found = await self.store.recall(digest)
         if found is None:
             return None
         content, path = found
         if adapter.source.repo is None:
-            return Place(path, self.ports.files, content.model_copy(update={"artifact": None}))
+            return FoundSource(path, self.ports.files, content.model_copy(update={"artifact": None}))
         if content.artifact is None or content.artifact.repo != adapter.source.repo:
             return None
         artifact = content.artifact.model_copy(update={"endpoint": self.desired.hub.endpoint})
-        return Place(path, self.ports.files, content.model_copy(update={"artifact": artifact}))
+        return FoundSource(path, self.ports.files, content.model_copy(update={"artifact": artifact}))
 
     async def _held_copy(
-        self, adapter: Adapter, need: AdapterNeed, read: Place | None, observation: Observation
+        self, adapter: Adapter, need: AdapterNeed, read: FoundSource | None, observation: Observation
     ) -> AdapterVerdict | None:
         """What our copy of the recorded content is found to be; never of other content than what could be read."""
         ours = self._recorded(adapter, need)
@@ -189,7 +189,7 @@ class Workshop:
         return next((key for key in found if key in served), found[0] if found else None)
 
     async def verdict(
-        self, adapter: Adapter, need: AdapterNeed, source: Place, observation: Observation, *, met: bool = False
+        self, adapter: Adapter, need: AdapterNeed, source: FoundSource, observation: Observation, *, met: bool = False
     ) -> AdapterVerdict:
         """The same of files that are found already.
 
