@@ -10,11 +10,13 @@ Source:
 from __future__ import annotations
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reconciler.formats.foreign_json import read_object
+from reconciler.lora.config_values import wrong_values
 
 CONFIG_LIMIT_BYTES = 1 << 20
 CONTRACT_KEYS = ("harn_lora_contract_id", "lora_contract_id", "harn_contract_id")
@@ -71,6 +73,8 @@ class AdapterConfig:
     """mlx_lm wrote it: it has ``lora_parameters`` and no ``peft_type``."""
     fine_tune_type: str | None = None
     """``lora``, ``dora`` or ``full``; of MLX only."""
+    invalid: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What is stated and cannot be: a sentence by key. The field itself counts as not stated."""
 
 
 def read_adapter_config(raw: bytes) -> AdapterConfig:
@@ -79,7 +83,10 @@ def read_adapter_config(raw: bytes) -> AdapterConfig:
     Raises:
         ValueError: not JSON, or not an object. Nothing else, for any bytes.
     """
-    return adapter_config(read_object(raw, limit_bytes=CONFIG_LIMIT_BYTES))
+    found = adapter_config(read_object(raw, limit_bytes=CONFIG_LIMIT_BYTES))
+    if raw.startswith(BOM_UTF8):
+        return replace(found, invalid={"": "it begins with a byte order mark, at which peft stops", **found.invalid})
+    return found
 
 
 def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:
@@ -123,6 +130,7 @@ def adapter_config(document: Mapping[str, Any]) -> AdapterConfig:
         dropout=_number(document.get("lora_dropout")),
         contract_id=next((word for key in CONTRACT_KEYS if (word := _text(document.get(key))) is not None), None),
         peft_version=_text(document.get("peft_version")),
+        invalid=wrong_values(document, is_mlx=False),
     )
 
 
@@ -145,6 +153,7 @@ def _mlx_config(document: Mapping[str, Any]) -> AdapterConfig:
         contract_id=next((word for key in CONTRACT_KEYS if (word := _text(document.get(key))) is not None), None),
         is_mlx=True,
         fine_tune_type=kind,
+        invalid=wrong_values(document, is_mlx=True),
     )
 
 

@@ -247,7 +247,7 @@ class TestHostile:
         text = inspect(line, "a").out
         assert all(letter.isprintable() for letter in text.replace("\n", ""))
         assert text.count("\n  launch:") == 1
-        assert "x�]0;title��  launch:�" in text
+        assert "x�]0;title�   launch:�" in text
 
     def test_a_base_configuration_that_is_too_large(self, line: Line) -> None:
         folder(line.folder / "a")
@@ -377,3 +377,32 @@ def test_an_adapter_of_our_own_export_passes(line: Line) -> None:
     folder(line.folder / "sql", document=config(lora_contract_id=id_of("m.json")))
     found = report(line, "sql", "--manifest", "m.json", "--require-contract-id")["contract"]
     assert (found["status"], found["idVerdict"], found["targetModulesMatch"]) == ("pass", "verified", True)
+
+
+class TestValues:
+    """What peft refuses, or takes for something else."""
+
+    def test_each_is_named_with_its_value(self, line: Line, snapshot: SnapshotAssertion) -> None:
+        document = config() | {
+            "r": "four", "lora_alpha": [1], "target_modules": 5, "use_dora": "maybe", "base_model_name_or_path": {"a": 1},
+        }  # fmt: skip
+        folder(line.folder / "a", document=document)
+        answer = inspect(line, "a")
+        assert answer.code == 1
+        assert "does not say the rank" not in answer.out
+        assert answer.out == snapshot
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [({"r": -4}, "r is -4, not a"), ({"r": True}, "r is true, not a"), ({"rank_pattern": {"q": "8"}}, "rank_pattern is {")],
+    )  # fmt: skip
+    def test_a_rank_that_is_none(self, line: Line, changes: dict[str, object], told: str) -> None:
+        folder(line.folder / "a", document=config(**changes))
+        answer = inspect(line, "a", "--json")
+        assert answer.error["code"] == "lora-inspect-failed"
+        assert told in answer.error["message"]
+
+    def test_a_byte_order_mark(self, line: Line) -> None:
+        place = folder(line.folder / "a") / "adapter_config.json"
+        place.write_bytes(b"\xef\xbb\xbf" + place.read_bytes())
+        assert "byte order mark" in inspect(line, "a", "--json").error["message"]

@@ -217,3 +217,12 @@ def test_every_error_of_what_the_file_says_tells_how_to_let_it_pass(tmp_path: Pa
     place = folder(tmp_path / "sql", document=config(base_model_name_or_path="acme/another"))
     (flaw,) = judge(lora(place)).errors
     assert flaw.hint == "name the base that it was trained on; `onMismatch: warn` lets it pass"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"r": -4}, {"r": True}, {"use_dora": "maybe"}, {"base_model_name_or_path": {"a": 1}}]
+)
+@pytest.mark.parametrize("lenient", ["fail", "warn"])
+def test_a_value_that_cannot_be_speaks_against_it(tmp_path: Path, changes: dict[str, Any], lenient: str) -> None:
+    verdict = judge(lora(folder(tmp_path / "sql", document=config(**changes)), on_mismatch=lenient))
+    assert "config_invalid" in errors(verdict)
