@@ -9,6 +9,7 @@ Source:
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -111,6 +112,7 @@ def look(directory: Path) -> CacheView | None:
     partial = orphans = 0
     try:
         for folder, repo in _repositories(directory):
+            _refuse_unreadable(folder)
             held = _models(folder, repo)
             models.update(held)
             partial += sum(_allocated(path) for path in (folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"))
@@ -268,12 +270,28 @@ def _folder(directory: Path, repo: str) -> Path:
 def _repositories(directory: Path) -> Iterator[tuple[Path, str]]:
     if not directory.exists():
         return
-    for count, folder in enumerate(sorted(directory.glob("models--*"))):
+    for count, folder in enumerate(sorted(path for path in directory.iterdir() if path.name.startswith("models--"))):
         if count >= _REPOSITORIES_AT_MOST:
             raise ValueError("more repositories than a look reads")
         _, organisation, *name = folder.name.split("--")
         if folder.is_dir() and organisation and name:
             yield folder, f"{organisation}/{'--'.join(name)}"
+
+
+def _refuse_unreadable(directory: Path) -> None:
+    """Patterns pass over folders that may not be read, as if they were empty: what is in them would be gone.
+
+    Raises:
+        OSError: it, or a folder in it that a look reads, cannot be read.
+    """
+    for name in ("blobs", "snapshots"):
+        for _ in os.walk(directory / name, onerror=_raise):
+            pass
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _models(folder: Path, repo: str) -> dict[str, CachedModel]:

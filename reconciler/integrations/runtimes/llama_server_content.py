@@ -112,12 +112,15 @@ def _directories(target: Target, environ: Mapping[str, str]) -> tuple[Path, ...]
 
 
 def standing(listed: Sequence[Listed], view: CacheView | None) -> list[Listed]:
-    """What is really there: no running downloads, and no section of a preset whose files are elsewhere or gone."""
-    files = view.models if view else {}
+    """What is really there: no running downloads, and no section of a preset whose files are elsewhere or gone.
+
+    Where the files cannot be seen, whatever is listed is there: nothing is missing only because nobody may look.
+    """
+    there = [item for item in listed if item.is_there]
+    if view is None:
+        return there
     return [
-        item
-        for item in listed
-        if item.is_there and (item.source != "preset" or item.name in files or "hf-repo" not in item.settings)
+        item for item in there if item.source != "preset" or item.name in view.models or "hf-repo" not in item.settings
     ]
 
 

@@ -1,0 +1,75 @@
+"""A router's cache that may not be read is no empty cache: what the router lists of it is there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.domain.adapter import HeldAdapter
+from reconciler.domain.observation import ObservedTarget, UnknownTarget
+from reconciler.integrations.http import Response
+from reconciler.integrations.runtimes.hub_layout import look
+from tests.integrations.runtimes.router_double import NAME, RouterDouble, runtime_on
+
+REPOSITORY = "models--acme--alpha-GGUF"
+NOBODY = 65534
+
+
+@pytest.fixture
+def here() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:  # that another user may walk into, other than pytest's
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def double(here: Path) -> RouterDouble:
+    double = RouterDouble(here / "cache")
+    double.arrive()
+    double.preset = here / "presets.ini"
+    double.preset.write_text("version = 1\n")
+    return double
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """For us; root, whom nothing is closed to, is nobody meanwhile."""
+    was, root = folder.stat().st_mode, os.geteuid() == 0
+    folder.chmod(0)
+    try:
+        if root:
+            os.seteuid(NOBODY)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(was)
+
+
+@pytest.mark.parametrize("folder", ["", REPOSITORY, f"{REPOSITORY}/snapshots", f"{REPOSITORY}/blobs"])
+async def test_what_is_listed_is_there_where_its_files_may_not_be_seen(folder, here, double):
+    path = here / "adapters" / ("1" * 64) / "adapter.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"GGUF")
+    server = runtime_on(double, target={"preset": str(double.preset), "cache": str(double.cache)})
+    await server.attach(HeldAdapter(name="sql", base=NAME, path=str(path), digest="1" * 64, format="gguf"))
+    double.models[NAME]["source"] = "preset"  # as a restart leaves it: a section of the base hides the cache
+    assert look(double.cache) is not None
+    with closed(double.cache / folder):
+        assert look(double.cache) is None
+        seen = await server.observe()
+    assert isinstance(seen, ObservedTarget)
+    assert NAME in [one.name for one in seen.installed]
+    assert [one.name for one in seen.adapters] == ["sql"]
+    assert any("cannot be read here" in note for note in seen.notes)
+
+
+async def test_an_answer_of_500_is_no_answer(double):
+    server = runtime_on(double, target={"preset": str(double.preset)})
+    double.answers["GET", "/models"] = Response(500, json={"error": {"code": 500, "message": "filesystem error"}})
+    assert isinstance(await server.observe(), UnknownTarget)
