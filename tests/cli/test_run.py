@@ -89,6 +89,10 @@ def test_every_command_refuses_a_wrong_option(line: Line, path: tuple[str, ...])
     assert "--help" in text.err
 
 
+WRITES = {("init", "--out"), ("plan", "--out"), ("observe", "--out"), ("export", "--out"), ("export", "--manifest")}
+"""Flags that say where a file goes."""
+
+
 @pytest.mark.parametrize("path", [path for path, _ in LEAVES], ids=" ".join)
 def test_every_flag_is_a_variable_too(path: tuple[str, ...]) -> None:
     (one,) = [found for where, found in LEAVES if where == path]
@@ -96,8 +100,16 @@ def test_every_flag_is_a_variable_too(path: tuple[str, ...]) -> None:
         if parameter.param_type_name == "argument" or "--help" in parameter.opts:
             continue
         long = next(word for word in parameter.opts if word.startswith("--"))
-        assert parameter.envvar == "LOCALMODELS_" + long[2:].upper().replace("-", "_")
+        own = f"{path[-1]}-" if (path[-1], long) in WRITES else ""
+        assert parameter.envvar == "LOCALMODELS_" + (own + long[2:]).upper().replace("-", "_")
         assert parameter.help
+
+
+def test_what_is_written_has_a_variable_of_its_own() -> None:
+    """One that another command reads, or writes something else to, would be overwritten by whoever had it set."""
+    named = [(parameter.envvar, path) for path, one in LEAVES for parameter in one.params]  # type: ignore[attr-defined]
+    written = ["LOCALMODELS_" + f"{name}{flag[1:]}".upper().replace("-", "_") for name, flag in WRITES]
+    assert [sum(variable == each for variable, _ in named) for each in written] == [1] * len(WRITES)
 
 
 def test_a_variable_counts_as_its_flag(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ Corpus = Annotated[
 ]
 Out = Annotated[
     str | None,
-    typer.Option("--out", envvar="LOCALMODELS_OUT", metavar="FILE", help="Where the data set goes."),
+    typer.Option("--out", envvar="LOCALMODELS_EXPORT_OUT", metavar="FILE", help="Where the data set goes."),
 ]
 Manifest = Annotated[
     str | None,
-    typer.Option("--manifest", envvar="LOCALMODELS_MANIFEST", metavar="FILE", help="Where its manifest goes."),
+    typer.Option("--manifest", envvar="LOCALMODELS_EXPORT_MANIFEST", metavar="FILE", help="Where its manifest goes."),
 ]
 Check = Annotated[
     bool, typer.Option("--check", envvar="LOCALMODELS_CHECK", help="Convert every record, and write no rows.")
@@ -49,8 +49,9 @@ TargetMetadata = Annotated[
     typer.Option(
         "--target-metadata",
         envvar="LOCALMODELS_TARGET_METADATA",
+        callback=lora_options.one_a_line,
         metavar="KEY=VALUE",
-        help="Recorded in every row and in the manifest. May be given again.",
+        help="Recorded in every row and in the manifest. May be given again; in the variable one a line.",
     ),
 ]
 DefaultSplit = Annotated[
@@ -70,8 +71,9 @@ Against = Annotated[
     typer.Option(
         "--against",
         envvar="LOCALMODELS_AGAINST",
+        callback=lora_options.one_a_line,
         metavar="PATH",
-        help="A held-out corpus: no example and no prompt may stand in both. May be given again.",
+        help="A held-out corpus: no example and no prompt may stand in both. May be given again; in the variable one a line.",
     ),
 ]
 

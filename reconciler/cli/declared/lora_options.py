@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import typer
+
+
+def one_a_line(context: typer.Context, parameter: typer.CallbackParam, value: list[str] | None) -> list[str] | None:
+    """Values that may hold blanks: the parser splits variables at them, so what a variable says is read again."""
+    source = context.get_parameter_source(parameter.name or "")
+    if source is None or source.name != "ENVIRONMENT":
+        return value
+    said = os.environ.get(str(parameter.envvar), "")
+    return [each.strip() for each in said.splitlines() if each.strip()]
+
 
 Base = Annotated[
     str,

@@ -14,7 +14,9 @@ Markdown = Annotated[
 ]
 PlanOut = Annotated[
     Path | None,
-    typer.Option("--out", envvar="LOCALMODELS_OUT", help="Save the plan with what it was made from, for apply FILE."),
+    typer.Option(
+        "--out", envvar="LOCALMODELS_PLAN_OUT", help="Save the plan with what it was made from, for apply FILE."
+    ),
 ]
 SavedObservation = Annotated[
     Path | None,
@@ -48,7 +50,7 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     out: Annotated[
-        Path | None, typer.Option("--out", envvar="LOCALMODELS_OUT", help="Where to; else localmodels.yaml here.")
+        Path | None, typer.Option("--out", envvar="LOCALMODELS_INIT_OUT", help="Where to; else localmodels.yaml here.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", envvar="LOCALMODELS_FORCE", help="Replace a file that is there.")
@@ -188,7 +190,7 @@ def status(file: options.File = None, json: options.Json = False) -> int:
 
 def observe(
     out: Annotated[
-        Path, typer.Option("--out", envvar="LOCALMODELS_OUT", help="The file to write; - for standard output.")
+        Path, typer.Option("--out", envvar="LOCALMODELS_OBSERVE_OUT", help="The file to write; - for standard output.")
     ],
     file: options.File = None,
     json: options.Json = False,
