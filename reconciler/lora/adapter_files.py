@@ -55,6 +55,11 @@ class AdapterPlace:
         return bool(self.weights) and all(each.name.lower().endswith(".gguf") for each in self.weights)
 
     @property
+    def is_plain_path(self) -> bool:
+        """Written as a place of this machine, and as no runtime's name of an adapter can be."""
+        return self.path in (".", "..", "~") or self.path.startswith(("/", "./", "../", "~/"))
+
+    @property
     def config_path(self) -> str | None:
         """Where the configuration stands, or would."""
         return f"{self.folder}/{CONFIG}" if self.folder else None

@@ -59,6 +59,8 @@ class Dialect:
     """Estimates of tokens count calls and schemas of tools too; else roles and texts only."""
     source_tool_format: str
     """What ``preflight`` expects of a corpus unless it is told."""
+    takes_paths_for_names: bool
+    """A path at which nothing is may be a name that a runtime resolves; else it is an error."""
     scans_config_lines: bool
     """Training configurations are scanned line by line; else read as the YAML they are."""
 
@@ -86,6 +88,7 @@ OURS = Dialect(
     takes_plain_chat=True,
     counts_whole_prompt=True,
     source_tool_format="auto",
+    takes_paths_for_names=False,
     scans_config_lines=False,
 )
 """Messages with tool calls, as TRL and the Hub have them; launch hints are the runtime's own command."""
@@ -113,6 +116,7 @@ HARN = Dialect(
     takes_plain_chat=False,
     counts_whole_prompt=False,
     source_tool_format="json",
+    takes_paths_for_names=True,
     scans_config_lines=True,
 )
 """Every default of the origin."""

@@ -406,3 +406,10 @@ class TestValues:
         place = folder(line.folder / "a") / "adapter_config.json"
         place.write_bytes(b"\xef\xbb\xbf" + place.read_bytes())
         assert "byte order mark" in inspect(line, "a", "--json").error["message"]
+
+    @pytest.mark.parametrize("place", ["/nope", "./nope", "../nope", "~/nope"])
+    def test_a_path_at_which_nothing_is(self, line: Line, place: str) -> None:
+        ours = inspect(line, place, "--json")
+        assert (ours.code, ours.error["details"]["findings"][0]["code"]) == (1, "adapter_not_found")
+        found = report(line, place, "--base", BASE, ours=False)["findings"]
+        assert "remote_adapter" in [one["code"] for one in found]

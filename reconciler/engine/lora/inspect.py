@@ -102,7 +102,11 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
     contract, contract_findings = _contract(subject, files)
     findings = (
         *_of_files(place, adapter),
-        *(judge_base(names, fit, base, route, dialect, subject.declared) if place.exists else _of_nothing(place)),
+        *(
+            judge_base(names, fit, base, route, dialect, subject.declared)
+            if place.exists
+            else _of_nothing(place, dialect)
+        ),
         *_of_runtime(subject),
         *served.findings,
         *judge_name(name, _taken(route)),
@@ -206,7 +210,11 @@ def _of_files(place: AdapterPlace, adapter: ReadAdapter) -> Iterator[Finding]:
         yield from judge_init(config)
 
 
-def _of_nothing(place: AdapterPlace) -> Iterator[Finding]:
+def _of_nothing(place: AdapterPlace, dialect: Dialect) -> Iterator[Finding]:
+    if place.is_plain_path and not dialect.takes_paths_for_names:
+        text = f"{place.path} is not there"
+        yield error("adapter_not_found", text, "see that the path is right; a name that a runtime resolves is no path")
+        return
     yield warning(
         "remote_adapter",
         f"{place.path} is not on this machine: nothing was verified",
