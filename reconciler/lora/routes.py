@@ -18,7 +18,8 @@ from reconciler.lora.capabilities import Capabilities, CapabilityRow, Sourced
 from reconciler.lora.dialect import Dialect
 
 ValueFormat = Literal["name_path", "json_with_base_model", "path"]
-AdapterFormat = Literal["peft", "gguf", "mlx"]
+RuntimeFormat = Literal["peft", "gguf", "mlx"]
+"""A form of adapters that some program loads; what can be attached is a ``domain.adapter.AdapterFormat``."""
 
 DEFAULT_PROVIDER = "vllm"
 """Serves what nothing says otherwise of: it loads whole weights by their Hub name, and PEFT adapters beside them."""
@@ -75,7 +76,7 @@ class Provider(Sourced):
     """What the rank flag takes, ascending. None: any, or not known."""
     default_max_rank: int | None = None
     """The largest rank it takes without the flag."""
-    adapter_formats: tuple[AdapterFormat, ...] | None = None
+    adapter_formats: tuple[RuntimeFormat, ...] | None = None
     serves_many_adapters: bool | None = None
     """Several at once, each a model name of its own."""
     names_adapters: bool | None = None
@@ -212,7 +213,7 @@ class RouteTable(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class NamedBase:
     """What a selector means, before anybody asks who serves it."""
 
     selector: str
@@ -313,7 +314,7 @@ class ToolCallingReport(Frozen):
         return cls(**{name: getattr(route.capabilities, name) for name in cls.model_fields})
 
 
-def inferred_provider(base: Base, table: RouteTable, dialect: Dialect) -> str | None:
+def inferred_provider(base: NamedBase, table: RouteTable, dialect: Dialect) -> str | None:
     """Who serves a base, by what was named; None: nothing says.
 
     What nobody knows and begins with a provider's name is that provider's. An Ollama name is Ollama's; a repository of
@@ -332,7 +333,7 @@ def inferred_provider(base: Base, table: RouteTable, dialect: Dialect) -> str | 
     return DEFAULT_PROVIDER if base.model is not None else None
 
 
-def route_of(base: Base, provider: str | None, table: RouteTable, dialect: Dialect) -> Route:
+def route_of(base: NamedBase, provider: str | None, table: RouteTable, dialect: Dialect) -> Route:
     """A base at a provider.
 
     Args:

@@ -18,7 +18,7 @@ from typing import Literal
 from reconciler.domain.units import Bytes
 from reconciler.formats.gguf_adapter import AdapterTensor
 
-AdapterFormat = Literal["safetensors", "gguf", "mlx"]
+WeightsFormat = Literal["safetensors", "gguf", "mlx"]
 """As peft saves it, as llama.cpp loads it, or as mlx_lm trains it."""
 PREFIX = "base_model.model."
 """What peft puts before a module's own path."""
@@ -74,7 +74,7 @@ class AdapterModule:
 class AdapterFacts:
     """Everything the headers of an adapter's weight files say."""
 
-    format: AdapterFormat
+    format: WeightsFormat
     modules: tuple[AdapterModule, ...]
     """By path."""
     unpaired: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ class _Parts:
 
 def facts_of(
     tensors: Iterable[AdapterTensor],
-    format: AdapterFormat,  # noqa: A002 - the field's own name
+    format: WeightsFormat,  # noqa: A002 - the field's own name
     *,
     size: int = 0,
     alpha: float | None = None,

@@ -14,10 +14,8 @@ from reconciler.domain.finding import Finding
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.plan import Action, AdapterMove, Reason, Row
 from reconciler.planning.adapter_base import started_with
+from reconciler.planning.room import Place
 from reconciler.planning.scene import Scene
-
-Place = tuple[str, str]
-"""A target and the canonical name of a base there: what one server serves."""
 
 
 @dataclass(slots=True)
@@ -26,7 +24,7 @@ class Ranks:
 
     scene: Scene
     needed: dict[Place, int] = field(default_factory=dict)
-    """The highest of each."""
+    """The highest at each base of a target: that is what one server serves."""
 
     def count(self, target: Target, base: str, rank: int | None) -> None:
         """Take in one that belongs to its base, whether or not it may be attached yet."""

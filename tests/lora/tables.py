@@ -8,7 +8,7 @@ from reconciler.domain.catalog import CatalogModel
 from reconciler.integrations.lora_routes import load_routes
 from reconciler.lora.capabilities import CapabilityRow
 from reconciler.lora.dialect import OURS, Dialect
-from reconciler.lora.routes import Base, Provider, Route, RouteTable, route_of
+from reconciler.lora.routes import NamedBase, Provider, Route, RouteTable, route_of
 
 ROW = {"source": "test", "verified": "2026-11-23"}
 TABLE = load_routes()
@@ -34,4 +34,4 @@ def route(
 ) -> Route:
     """A route at a provider of the shipped table, with these capabilities and no others."""
     rows = table(*TABLE.providers, **known)
-    return route_of(Base(name, name, model), at, rows, dialect)
+    return route_of(NamedBase(name, name, model), at, rows, dialect)

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.lora.dialect import HARN, OURS
 from reconciler.lora.launch import adapter_value, launch
-from reconciler.lora.routes import Base, route_of
+from reconciler.lora.routes import NamedBase, route_of
 from tests.lora.tables import TABLE, provider, route
 
 VALUE = '{"name":"sql","path":"./sql","base_model_name":"acme/m"}'
@@ -58,7 +58,7 @@ def test_an_unknown_rank_sets_no_limit() -> None:
 
 
 def test_a_repository_of_files_is_fetched_by_its_name() -> None:
-    base = Base("acme/m-GGUF", "acme/m", format="gguf", repository="acme/m-GGUF")
+    base = NamedBase("acme/m-GGUF", "acme/m", format="gguf", repository="acme/m-GGUF")
     found = launch(route_of(base, "llamacpp", TABLE, OURS), "sql", "sql.gguf", None, OURS)
     assert found.argv == ("llama-server", "--hf-repo", "acme/m-GGUF", "--lora", "sql.gguf")
 

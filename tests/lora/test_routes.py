@@ -12,8 +12,8 @@ from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.capabilities import CapabilityRow
 from reconciler.lora.dialect import DIALECTS, HARN, OURS, Dialect
 from reconciler.lora.routes import (
-    Base,
     BaseReport,
+    NamedBase,
     Provider,
     RouteTable,
     ToolCallingReport,
@@ -162,7 +162,7 @@ class TestRoute:
         assert found.resolved_alias is None
 
     def test_the_name_it_was_found_by_is_told(self) -> None:
-        found = route_of(Base("coyote", "acme/coyote", model("acme/coyote")), "vllm", TABLE, OURS)
+        found = route_of(NamedBase("coyote", "acme/coyote", model("acme/coyote")), "vllm", TABLE, OURS)
         assert (found.selector, found.id, found.resolved_alias) == ("coyote", "acme/coyote", "coyote")
 
     @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ class TestRoute:
     def test_a_base_of_the_table_has_its_own_default(self) -> None:
         row = {"alias": "mine", "id": "mine-8b", "provider": "local", "tool_format": "text", "tier": "small", **ROW}
         known = RouteTable.model_validate({"format_version": 1, "providers": [], "capabilities": [], "bases": [row]})
-        base = Base("mine", "mine-8b", alias=known.base("MINE"))
+        base = NamedBase("mine", "mine-8b", alias=known.base("MINE"))
         found = route_of(base, None, known, HARN)
         assert (found.tool_format, found.tier, found.provider, found.resolved_alias) == (
             "text",
@@ -221,29 +221,29 @@ class TestInferred:
     @pytest.mark.parametrize(
         ("base", "expected"),
         [
-            (Base("a/m", "a/m", model("a/m")), "vllm"),
-            (Base("a/m-GGUF", "a/m", model("a/m"), format="gguf"), "llamacpp"),
-            (Base("a/m-MLX", "a/m", model("a/m"), format="mlx"), "mlx"),
-            (Base("a/m", "a/m", model("a/m"), format="safetensors"), "vllm"),
-            (Base("m:8b", "a/m", model("a/m"), format="ollama"), "ollama"),
-            (Base("openai/large", "openai/large"), "openai"),
-            (Base("a/unknown", "a/unknown"), None),
+            (NamedBase("a/m", "a/m", model("a/m")), "vllm"),
+            (NamedBase("a/m-GGUF", "a/m", model("a/m"), format="gguf"), "llamacpp"),
+            (NamedBase("a/m-MLX", "a/m", model("a/m"), format="mlx"), "mlx"),
+            (NamedBase("a/m", "a/m", model("a/m"), format="safetensors"), "vllm"),
+            (NamedBase("m:8b", "a/m", model("a/m"), format="ollama"), "ollama"),
+            (NamedBase("openai/large", "openai/large"), "openai"),
+            (NamedBase("a/unknown", "a/unknown"), None),
         ],
     )
-    def test_who_serves_a_base_by_what_was_named(self, base: Base, expected: str | None) -> None:
+    def test_who_serves_a_base_by_what_was_named(self, base: NamedBase, expected: str | None) -> None:
         assert inferred_provider(base, TABLE, OURS) == expected
         found = route_of(base, " ", TABLE, OURS)
         assert (found.provider, found.is_inferred) == (expected or "vllm", True)
 
     def test_the_origin_takes_a_local_server(self) -> None:
-        assert inferred_provider(Base("a/m", "a/m", model("a/m")), TABLE, HARN) == "local"
+        assert inferred_provider(NamedBase("a/m", "a/m", model("a/m")), TABLE, HARN) == "local"
 
     def test_what_was_typed_wins(self) -> None:
-        found = route_of(Base("openai/large", "openai/large"), "SGLANG", TABLE, OURS)
+        found = route_of(NamedBase("openai/large", "openai/large"), "SGLANG", TABLE, OURS)
         assert (found.provider, found.is_inferred) == ("sglang", False)
 
     def test_an_unknown_provider_has_no_facts(self) -> None:
-        found = route_of(Base("a/m", "a/m"), "somebody", table(), OURS)
+        found = route_of(NamedBase("a/m", "a/m"), "somebody", table(), OURS)
         assert (found.runtime, found.launches_lora, found.limits_rank, found.value_format) == (
             None,
             False,

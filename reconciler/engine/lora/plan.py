@@ -32,8 +32,8 @@ from reconciler.lora.findings import is_ok, messages, note
 from reconciler.lora.launch import Launch, launch
 from reconciler.lora.plan_findings import origin_findings, own_findings
 from reconciler.lora.routes import (
-    Base,
     BaseReport,
+    NamedBase,
     Route,
     RouteTable,
     ToolCallingReport,
@@ -335,7 +335,7 @@ def _teacher(
     try:
         base = resolve_base(selector, catalogue, table, dialect, "--teacher")
     except UsageError as unknown:
-        base = Base(selector, selector.strip() or selector)
+        base = NamedBase(selector, selector.strip() or selector)
         if not dialect.any_base:
             said = (
                 note("teacher_unknown", f"{unknown.message}: the teacher is recorded as it is written", unknown.hint),

@@ -6,7 +6,7 @@ from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.names import is_ollama_name, split_repo
 from reconciler.errors import UsageError
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.routes import Base, Route, RouteTable, route_of
+from reconciler.lora.routes import NamedBase, Route, RouteTable, route_of
 from reconciler.ranking.named import Named, find, meaning
 
 
@@ -33,7 +33,7 @@ def resolve_route(
 
 def resolve_base(
     selector: str, catalogue: Catalogue, table: RouteTable, dialect: Dialect, flag: str = "--base"
-) -> Base:
+) -> NamedBase:
     """What a selector means, before anybody asks who serves it; raises as ``resolve_route``.
 
     Args:
@@ -49,14 +49,14 @@ def resolve_base(
     alias = table.base(typed) if dialect.aliases else None
     if alias is not None:
         known = meaning(catalogue.models, alias.id)
-        return Base(selector, alias.id, known.model if known else None, alias)
+        return NamedBase(selector, alias.id, known.model if known else None, alias)
     found = meaning(catalogue.models, typed)
     if found is None and (dialect.any_base or _is_repository(typed)):
-        return Base(selector, typed)
+        return NamedBase(selector, typed)
     found = found or find(catalogue.models, typed)
     if dialect.any_base:
-        return Base(selector, typed, found.model)
-    return Base(selector, found.model.id, found.model, format=_format(found, typed), repository=found.repository)
+        return NamedBase(selector, typed, found.model)
+    return NamedBase(selector, found.model.id, found.model, format=_format(found, typed), repository=found.repository)
 
 
 def _is_repository(name: str) -> bool:

@@ -28,7 +28,7 @@ from reconciler.lora.findings import error, note, warning
 from reconciler.lora.gate import RECEIPT_LIMIT_BYTES, judge_receipt, read_receipt
 from reconciler.lora.inspection import InspectReport
 from reconciler.lora.remote_adapter import RemoteAdapter
-from reconciler.lora.routes import Base, Route, RouteTable, route_of
+from reconciler.lora.routes import NamedBase, Route, RouteTable, route_of
 from reconciler.ports import AdapterFiles
 
 _PROVIDERS = {"llama-server": "llamacpp", "store": "llamacpp", "lms": "lm-studio"}
@@ -247,7 +247,7 @@ def _route(need: AdapterNeed, seen: Circumstances) -> Route:
     try:
         base = resolve_base(need.base_id, seen.catalogue, seen.routes, OURS)
     except UsageError:
-        base = Base(need.base_id, need.base_id)
+        base = NamedBase(need.base_id, need.base_id)
     target = seen.target
     kind = (target.program or target.runtime) if target is not None and target.runtime == "advisory" else (
         target.runtime if target is not None else None

@@ -21,7 +21,7 @@ from reconciler.integrations.runtimes.advisory import Advisory
 from reconciler.integrations.runtimes.server import Server, unknown
 from reconciler.integrations.runtimes.vllm_adapters import VllmAdapters, adapter_cards
 from reconciler.integrations.runtimes.vllm_api import Card, Started, Use, VllmApi
-from reconciler.integrations.runtimes.vllm_base import Base, base_of
+from reconciler.integrations.runtimes.vllm_base import ServedBase, base_of
 from reconciler.ports import Clock, Progress
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _why_takes_none(use: Use, started: Started, *, takes: bool) -> str:
     return "" if takes else _AT_START
 
 
-def _served(card: Card, base: Base, use: Use) -> ServedAdapter:
+def _served(card: Card, base: ServedBase, use: Use) -> ServedAdapter:
     return ServedAdapter(
         name=card.name,
         base=base.name if base.is_called(card.parent or "") else None,
@@ -159,7 +159,7 @@ def _served(card: Card, base: Base, use: Use) -> ServedAdapter:
     )
 
 
-def _installed(base: Base, *, in_use: bool) -> Installed:
+def _installed(base: ServedBase, *, in_use: bool) -> Installed:
     """The base, whose weights are nobody's business here: they take no room of any budget."""
     return Installed(
         name=base.name,

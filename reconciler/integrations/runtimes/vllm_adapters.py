@@ -18,7 +18,7 @@ from reconciler.domain.adapter import HeldAdapter
 from reconciler.domain.desired import Target
 from reconciler.errors import OutsideError, Refused, Unreachable
 from reconciler.integrations.runtimes.vllm_api import Card, Said, VllmApi
-from reconciler.integrations.runtimes.vllm_base import Base, base_of, is_repository
+from reconciler.integrations.runtimes.vllm_base import ServedBase, base_of, is_repository
 from reconciler.integrations.runtimes.vllm_launch import launch_command
 from reconciler.ports import Clock
 
@@ -53,7 +53,7 @@ class VllmAdapters:
         self._api = api
         self._clock = clock
 
-    async def attach(self, adapter: HeldAdapter) -> tuple[Base, Card]:
+    async def attach(self, adapter: HeldAdapter) -> tuple[ServedBase, Card]:
         """Serve it under its name; the base and the card that a look then sees.
 
         Raises:
@@ -106,7 +106,7 @@ class VllmAdapters:
 
     # before
 
-    def _base(self, adapter: HeldAdapter, cards: Sequence[Card]) -> Base:
+    def _base(self, adapter: HeldAdapter, cards: Sequence[Card]) -> ServedBase:
         base = base_of(cards)
         if adapter.name in (base.name, *base.names):
             raise self._conflict(adapter.name)
@@ -125,7 +125,7 @@ class VllmAdapters:
             hint="give the adapter another name",
         )
 
-    async def _check_can(self, adapter: HeldAdapter, base: Base) -> None:
+    async def _check_can(self, adapter: HeldAdapter, base: ServedBase) -> None:
         if not self._target.is_local and not is_repository(adapter.path):
             raise Refused(
                 f"{self._target.name} is on another host, and reads adapters from its own disk",
@@ -141,7 +141,7 @@ class VllmAdapters:
         if not await self._api.takes_adapters():
             raise await self._no_api(adapter, base, "takes no adapters while it runs")
 
-    async def _no_api(self, adapter: HeldAdapter, base: Base, why: str) -> Refused:
+    async def _no_api(self, adapter: HeldAdapter, base: ServedBase, why: str) -> Refused:
         command = await self._launch(adapter, base)
         return Refused(
             f"{self._target.name} {why}",
@@ -150,7 +150,7 @@ class VllmAdapters:
             details={"target": self._target.name, "name": adapter.name, "command": command},
         )
 
-    async def _launch(self, adapter: HeldAdapter, base: Base) -> str:
+    async def _launch(self, adapter: HeldAdapter, base: ServedBase) -> str:
         """The command whose server takes this adapter, and serves it from its start beside what it serves now."""
         served = adapter_cards(await self._api.models())
         return await asyncio.to_thread(launch_command, adapter, base.root, served, base.names)
@@ -164,7 +164,7 @@ class VllmAdapters:
             if left is not None and left["name"] == name and card.parent is not None:
                 await self._unloaded(card.name)
 
-    async def _try(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
+    async def _try(self, adapter: HeldAdapter, base: ServedBase, before: Card | None) -> None:
         """Load it under its passing name, and have it answer; there it stays, unless it is refused."""
         passing = passing_name(adapter.name, adapter.digest)
         try:
@@ -175,7 +175,7 @@ class VllmAdapters:
             await asyncio.shield(self._dropped(passing))
             raise
 
-    async def _tried(self, passing: str, adapter: HeldAdapter, base: Base) -> None:
+    async def _tried(self, passing: str, adapter: HeldAdapter, base: ServedBase) -> None:
         said = await self._api.load(passing, adapter.path)
         said = await self._api.answers(passing) if said.ok else said
         if not said.ok:
@@ -197,7 +197,7 @@ class VllmAdapters:
             said = await self._api.unload(name)
         return said
 
-    async def _switched(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
+    async def _switched(self, adapter: HeldAdapter, base: ServedBase, before: Card | None) -> None:
         """Bind the name to the new path. What the server lists afterwards counts, whatever it said."""
         failure: OutsideError | None = None
         try:
@@ -213,7 +213,7 @@ class VllmAdapters:
             with suppress(OutsideError):
                 await self._api.forget_prefixes()
 
-    async def _bind(self, adapter: HeldAdapter, base: Base, before: Card | None) -> None:
+    async def _bind(self, adapter: HeldAdapter, base: ServedBase, before: Card | None) -> None:
         if before is None:
             return await self._loaded(adapter, base)
         try:
@@ -226,7 +226,7 @@ class VllmAdapters:
                 await self._api.load(adapter.name, before.root)
             raise
 
-    async def _loaded(self, adapter: HeldAdapter, base: Base) -> None:
+    async def _loaded(self, adapter: HeldAdapter, base: ServedBase) -> None:
         said = await self._api.load(adapter.name, adapter.path)
         if not said.ok:
             raise await self._refusal(said, adapter, base)
@@ -252,7 +252,7 @@ class VllmAdapters:
 
     # refused
 
-    async def _refusal(self, said: Said, adapter: HeldAdapter, base: Base) -> OutsideError:
+    async def _refusal(self, said: Said, adapter: HeldAdapter, base: ServedBase) -> OutsideError:
         """What a step that was refused means."""
         words = said.words.lower()
         if said.no_route or ("not enabled" in words and "lora" in words):
@@ -288,7 +288,7 @@ def _find(cards: Sequence[Card], name: str) -> Card | None:
     return next((card for card in cards if card.name == name), None)
 
 
-def _is(card: Card, adapter: HeldAdapter, base: Base) -> bool:
+def _is(card: Card, adapter: HeldAdapter, base: ServedBase) -> bool:
     return card.root == adapter.path and base.is_called(card.parent or "")
 
 

@@ -12,7 +12,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class ServedBase:
     """One base: its weights are what the server was started with."""
 
     name: str
@@ -31,7 +31,7 @@ class Base:
         return name in (self.name, self.root, *self.names)
 
 
-def base_of(cards: Sequence[Card]) -> Base:
+def base_of(cards: Sequence[Card]) -> ServedBase:
     """The base in a whole list; it has one card for each of its names.
 
     >>> base_of([Card("coder", "Qwen/Qwen3-8B", None, 4096), Card("sql", "/a", "coder", None)]).name
@@ -40,7 +40,7 @@ def base_of(cards: Sequence[Card]) -> Base:
     first = cards[0]
     names = tuple(dict.fromkeys(card.name for card in cards if card.parent is None))
     repo = first.root if is_repository(first.root) else None
-    return Base(name=repo or first.name, root=first.root, names=names, repo=repo, context=first.context)
+    return ServedBase(name=repo or first.name, root=first.root, names=names, repo=repo, context=first.context)
 
 
 def is_repository(text: str) -> bool:

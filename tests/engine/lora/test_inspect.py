@@ -22,7 +22,7 @@ from reconciler.errors import ReconcilerError, Refused
 from reconciler.integrations.files.adapter_files import LocalAdapterFiles
 from reconciler.lora.contract import Contract
 from reconciler.lora.dialect import OURS
-from reconciler.lora.routes import Base, Route, route_of
+from reconciler.lora.routes import NamedBase, Route, route_of
 from tests.builders import model
 from tests.lora.tables import provider, route, table
 from tests.lora_files import PEFT, TINY, config, folder, gguf_adapter, pairs, raw_safetensors
@@ -276,7 +276,7 @@ class TestRuntimes:
             "lora_modules_value_format": "path",
             "max_lora_rank_arg": "--rank",
         } | facts
-        served = route_of(Base(BASE, BASE), "served", table(provider("served", **flags)), OURS)
+        served = route_of(NamedBase(BASE, BASE), "served", table(provider("served", **flags)), OURS)
         told = [f"{one['severity']} {one['code']}" for one in report(line, PEFT / name, served)["findings"]]
         about = ("runtime_", "adapter_", "_refused", "_unknown")
         assert [one for one in told if any(word in one for word in about)] == ([expected] if expected else [])
