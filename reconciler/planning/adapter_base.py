@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from reconciler.domain.adapter import Adapter
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import Installed
 from reconciler.domain.plan import Row
+from reconciler.planning.adapter_named import is_slot, model_called
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
 
@@ -36,15 +36,11 @@ def base_of(
     if here is not None:
         return _picked(scene, here, target, changes)
     ids = {pick.option.candidate.model.id for pick in named} | {pick.option.candidate.repository.id for pick in named}
-    found = _installed(scene, target, {adapter.base, *ids} if not _is_slot(scene, adapter.base) else ids)
+    found = model_called(scene, target, {adapter.base, *ids} if not is_slot(scene, adapter.base) else ids)
     if found is None:
         return None
     model_id = named[0].option.candidate.model.id if named else found.repo or found.name
     return Base(model_id, found.name, is_there=True)
-
-
-def _is_slot(scene: Scene, name: str) -> bool:
-    return any(slot.name == name for slot in scene.desired.slots)
 
 
 def _means(base: str, pick: Pick) -> bool:
@@ -66,16 +62,6 @@ def _picked(scene: Scene, pick: Pick, target: Target, changes: Sequence[Row]) ->
         comes=row is not None,
         is_resolved=row is None or row.resolved,
     )
-
-
-def _installed(scene: Scene, target: Target, names: set[str]) -> Installed | None:
-    """By its name there, or by the repository it came from; the first by name where several are of it."""
-    for name in sorted(names):
-        found = scene.installed(target.name, name)
-        if found is not None:
-            return found
-    there = sorted(scene.models_on.get(target.name, ()), key=lambda model: model.name)
-    return next((model for model in there if model.repo in names and not model.remote), None)
 
 
 def started_with(scene: Scene, target: Target, name: str) -> tuple[str, tuple[str, ...]]:

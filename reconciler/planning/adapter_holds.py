@@ -9,10 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.domain.adapter import Adapter, RecordAdapter, ServedAdapter
+from reconciler.domain.adapter import (
+    CANDIDATE_SUFFIX,
+    Adapter,
+    AdapterServing,
+    AdapterVerdict,
+    RecordAdapter,
+    ServedAdapter,
+)
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import AdapterNeed, ObservedTarget, Resolved, Unavailable
 from reconciler.domain.record import Record
+from reconciler.planning.adapter_named import is_named_by, is_slot
+from reconciler.planning.adapter_rows import promotion_words
 from reconciler.planning.adapter_standing import our_adapters, served_on
 from reconciler.planning.option import Option
 from reconciler.planning.scene import Scene
@@ -28,13 +37,18 @@ def declared(scene: Scene, target: Target, ours: RecordAdapter) -> Adapter | Non
         (
             adapter
             for adapter in scene.desired.adapters
-            if adapter.name == ours.adapter
-            and not adapter.absent
-            and any(one.target == target.name for one in adapter.serve)
-            and ours.declared_base in ("", adapter.base)
+            if not adapter.absent
+            and any(one.target == target.name and ours.name in names_of(adapter, one) for one in adapter.serve)
+            and (ours.declared_base in ("", adapter.base) or is_named_by(scene, target, ours.base, adapter.base))
         ),
         None,
     )
+
+
+def names_of(adapter: Adapter, serving: AdapterServing) -> tuple[str, ...]:
+    """What an adapter may be served as on one target: its name there, and as a candidate where its gate says so."""
+    tried = adapter.gate is not None and adapter.gate.on_missing == "serve-as-candidate"
+    return (serving.name, serving.name + CANDIDATE_SUFFIX) if tried else (serving.name,)
 
 
 def goes_with_base(target_key: str) -> bool:
@@ -81,12 +95,16 @@ def why_held(scene: Scene, target: Target, base: str, successor: Option | None, 
         stands = f"adapter {adapter.name} stands on {base}"
         if adapter.on_base_change == "hold":
             return f"{stands}, and `onBaseChange: hold` keeps both; {HOW_TO_GO_ON}"
-        if why := _why_it_cannot_follow(scene, target, adapter, successor):
+        if why := _why_it_cannot_follow(scene, target, ours, adapter, successor):
             return f"{stands} and cannot follow: {why}; write `onBaseChange: drop`, or take the adapter out"
     return ""
 
 
-def _why_it_cannot_follow(scene: Scene, target: Target, adapter: Adapter, successor: Option | None) -> str:
+def _why_it_cannot_follow(
+    scene: Scene, target: Target, ours: RecordAdapter, adapter: Adapter, successor: Option | None
+) -> str:
+    if not is_slot(scene, adapter.base):
+        return f"its base is the model {adapter.base}, and no slot"
     if successor is None:
         return "nothing takes the place of its base"
     if successor.target.name != target.name:
@@ -100,8 +118,21 @@ def _why_it_cannot_follow(scene: Scene, target: Target, adapter: Adapter, succes
     answer = scene.answer(need)
     if answer is None:
         return ""  # it is asked once the swap is in the plan
-    if not isinstance(answer, Resolved) or answer.adapter is None:
-        if isinstance(answer, Unavailable) and answer.held is not None and answer.held.fits:
-            return ""
-        return answer.message if isinstance(answer, Unavailable) else "nothing is known of it"
-    return answer.adapter.errors[0].message if answer.adapter.errors else ""
+    if isinstance(answer, Resolved) and answer.adapter is not None:
+        return _why_not_served(ours, adapter, answer.adapter)
+    if isinstance(answer, Unavailable) and answer.held is not None and answer.held.fits:
+        return _why_not_served(ours, adapter, answer.held)
+    return answer.message if isinstance(answer, Unavailable) else "nothing is known of it"
+
+
+def _why_not_served(ours: RecordAdapter, adapter: Adapter, verdict: AdapterVerdict) -> str:
+    """Why what its source is now would not be served on another base under the name that ours has."""
+    if verdict.errors:
+        return verdict.errors[0].message
+    on_missing = adapter.gate.on_missing if adapter.gate is not None else "block"
+    waits = on_missing == "block" or (
+        on_missing == "serve-as-candidate"
+        and ours.digest != verdict.digest
+        and any(one.name == ours.name for one in adapter.serve)
+    )
+    return promotion_words(verdict) if waits else ""

@@ -129,24 +129,29 @@ def rejected(case: Case, base: Base, verdict: AdapterVerdict, grounds: Grounds) 
     if ours is not None and stays and case.adapter.on_base_change != "drop":
         message = f"it does not belong to {base.name} ({message}), so it stays on {ours.base}"
         return case.keep("held", Reason.HELD_BY_ADAPTER, Told(message, hint), base=ours.base, verdict=verdict), False
-    if ours is not None and not stays and case.served is not None:
-        message += f"; what is attached {'goes with its base' if grounds.leaves(case.target, ours.base) else 'stays'}"
+    if not stays:
+        message += _what_is_attached(case, grounds)
     blocked = case.keep("blocked", Reason.ADAPTER_REJECTED, Told(message, hint), base=base.name, verdict=verdict)
     return blocked, ours is not None and stays
 
 
-def not_promoted(case: Case, base: Base, verdict: AdapterVerdict) -> Decided:
+def _what_is_attached(case: Case, grounds: Grounds) -> str:
+    """What becomes of it, as the end of a sentence; empty: nothing is."""
+    if case.ours is None or case.served is None:
+        return ""
+    return f"; what is attached {'goes with its base' if grounds.leaves(case.target, case.ours.base) else 'stays'}"
+
+
+def not_promoted(case: Case, base: Base, verdict: AdapterVerdict, grounds: Grounds) -> Decided:
     """Its gate is not met, and until it is, nothing is attached under its name."""
-    message = promotion_words(verdict)
-    if case.ours is not None and case.served is not None:
-        message += "; what is attached stays"
+    message = promotion_words(verdict) + _what_is_attached(case, grounds)
     hint = what_to_do(verdict.unpromoted, case.adapter)
     return case.keep("blocked", Reason.NOT_PROMOTED, Told(message, hint), base=base.name, verdict=verdict)
 
 
-def beside_candidate(case: Case, verdict: AdapterVerdict) -> Decided | None:
-    """The promoted one that is served stays while what is new is tried as a candidate; None: none is served."""
-    if case.ours is None:
+def beside_candidate(case: Case, verdict: AdapterVerdict, grounds: Grounds) -> Decided | None:
+    """The promoted one that is served stays while what is new is tried as a candidate; None: none is, or it goes."""
+    if case.ours is None or grounds.leaves(case.target, case.ours.base):
         return None
     missing = promotion_words(verdict)
     message = f"the promoted one stays; what is new is served as {case.name}{CANDIDATE_SUFFIX}: {missing}"

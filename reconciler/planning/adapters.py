@@ -184,7 +184,7 @@ class _Table:
             return case
         on_missing = case.adapter.gate.on_missing if case.adapter.gate is not None else "block"
         if on_missing == "block":
-            self._file(source.not_promoted(case, base, verdict))
+            self._file(source.not_promoted(case, base, verdict, self.grounds))
             return None
         address = address_of(case.adapter.name)
         missing = f"{promotion_words(verdict)}; {what_to_do(verdict.unpromoted, case.adapter)}"
@@ -194,7 +194,7 @@ class _Table:
         if case.ours is not None and case.ours.digest == verdict.digest:
             self.out.warnings.append(f"{address}: stays under its name unpromoted: {missing}")
             return case
-        if (promoted := source.beside_candidate(case, verdict)) is not None:
+        if (promoted := source.beside_candidate(case, verdict, self.grounds)) is not None:
             self._file(promoted)
         return Case(self.scene, case.adapter, case.serving, case.target, case.name + CANDIDATE_SUFFIX)
 
