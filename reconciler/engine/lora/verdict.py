@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from reconciler.domain.adapter import Adapter, AdapterFormat, AdapterVerdict, Outtype
+from reconciler.domain.adapter import Adapter, AdapterFormat, AdapterVerdict, Gate, Outtype
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.catalog import Catalogue
 from reconciler.domain.desired import Target
@@ -142,10 +142,11 @@ def judged(
     ]
     contract_id = report.as_locked.contract_id or (adapter.contract.id if adapter.contract else None)
     unpromoted = _unpromoted(adapter, source.content, contract_id, seen, files)
-    if unpromoted and seen.met and _is_away(adapter, unpromoted, files):
-        text = _met_before("its promotion receipt", unpromoted[0].message)
-        found.append(warning("receipt_unread", text, unpromoted[0].hint))
-        unpromoted = ()
+    if seen.met and adapter.gate is not None:
+        away = receipts_away(unpromoted, adapter.gate, files)
+        texts = [(_met_before("its promotion receipt", one.message), one.hint) for one in away]
+        found += [warning("receipt_unread", text, hint) for text, hint in texts]
+        unpromoted = tuple(one for one in unpromoted if one not in away)
     size = source.content.bytes + (_converted_bytes(adapter, report) if kind == "peft" and seen.takes == "gguf" else 0)
     return AdapterVerdict(
         digest=source.content.digest,
@@ -178,16 +179,19 @@ def _met_before(paper: str, why: str) -> str:
     return f"{paper} cannot be read now, and this content met it when it was attached: {why}"
 
 
-def _is_away(adapter: Adapter, unpromoted: tuple[Finding, ...], files: AdapterFiles) -> bool:
-    """The receipt cannot be read, or its folder is not there either; one that was taken out alone is a word said.
+def receipts_away(unpromoted: Iterable[Finding], gate: Gate, files: AdapterFiles) -> tuple[Finding, ...]:
+    """Those of what a gate misses that only say that its receipt cannot be read; any other forbids on.
 
-    Where it may have grown too old meanwhile, nobody can tell without it.
+    It cannot be read, or its folder is not there either; one that was taken out alone is a word said. Where it may have
+    grown too old meanwhile, nobody can tell without it.
     """
-    gate = adapter.gate
-    if gate is None or gate.max_age_seconds is not None:
-        return False
-    code = unpromoted[0].code
-    return code == "receipt_unreadable" or (code == "receipt_missing" and not _has_folder(gate.receipt, files))
+    if gate.max_age_seconds is not None:
+        return ()
+    codes = {"receipt_unreadable"}
+    found = tuple(unpromoted)
+    if any(one.code == "receipt_missing" for one in found) and not _has_folder(gate.receipt, files):
+        codes.add("receipt_missing")
+    return tuple(one for one in found if one.code in codes)
 
 
 def _has_folder(path: str, files: AdapterFiles) -> bool:

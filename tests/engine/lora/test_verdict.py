@@ -20,13 +20,15 @@ from reconciler.domain.adapter import (
     AdapterVerdict,
     Expected,
     ExpectedContract,
+    Gate,
 )
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import AdapterNeed
-from reconciler.engine.lora.verdict import Circumstances, judged, local_source
+from reconciler.engine.lora.verdict import Circumstances, judged, local_source, receipts_away
 from reconciler.errors import Refused
 from reconciler.integrations.files.adapter_files import LocalAdapterFiles
 from reconciler.integrations.lora_routes import load_routes
+from reconciler.lora.findings import error
 from tests.builders import catalogue
 from tests.lora_files import config, folder, gguf_adapter, pairs
 
@@ -226,3 +228,13 @@ def test_every_error_of_what_the_file_says_tells_how_to_let_it_pass(tmp_path: Pa
 def test_a_value_that_cannot_be_speaks_against_it(tmp_path: Path, changes: dict[str, Any], lenient: str) -> None:
     verdict = judge(lora(folder(tmp_path / "sql", document=config(**changes)), on_mismatch=lenient))
     assert "config_invalid" in errors(verdict)
+
+
+def test_only_a_receipt_that_is_away_is_passed_over_whatever_else_is_missing(tmp_path: Path) -> None:
+    lost, gone, other = (error(code, code) for code in ("receipt_unreadable", "receipt_missing", "receipt_not_ok"))
+    here, away = Gate(receipt=str(tmp_path / "receipt.json")), Gate(receipt=str(tmp_path / "share" / "receipt.json"))
+    assert receipts_away((other, lost), here, FILES) == (lost,)
+    assert receipts_away((lost, gone, other), here, FILES) == (lost,)
+    assert receipts_away((lost, gone, other), away, FILES) == (lost, gone)
+    assert receipts_away((lost, gone), away.model_copy(update={"max_age_seconds": 60.0}), FILES) == ()
+    assert receipts_away((), away, FILES) == ()
