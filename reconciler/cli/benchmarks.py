@@ -29,7 +29,9 @@ def added_observations(data: Path) -> tuple[BenchmarkObservation, ...]:
         document = read_json(path.read_bytes())
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise _damaged(path, error.strerror or type(error).__name__) from error
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     parsed = parse_observations(document)
     if isinstance(parsed, Flawed):

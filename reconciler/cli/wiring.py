@@ -216,8 +216,12 @@ class Wiring:
         from reconciler.integrations.catalog.bundled import load_bundled
 
         shipped = load_bundled()
-        if not (self.places.data / BENCHMARKS_FILE).exists():
+        try:
+            (self.places.data / BENCHMARKS_FILE).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return shipped
+        except OSError:  # reading it says what is wrong
+            pass
         from reconciler.cli.benchmarks import added_observations
         from reconciler.formats.observation_file import with_observations
 

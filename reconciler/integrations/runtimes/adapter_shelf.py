@@ -148,9 +148,9 @@ class AdapterShelf:
         """Remove what killed runs left and nobody is working on."""
         self._sweep_what_nobody_holds()
         drafts = self.root / ".new"
-        if not drafts.is_dir():
-            return
         with disk_errors(drafts):
+            if not drafts.is_dir():
+                return
             for draft in drafts.iterdir():
                 if draft.is_symlink() or not draft.is_dir():
                     draft.unlink(missing_ok=True)
@@ -159,8 +159,9 @@ class AdapterShelf:
 
     def _sweep_what_nobody_holds(self) -> None:
         """A run that was killed between letting go and removing, or while it wrote down that it holds, left these."""
-        if not self.root.is_dir():
-            return
+        with disk_errors(self.root):
+            if not self.root.is_dir():
+                return
         with disk_errors(self.root), self._locked():
             for place in list(self.root.iterdir()):
                 named = _DIGEST.fullmatch(place.name) and not place.is_symlink() and place.is_dir()

@@ -228,9 +228,9 @@ class LocalAdapterStore:
         return None
 
     def _find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
-        if not self._shelf.root.is_dir():
-            return None
-        for note in sorted(self._shelf.root.glob(f"*/{ORIGIN}")):
+        with disk_errors(self._shelf.root):
+            notes = sorted(self._shelf.root.glob(f"*/{ORIGIN}"))
+        for note in notes:
             content = self._noted(note)
             artifact = content.artifact if content is not None else None
             if content is None or artifact is None or (artifact.repo, artifact.commit) != (repo, commit):

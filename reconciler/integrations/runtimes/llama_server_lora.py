@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import re
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -85,8 +85,17 @@ def files_of(settings: Mapping[str, str]) -> list[tuple[str, float]]:
 
 
 def digest_of(path: str) -> str | None:
-    """Of what lies in our store, by its place; None elsewhere, or where nothing is there any more. Blocks shortly."""
-    return digest_of_place(path) if os.path.isfile(path) else None  # noqa: PTH113 - of any text, it never raises
+    """Of what lies in our store, by its place; None elsewhere, or where nothing is there any more. Blocks shortly.
+
+    Where nobody may look, it is taken to be there.
+    """
+    try:
+        is_there = stat.S_ISREG(Path(path).stat().st_mode)
+    except PermissionError:
+        is_there = True
+    except (OSError, ValueError):
+        return None
+    return digest_of_place(path) if is_there else None
 
 
 def served_adapters(
@@ -134,7 +143,18 @@ def _ours(
         scale=scale if is_there else None,
         digest=digest_of(path) if is_there else None,
         loaded=is_busy,
+        amiss=_amiss(section, item, path),
     )
+
+
+def _amiss(section: Section, item: Listed | None, path: str) -> str | None:
+    """What somebody wrote into a section of ours since."""
+    said, told = section.settings.get(SCALED, ""), item.settings.get(SCALED) if item is not None else None
+    if not path:
+        return f"its section says `{SCALED} = {said}`, which is no FILE:SCALE"
+    if told is not None and told != said:
+        return f"its section says `{SCALED} = {said}`, and its server was started with {told}"
+    return None
 
 
 def _foreign(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,17 +11,16 @@ from reconciler.domain.adapter import HeldAdapter
 from reconciler.domain.observation import ObservedTarget, UnknownTarget
 from reconciler.integrations.http import Response
 from reconciler.integrations.runtimes.hub_layout import look
+from tests.closed import closed, open_folder
 from tests.integrations.runtimes.router_double import NAME, RouterDouble, runtime_on
 
 REPOSITORY = "models--acme--alpha-GGUF"
-NOBODY = 65534
 
 
 @pytest.fixture
 def here() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:  # that another user may walk into, other than pytest's
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+    with open_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -34,21 +30,6 @@ def double(here: Path) -> RouterDouble:
     double.preset = here / "presets.ini"
     double.preset.write_text("version = 1\n")
     return double
-
-
-@contextmanager
-def closed(folder: Path) -> Iterator[None]:
-    """For us; root, whom nothing is closed to, is nobody meanwhile."""
-    was, root = folder.stat().st_mode, os.geteuid() == 0
-    folder.chmod(0)
-    try:
-        if root:
-            os.seteuid(NOBODY)
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        folder.chmod(was)
 
 
 @pytest.mark.parametrize("folder", ["", REPOSITORY, f"{REPOSITORY}/snapshots", f"{REPOSITORY}/blobs"])
