@@ -69,7 +69,7 @@ def fit_adapters(
             if target is not None:
                 table.wanted(adapter, serving, target)
     for target in scene.desired.targets:
-        for ours in our_adapters(scene, target) if target.name in scene.observed else ():
+        for ours in our_adapters(scene, target):
             if (target.name, ours.name) not in table.asked:
                 table.unwanted(target, ours)
     table.settle_ranks()
@@ -125,11 +125,13 @@ class _Table:
         parts[decided.part].append(decided.row)
 
     def _unknown(self, case: Case) -> Decided:
-        seen = self.scene.observation.target(case.target.name)
+        return case.keep("blocked", Reason.TARGET_UNKNOWN, self._silence_of(case.target))
+
+    def _silence_of(self, target: Target) -> Told:
+        seen = self.scene.observation.target(target.name)
         why = seen.reason if isinstance(seen, UnknownTarget) else "it was not observed"
-        message = f"target {case.target.name} is unknown, so nothing is decided: {why}"
         hint = (seen.hint if isinstance(seen, UnknownTarget) else None) or "plan again once it answers"
-        return case.keep("blocked", Reason.TARGET_UNKNOWN, Told(message, hint))
+        return Told(f"target {target.name} is unknown, so nothing is decided: {why}", hint)
 
     def _without_base(self, case: Case, base: Base | None) -> None:
         if base is not None and case.target.runtime == "advisory":
@@ -248,7 +250,21 @@ class _Table:
         adapter = next((one for one in self.scene.desired.adapters if one.name == ours.adapter), None)
         absent = adapter is not None and adapter.absent
         message = "absent: true" if absent else "nothing in the file asks for it"
-        self._remove(target, ours, Reason.NOT_DESIRED, message)
+        if target.name not in self.scene.observed:
+            told = self._silence_of(target)
+            row = detaching(target.name, ours, None, Reason.TARGET_UNKNOWN, f"{told.message}; {message}")
+            self.out.blocked.append(row.model_copy(update={"action": Action.KEEP, "hint": told.hint}))
+        elif self.scene.desired.pool.prune == "never" and not absent and self._is_served(target, ours):
+            row = detaching(
+                target.name, ours, served_on(self.scene, target, ours.name), Reason.PRUNE_OFF, "prune: never"
+            )
+            self.out.kept.append(row.model_copy(update={"action": Action.KEEP}))
+        else:
+            self._remove(target, ours, Reason.NOT_DESIRED, message)
+
+    def _is_served(self, target: Target, ours: RecordAdapter) -> bool:
+        served = served_on(self.scene, target, ours.name)
+        return served is not None and not served.is_foreign_to(ours)
 
     def _remove(self, target: Target, ours: RecordAdapter, reason: Reason, message: str) -> None:
         """Detach what is ours; forget what is gone, or what somebody put in its place."""

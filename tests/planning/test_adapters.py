@@ -201,7 +201,28 @@ def test_a_target_that_is_unknown_decides_nothing() -> None:
         want = desired(pin(), targets=(EDGE,), adapters=adapters)
         told = settled(want, observation(known(), silent), record(ours(), adapters=(recorded(),)), {})
         assert told.plan.changes == ()
-        assert why(told.plan.blocked) == [("sql", "target-unknown")] * len(adapters)
+        assert why(told.plan.blocked) == [("sql", "target-unknown")]
+
+
+@pytest.mark.parametrize("adapters", [(), (lora(absent=True),)], ids=["entry removed", "absent"])
+def test_what_is_to_go_from_an_unknown_target_is_told_though_no_model_is_there(adapters: tuple[Adapter, ...]) -> None:
+    """The plan is not in sync, so that neither `apply` nor `status` says so."""
+    silent = UnknownTarget(name="edge", key=EDGE.key, reason="connection refused", hint="start it")
+    want = desired(targets=(EDGE,), adapters=adapters)
+    plan = settled(want, observation(known(), silent), record(adapters=(recorded(),)), {}).plan
+    (row,) = plan.blocked
+    assert (plan.changes, row.action, row.reason, row.hint) == ((), Action.KEEP, Reason.TARGET_UNKNOWN, "start it")
+    assert row.message.startswith("target edge is unknown, so nothing is decided: connection refused; ")
+    assert not plan.in_sync
+
+
+def test_prune_never_leaves_what_nobody_asks_for_and_absent_is_an_order() -> None:
+    never = pool(prune="never")
+    plan = planned(**STANDS, pool=never).plan
+    assert (plan.in_sync, why(plan.kept)) == (True, [("sql", "prune-off")])
+    assert planned(**STANDS, pool=never, slots=(), fuses=Fuses(allow_empty=True)).plan.changes == ()
+    assert said(planned(lora(absent=True), **STANDS, pool=never).plan.changes) == ["detach sql from alpha"]
+    assert said(planned(**{**STANDS, "served": []}, pool=never).plan.changes) == ["forget sql from alpha"]
 
 
 def test_a_target_that_cannot_be_told_gets_the_command() -> None:
