@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -54,6 +55,8 @@ class AdapterDriver:
     """Other content for the same name and base."""
     answers: Callable[[str], Awaitable[bool]]
     """Whether a client that names this model gets an answer now."""
+    answered: Callable[[], int] = field(default_factory=lambda: count().__next__)
+    """How many requests the program has answered; where it does not count them, how often it was asked for that."""
     restart: Callable[[], Awaitable[None]] | None = None
     """The program is stopped and started anew, as it was started before."""
     survives: bool = False
@@ -145,6 +148,7 @@ async def _vllm_double(folder: Path, double: VllmDouble) -> AsyncIterator[Adapte
             first=first,
             second=held(store, ones["two"], "sql", base),
             answers=lambda name: completes(http, double.url, name),
+            answered=lambda: len(double.requests),
             restart=restart,
             refused=held(store, ones["dora"], "sql", base),
             beside=held(store, ones["two"], "chat", base),
@@ -256,6 +260,7 @@ async def _ollama_double(folder: Path, *, readable: bool) -> AsyncIterator[Adapt
             first=adapter("sql"),
             second=adapter("sql", seed=2),
             answers=answers,
+            answered=lambda: len(double.requests),
             restart=restart,
             survives=True,
             refused=adapter("sql", architecture="gemma2"),

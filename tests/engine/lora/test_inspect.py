@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -44,14 +46,19 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
-    monkeypatch.chdir(tmp_path)
-    return Line(tmp_path)
+def line(tmp_path: Path) -> Iterator[Line]:
+    with contextlib.chdir(tmp_path):
+        yield Line(tmp_path)
 
 
-def report(line: Line, adapter: object, at: Route | str = "vllm", **request: Any) -> dict[str, Any]:
-    served = route(BASE, at) if isinstance(at, str) else at
-    found = inspect(InspectRequest(str(adapter), **request), served, LocalAdapterFiles(os.environ), OURS)
+def report(
+    line: Line, adapter: object, at: Route | str = "vllm", home: Path | None = None, **request: Any
+) -> dict[str, Any]:
+    served, files = (
+        route(BASE, at) if isinstance(at, str) else at,
+        LocalAdapterFiles({"HOME": str(home)} if home else {}),
+    )
+    found = inspect(InspectRequest(str(adapter), **request), served, files, OURS)
     assert found.ok is all(one.severity != "error" for one in found.findings)
     return found.model_dump(mode="json", by_alias=False)
 
@@ -86,12 +93,10 @@ class TestResolution:
         assert found["adapter"]["config_found"] is True
         assert found["launch"]["command"][-1].endswith('sql","base_model_name":"acme/tiny-llama"}')
 
-    def test_home_is_expanded_in_front_only(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_home_is_expanded_in_front_only(self, line: Line) -> None:
         folder(line.folder / "sql")
-        monkeypatch.setenv("HOME", str(line.folder))
-        assert report(line, "~/sql")["adapter"]["exists"] is True
-        assert report(line, "~sql")["adapter"]["exists"] is False
-        monkeypatch.delenv("HOME")
+        assert report(line, "~/sql", home=line.folder)["adapter"]["exists"] is True
+        assert report(line, "~sql", home=line.folder)["adapter"]["exists"] is False
         assert report(line, "~/sql")["adapter"]["exists"] is False
 
     def test_a_name_that_is_not_here_is_the_runtimes(self, line: Line) -> None:
@@ -331,7 +336,7 @@ class TestRuntimes:
         base = gguf_adapter(line.folder / "base.gguf", "llama", {"x": (1, 1)}, kind="model")
         base.write_bytes(base.read_bytes()[:64])
         with pytest.raises(ValueError, match="shorter"):
-            read_gguf_table(str(base), Shrunk(os.environ))
+            read_gguf_table(str(base), Shrunk({}))
 
     def test_an_adapter_is_no_base(self, line: Line) -> None:
         gguf_adapter(line.folder / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
