@@ -172,18 +172,17 @@ class RouterAdapters:
             Refused: ``in-use``: more changes than the scale, or its process cannot be told from here.
         """
         process = self._router.process(item) if only_scale and item.status == "loaded" else None
+        serving = f"{item.name} is serving a request on {self._router.name}"
+        hint = "wait until it has answered"
+        if process is None:
+            raise Refused(serving, code="in-use", hint=hint)
         try:
-            if process is not None:
-                await rescale(process, adapter)
-                return
+            await rescale(process, adapter)
         except OutsideError as error:
             if error.code == "adapter-refused":
                 raise
-        raise Refused(
-            f"{item.name} is serving a request on {self._router.name}",
-            code="in-use",
-            hint="wait until it has answered",
-        )
+            text = f"{serving}, and its scale cannot be set meanwhile: {error.message}"
+            raise Refused(text, code="in-use", hint=hint) from error
 
     async def _prove(self, adapter: HeldAdapter, settings: Mapping[str, str]) -> None:
         """Load it beside everything else, under a name that nobody asks for, and have it answer."""

@@ -312,6 +312,7 @@ async def test_a_process_that_cannot_be_told_is_left_until_it_has_answered(doubl
     with pytest.raises(Refused) as raised:
         await there.attach(sql.model_copy(update={"scale": 0.25}))
     assert raised.value.code == "in-use"
+    assert f"its scale cannot be set meanwhile: {raised.value.__cause__.message}" in raised.value.message
 
 
 # what is there
