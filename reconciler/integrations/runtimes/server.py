@@ -79,8 +79,11 @@ class Server:
         )
 
     def beside(self, url: str) -> Server:
-        """Another process of the same host, asked with the same client and without the key, which is this one's."""
-        return Server(url, http=self._client)
+        """Another process of the same host, asked with the same client and without the key, which is this one's.
+
+        Closing it closes nothing: the client goes with this one.
+        """
+        return _Beside(url, http=self._client)
 
     def wants_key(self) -> Refused:
         """What to say where it answered 401 or 403."""
@@ -143,3 +146,10 @@ def known(found: TargetObservation) -> ObservedTarget:
     if isinstance(found, UnknownTarget):
         raise Unreachable(found.reason, code=found.code, hint=found.hint)
     return found
+
+
+class _Beside(Server):
+    """A process beside a server: it asks with that one's client, which it neither keeps nor closes."""
+
+    def _client(self) -> Http:
+        return self._make_http()

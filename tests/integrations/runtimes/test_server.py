@@ -68,6 +68,18 @@ async def test_a_key_goes_to_the_server_and_to_no_process_beside_it(line_and_ser
     assert line.made == 1
 
 
+async def test_a_process_beside_it_neither_keeps_nor_closes_its_client(line_and_server) -> None:
+    line, server = line_and_server(None)
+    beside = server.beside("http://127.0.0.1:9")
+    await beside.ask("GET", "/a")
+    await beside.close()
+    await server.ask("GET", "/b")
+    assert line.made == 1
+    await server.close()
+    await beside.ask("GET", "/c")
+    assert line.made == 2, "the one that was closed is not asked again"
+
+
 async def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_sent(line_and_server) -> None:
     line, server = line_and_server("two\nlines")
     with pytest.raises(Refused, match="characters that no key has") as raised:
