@@ -99,8 +99,28 @@ async def _detach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: A
 async def _attach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: Adapting) -> Bytes:
     adapter, verdict = _allowed(row, move, tools)
     content = await _planned_content(adapter, verdict, tools)
+    wanted = _wanted(row, move, adapter, verdict, tools)
+    intent = await tools.books.begin_adapting(row, wanted)
+
+    async def attach() -> tuple[str, str]:
+        path = await held_path(row, adapter, verdict, content, tools)
+        try:
+            served = await runtime.attach(_held(move, verdict, path))
+        except Refused as error:
+            raise _from_its_source(error, path, adapter) from error
+        if isinstance(runtime, TriesAdapters):  # what stays of a try is found by nobody once the step is closed
+            await runtime.end_tries(move.name)
+        return path, served.path or path
+
+    _, path = await tools.attempts(attach, intent)
+    await tools.books.attached(intent, wanted.model_copy(update={"path": path}))
+    return content.bytes if verdict.artifact is not None else Bytes(0)
+
+
+def _wanted(row: Row, move: AdapterMove, adapter: Adapter, verdict: AdapterVerdict, tools: Adapting) -> RecordAdapter:
+    """What the record will say; where its files lie is known once they are held."""
     before = tools.books.record.adapter(row.target_key, move.name)
-    wanted = RecordAdapter(
+    return RecordAdapter(
         target_key=row.target_key,
         target_name=row.target,
         adapter=move.adapter,
@@ -115,30 +135,18 @@ async def _attach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: A
         source=adapter.source,
         terms=adapter.terms,
     )
-    intent = await tools.books.begin_adapting(row, wanted)
 
-    async def attach() -> tuple[str, str]:
-        path = await held_path(row, adapter, verdict, content, tools)
-        held = HeldAdapter(
-            name=move.name,
-            base=move.base,
-            path=path,
-            digest=verdict.digest,
-            format="gguf" if path.endswith(".gguf") else "peft",
-            rank=verdict.rank,
-            scale=move.scale,
-        )
-        try:
-            served = await runtime.attach(held)
-        except Refused as error:
-            raise _from_its_source(error, path, adapter) from error
-        if isinstance(runtime, TriesAdapters):  # what stays of a try is found by nobody once the step is closed
-            await runtime.end_tries(move.name)
-        return path, served.path or path
 
-    _, path = await tools.attempts(attach, intent)
-    await tools.books.attached(intent, wanted.model_copy(update={"path": path}))
-    return content.bytes if verdict.artifact is not None else Bytes(0)
+def _held(move: AdapterMove, verdict: AdapterVerdict, path: str) -> HeldAdapter:
+    return HeldAdapter(
+        name=move.name,
+        base=move.base,
+        path=path,
+        digest=verdict.digest,
+        format="gguf" if path.endswith(".gguf") else "peft",
+        rank=verdict.rank,
+        scale=move.scale,
+    )
 
 
 def _from_its_source(error: Refused, path: str, adapter: Adapter) -> Refused:
@@ -224,9 +232,16 @@ def _refuse_strangers(repo: str, endpoint: str, adapter: Adapter, desired: Desir
     if (distrust := distrust_of_adapter(desired.pool, adapter)) is not None:
         message, hint = distrust
         raise PlanningError(f"the adapter {adapter.name} may not come: {message}", code="not-allowed", hint=hint)
-    if endpoint.rstrip("/").lower() != desired.hub.endpoint.rstrip("/").lower():
+    if _spelled(endpoint) != _spelled(desired.hub.endpoint):
         text = f"{repo} would come from {endpoint}, and the file's hub is {desired.hub.endpoint}"
         raise PlanningError(text, code="not-allowed", hint="plan again")
+
+
+def _spelled(endpoint: str) -> tuple[str, str, str]:
+    """(scheme, host, path): case counts in the path alone."""
+    scheme, _, rest = endpoint.rstrip("/").partition("://")
+    host, _, path = rest.partition("/")
+    return scheme.lower(), host.lower(), path
 
 
 async def _planned_content(adapter: Adapter, verdict: AdapterVerdict, tools: Adapting) -> AdapterContent:
