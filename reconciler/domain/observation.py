@@ -277,6 +277,8 @@ class Observation(Frozen):
     """Of this machine, by ``localmodels measure``."""
     adapter_partials: tuple[PartialDownload, ...] = ()
     """What has arrived of adapters that are not whole yet, in our own store of this host, by the digest of each."""
+    adapter_disk: DiskSpace | None = None
+    """The file system of that store; None: not told."""
     offline: bool = False
     """Needs could not be asked: what is not known stays ``resolved: false``."""
     warnings: tuple[str, ...] = ()

@@ -62,8 +62,7 @@ async def planned(world: World, desired: DesiredState, record: Record, runtimes:
         runtimes=runtimes,
         timeout_seconds=options.target_timeout_seconds,
     )
-    if arrived := await Workshop(world, desired, runtimes).half_fetched(record):
-        observation = observation.model_copy(update={"adapter_partials": arrived})
+    observation = observation.model_copy(update=await Workshop(world, desired, runtimes).room(record))
     if desired.enabled and record.intents:
         recovery = await recover(record, observation.targets, runtimes, now=observation.now)
         record = recovery.record

@@ -104,8 +104,8 @@ async def _fresh(
     by_name = {target.name: target for target in fresh}
     targets = tuple(by_name.get(target.name, target) for target in planned.observation.targets)
     answers = tuple(answer for answer in planned.observation.answers if _still_holds(answer, by_name))
-    halves = await Workshop(world, planned.desired, runtimes).half_fetched(planned.record)
-    update = {"now": now, "targets": targets, "answers": answers, "adapter_partials": halves}
+    room = await Workshop(world, planned.desired, runtimes).room(planned.record)
+    update = {"now": now, "targets": targets, "answers": answers, **room}
     return planned.observation.model_copy(update=update)
 
 

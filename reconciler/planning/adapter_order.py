@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reconciler.domain.names import same_stable_name
 from reconciler.domain.plan import Action, AdapterMove, Budget, Reason, Row
 from reconciler.domain.units import Bytes, show_bytes
 from reconciler.planning.adapter_rows import detaching
@@ -72,20 +73,29 @@ class _Order:
         for index, row in enumerate(self.changes):
             if row.action is Action.EVICT:
                 self._before_eviction(index, row)
+            self._free_name_for(row)
             self.done.append(row)
             for move in [move for move in self.moves if self._last_of_base(move) == index]:
                 self._emit(move)
         self.done += [*self.moves, *self.removals, *self.late]
 
     def _last_of_base(self, move: Row) -> int | None:
-        """The last row that brings the base, has it served or names it."""
+        """The last row that brings the base, has it served or names it, or that gives up the name it is to have."""
         found = [
             index
             for index, row in enumerate(self.changes)
-            if row.target == move.target and row.name == move.name and row.action in (Action.INSTALL, Action.UPDATE)
-            if row.alias is None or row.alias.after is not None
+            if row.target == move.target and row.action in (Action.INSTALL, Action.UPDATE)
+            if (row.name == move.name and (row.alias is None or row.alias.after is not None))
+            or (row.alias is not None and row.alias.after is None and _are_called_alike(row, move))
         ]
         return found[-1] if found else None
+
+    def _free_name_for(self, row: Row) -> None:
+        """What is to be called as an adapter that goes waits for that."""
+        if row.alias is not None and row.alias.after is not None:
+            for old in [old for old in self.removals if old.target == row.target and _are_called_alike(row, old)]:
+                self.removals.remove(old)
+                self.done.append(old)
 
     def _emit(self, move: Row) -> None:
         self.moves.remove(move)
@@ -142,6 +152,11 @@ class _Order:
             if gone.subject not in told:
                 self.gone.add(gone.subject)
                 self.done.append(gone.model_copy(update={"slots": () if row.gap else row.slots}))
+
+
+def _are_called_alike(naming: Row, adapting: Row) -> bool:
+    names = naming.alias.name if naming.alias else "", adapting.adapter.name if adapting.adapter else ""
+    return same_stable_name(naming.target_key, *names)
 
 
 # ------------------------------------------------------------------------------------------------ room
@@ -214,7 +229,7 @@ class _Room:
         if size <= 0:
             return _Fits(0, waits=False)
         if self.disk_left is not None and arriving + size > self.disk_left:
-            return _Short(arriving + size - self.disk_left, "on the disk")
+            return _Short(arriving + size - self.disk_left, "on the disk that holds adapters")
         now, later = self.peak + arriving + size, self.after + arriving + size - self._freed(self.unused)
         if later > self.limit:
             return _Short(later - self.limit, "in pool.diskBudget")
@@ -259,8 +274,9 @@ def _used_after(scene: Scene, changes: Sequence[Row]) -> set[str]:
 
 
 def _disk_left(scene: Scene, changes: Sequence[Row]) -> int | None:
-    """Which file system holds them is known when they are written: the roomiest that was seen must be enough."""
-    free: dict[str, int] = {}
+    """On the file system that holds them; where nobody told which, the roomiest that was seen must be enough."""
+    own = scene.observation.adapter_disk
+    free = {own.device: own.free_bytes - min_free_bytes(scene, own)} if own is not None else {}
     for target in scene.desired.targets:
         observed = scene.observed.get(target.name)
         if not target.is_local or observed is None or observed.disk is None:
@@ -268,4 +284,4 @@ def _disk_left(scene: Scene, changes: Sequence[Row]) -> int | None:
         space = observed.disk
         free.setdefault(space.device, space.free_bytes - min_free_bytes(scene, space))
         free[space.device] += sum(row.bytes_freed - row.bytes_down for row in changes if row.target == target.name)
-    return max(free.values(), default=None)
+    return free[own.device] if own is not None else max(free.values(), default=None)

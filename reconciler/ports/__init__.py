@@ -6,7 +6,7 @@ at any await and must leave the world in a state the next call understands. One 
 here.
 """
 
-from reconciler.ports.adapters import AdapterConverter, AdapterFiles, AdapterHub, AdapterStore
+from reconciler.ports.adapters import AdapterConverter, AdapterFiles, AdapterHub, AdapterStore, TellsDisk
 from reconciler.ports.corpora import CorpusFile, CorpusFiles, ExportDrafts
 from reconciler.ports.measuring import MeasurementStore, Meter
 from reconciler.ports.record import RecordStore
@@ -37,6 +37,7 @@ __all__ = [
     "Runtime",
     "Serves",
     "ServesAdapters",
+    "TellsDisk",
     "TriesAdapters",
     "Wakeups",
 ]

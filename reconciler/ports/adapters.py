@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from reconciler.domain.adapter import Outtype
-from reconciler.domain.observation import PartialDownload
+from reconciler.domain.observation import DiskSpace, PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.lora.adapter_files import AdapterPlace
 from reconciler.ports.runtime import Progress
@@ -116,6 +116,15 @@ class AdapterStore(Protocol):
 
     async def sweep(self) -> None:
         """Remove what killed runs left unfinished and nobody is working on."""
+        ...
+
+
+@runtime_checkable
+class TellsDisk(Protocol):
+    """An adapter store that knows where it writes."""
+
+    async def disk(self) -> DiskSpace | None:
+        """The file system that holds it, or will; None where that cannot be told."""
         ...
 
 

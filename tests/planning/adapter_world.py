@@ -17,6 +17,7 @@ from reconciler.domain.desired import DesiredState, Slot, Target
 from reconciler.domain.finding import Finding
 from reconciler.domain.observation import (
     AdapterNeed,
+    DiskSpace,
     Installed,
     Observation,
     ObservedTarget,
@@ -177,12 +178,13 @@ def planned(
     look_changes: Mapping[str, object] | None = None,
     offline: bool = False,
     halves: tuple[PartialDownload, ...] = (),
+    adapter_disk: DiskSpace | None = None,
     **changes: object,
 ) -> Told:
     where = look(models, served, **dict(look_changes or {}))
     want = desired(*slots, targets=(target,), adapters=adapters, **changes)
     seen = observation(known(**dict(scores or {})), where.model_copy(update={"key": target.key}), offline=offline)
-    seen = seen.model_copy(update={"adapter_partials": halves})
+    seen = seen.model_copy(update={"adapter_partials": halves, "adapter_disk": adapter_disk})
     return settled(want, seen, mine or record(), says or {}, overrides)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.domain.adapter import AdapterServing
 from reconciler.domain.desired import Target
-from reconciler.domain.observation import AdapterNeed, Alias, Installed, PartialDownload
+from reconciler.domain.observation import AdapterNeed, Alias, DiskSpace, Installed, PartialDownload
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import Record, RecordAlias
 from reconciler.domain.units import GB, Bytes
@@ -402,3 +402,13 @@ def test_a_command_by_hand_has_no_adapter_of_another_base() -> None:
         True,
         True,
     ]
+
+
+@pytest.mark.parametrize(("free", "fits"), [(SIZE + GB, True), (SIZE + GB - 1, False)])
+def test_the_disk_that_holds_adapters_counts_whatever_a_target_has_free(free: int, fits: bool) -> None:
+    own = DiskSpace(device="tmpfs", total_bytes=Bytes(10 * GB), free_bytes=Bytes(free))
+    roomy = pool(min_free_disk=Bytes(GB))
+    plan = planned(lora(), models=[there()], mine=record(ours()), pool=roomy, adapter_disk=own).plan
+    assert why(plan.changes if fits else plan.blocked) == [("sql", "missing" if fits else "no-room")]
+    if not fits:
+        assert plan.blocked[0].message == "1 B missing on the disk that holds adapters"

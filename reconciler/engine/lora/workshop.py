@@ -23,7 +23,7 @@ from reconciler.domain.record import Record
 from reconciler.engine.world import AdapterPorts, Runtimes, World
 from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
 from reconciler.planning.adapter_held import has_met_the_terms, recorded_content, settled_content
-from reconciler.ports import AdapterStore, HasFiles
+from reconciler.ports import AdapterStore, HasFiles, TellsDisk
 
 if TYPE_CHECKING:
     from reconciler.engine.lora.verdict import FoundSource
@@ -123,6 +123,13 @@ class Workshop:
             return None
         ours = settled_content(self.record, adapter, self._key_of(need.target))
         return await self.held_place(adapter, ours.digest) if ours is not None else None
+
+    async def room(self, record: Record) -> dict[str, object]:
+        """What an observation says of the store that holds adapters."""
+        if self.world.adapters is None or not (self.desired.adapters or record.adapters):
+            return {}
+        disk = await self.store.disk() if isinstance(self.store, TellsDisk) else None
+        return {"adapter_partials": await self.half_fetched(record), "adapter_disk": disk}
 
     async def half_fetched(self, record: Record) -> tuple[PartialDownload, ...]:
         """What has arrived of adapters that are not whole, beside what only other documents are fetching."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.desired import Limits
-from reconciler.domain.observation import PartialDownload
+from reconciler.domain.observation import DiskSpace, PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.errors import Refused
 from reconciler.integrations.replace_file import replace_file
@@ -44,7 +44,7 @@ from reconciler.integrations.runtimes.partials import (
     is_being_fetched,
 )
 from reconciler.integrations.runtimes.rate_limit import RateLimit
-from reconciler.integrations.runtimes.store_files import downloads_by_model, partials_in
+from reconciler.integrations.runtimes.store_files import disk_space, downloads_by_model, partials_in
 from reconciler.lora.adapter_content import AdapterContent, HeldFiles, content_digest
 from reconciler.ports import Clock, Progress
 
@@ -149,6 +149,12 @@ class LocalAdapterStore:
     async def half_fetched(self) -> tuple[PartialDownload, ...]:
         """Bytes on the disk of what is not whole, by digest."""
         return await asyncio.to_thread(self._arrived_of_all)
+
+    async def disk(self) -> DiskSpace | None:
+        """Of the folder, or of where it will be made; None where nobody may look."""
+        with suppress(OSError):
+            return await asyncio.to_thread(disk_space, self._shelf.root)
+        return None
 
     async def keep(self, digest: str, holder: str) -> None:
         """One more holder, written down."""

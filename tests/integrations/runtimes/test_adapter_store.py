@@ -322,3 +322,9 @@ async def test_wrong_bytes_of_a_hub_never_get_a_name(tmp_path: Path) -> None:
     with pytest.raises(Corrupt):
         await here.hold(wanted, ME, quiet)
     assert not (tmp_path / "adapters" / wanted.digest / "files").exists()
+
+
+async def test_it_tells_the_disk_it_writes_to_before_it_is_there(tmp_path: Path) -> None:
+    told = await store(tmp_path / "not" / "made").disk()
+    assert told is not None
+    assert (told.device, told.total_bytes > told.free_bytes >= 0) == (str(tmp_path.stat().st_dev), True)
