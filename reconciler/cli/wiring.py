@@ -251,7 +251,7 @@ class Wiring:
         if target.is_asked and target.program == "vllm":
             from reconciler.integrations.runtimes.vllm import Vllm
 
-            return Vllm(target, http=self.http, api_key=self._key_of(target))
+            return Vllm(target, http=self.http, api_key=self._key_of(target), cache_directory=self.places.cache)
         if target.runtime == "advisory":
             from reconciler.integrations.runtimes.advisory import Advisory
 

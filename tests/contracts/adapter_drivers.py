@@ -77,6 +77,8 @@ class AdapterDriver:
     """A look tells the digest of an adapter that lies in our store."""
     seen_as: Callable[[HeldAdapter], str] = lambda adapter: adapter.name
     """Under which name a look lists an adapter."""
+    reads_held: bool = False
+    """While it serves it reads what we hold, which may have gone since."""
     format: AdapterFormat = "peft"
     deviations: Mapping[str, str] = field(default_factory=dict)
     """Test → why this implementation does not pass it: shown as the reason of a skip."""
@@ -152,6 +154,7 @@ async def _vllm_double(folder: Path, double: VllmDouble) -> AsyncIterator[Adapte
             restart=restart,
             refused=held(store, ones["dora"], "sql", base),
             beside=held(store, ones["two"], "chat", base),
+            reads_held=True,
             taken=base,
             dead=dead,
         )
@@ -192,6 +195,7 @@ async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
             restart=restart if restarting else None,
             refused=held(store, broken, name, base),
             beside=held(store, two, f"{name}-2", base),
+            reads_held=True,
             taken=base,
             dead=dead,
         )
@@ -347,6 +351,7 @@ async def llama_server_real(folder: Path) -> AsyncIterator[AdapterDriver]:
             refused=held(store, made["broken"], "sql", base, kind="gguf"),
             beside=held(store, made["two"], "chat", base, kind="gguf"),
             rescaled=first.model_copy(update={"scale": 0.3}),
+            reads_held=True,
             taken=base,
             dead=dead,
             format="gguf",

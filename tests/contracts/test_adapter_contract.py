@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -158,6 +159,25 @@ async def test_two_adapters_stand_beside_each_other(driver):
     await driver.runtime.detach(driver.first.name, driver.first.base)
     assert await served(driver, driver.first) == []
     await is_served(driver, driver.beside)
+
+
+async def test_a_held_copy_that_is_gone_is_told_and_costs_nothing_once_it_is_put_back(driver):
+    if not driver.reads_held or driver.beside is None:
+        pytest.skip("this runtime reads nothing of what we hold while it serves")
+    for one in (driver.first, driver.beside):
+        await driver.runtime.attach(one)
+    place = Path(driver.first.path)
+    away = place.rename(place.with_name("away"))
+    (one,) = await served(driver, driver.first)
+    assert (one.damaged, one.digest, one.path) == (True, None, driver.first.path)
+    (other,) = await served(driver, driver.beside)
+    assert not other.damaged
+    away.rename(place)
+    await driver.runtime.attach(driver.first)
+    for each in (driver.first, driver.beside):
+        await is_served(driver, each)
+    assert not (await served(driver, driver.first))[0].damaged
+    assert await driver.answers(driver.first.base)
 
 
 async def test_a_scale_is_in_force(driver):

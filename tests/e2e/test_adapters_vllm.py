@@ -102,6 +102,34 @@ def test_the_journey_of_a_hub_adapter(lab: Machine, vllm: VllmDouble, hub: HubDo
     assert (vllm.loras, held(lab)) == ({}, [])
 
 
+def test_copies_that_are_gone_are_put_back_before_the_engine_looks_for_them(
+    lab: Machine, vllm: VllmDouble, tmp_path: Path
+) -> None:
+    """Two adapters, one place in the engine: whoever asks for the other one would take the base down."""
+    entries = []
+    for name, rank in (("one", 1), ("two", 2)):
+        made = config(r=rank, base_model_name_or_path=BASE)
+        folder(lab.repository / "adapters" / name, pairs("q_proj", "v_proj", rank=rank), made)
+        source = {"path": f"adapters/{name}"}
+        entries.append({"name": name, "base": BASE, "source": source, "serve": [{"target": "gpu"}]})
+    write(lab, vllm, *entries)
+    lab.apply()
+    lab.in_sync()
+    shutil.rmtree(lab.root / "data" / "adapters")
+    unloaded: list[int] = []
+    vllm.on_unload = lambda: unloaded.append(1)
+    assert [row[:2] for row in lab.plan("--detailed-exitcode", expect=2).rows()] == [("update", "drifted")] * 2
+    lab.apply()
+    lab.in_sync()
+    assert unloaded == []
+    for name in ("one", "two", BASE):
+        body = json.dumps({"model": name, "prompt": "a"}).encode()
+        asked = urllib.request.Request(f"{vllm.url}/v1/completions", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked) as answer:
+            assert answer.status == 200
+    assert vllm.healthy
+
+
 def test_a_pinned_commit_that_we_hold_needs_no_hub(lab: Machine, vllm: VllmDouble, hub: HubDouble) -> None:
     write(lab, vllm, sql(hub.repos["acme/sql"].head))
     lab.apply()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter, digest_of_place
@@ -17,7 +18,9 @@ from reconciler.domain.plan import Row
 from reconciler.domain.units import Bytes
 from reconciler.errors import OutsideError
 from reconciler.integrations.clock import SystemClock
+from reconciler.integrations.runtimes.adapter_damage import HeldFilesAsTheyStand
 from reconciler.integrations.runtimes.advisory import Advisory
+from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.server import Server, unknown
 from reconciler.integrations.runtimes.vllm_adapters import VllmAdapters, adapter_cards
 from reconciler.integrations.runtimes.vllm_api import Card, Started, Use, VllmApi
@@ -45,6 +48,7 @@ class Vllm:
         http: makes the client on first use; it is closed with this runtime.
         api_key: what the server, or a proxy before it, asks for; it goes into the requests' header and nowhere else.
         clock: measures waits for requests that run.
+        cache_directory: where digests of our copies are remembered; None: each run reads them whole once.
     """
 
     def __init__(
@@ -54,13 +58,16 @@ class Vllm:
         http: Callable[[], Http],
         api_key: str | None = None,
         clock: Clock | None = None,
+        cache_directory: Path | None = None,
     ) -> None:
         self._target = target
         endpoint = (target.endpoint or "").rstrip("/").removesuffix("/v1")
         self._server = Server(endpoint, http=http, key=api_key)
         self._api = VllmApi(self._server)
         self._by_hand = Advisory(target)
-        self._adapters = VllmAdapters(target, self._api, clock or SystemClock())
+        self._adapters = VllmAdapters(
+            target, self._api, clock or SystemClock(), HeldFilesAsTheyStand(DigestCache(cache_directory))
+        )
 
     @property
     def target(self) -> Target:
@@ -80,9 +87,11 @@ class Vllm:
             takes = await self._api.takes_adapters()
             use = await self._api.use()
             started = await self._api.started()
+            damaged = await self._adapters.damaged(adapter_cards(cards))
         except OutsideError as error:
             return unknown(self._target, error, program="vLLM")
-        return self._observed(version, cards, use, _why_takes_none(use, started, takes=takes), started)
+        seen = self._observed(version, cards, use, _why_takes_none(use, started, takes=takes), started)
+        return seen.model_copy(update={"adapters": tuple(_marked(one, damaged) for one in seen.adapters)})
 
     def _observed(
         self, version: str, cards: Sequence[Card], use: Use, takes_none: str, started: Started
@@ -157,6 +166,10 @@ def _served(card: Card, base: ServedBase, use: Use) -> ServedAdapter:
         digest=digest_of_place(card.root),
         loaded=use.is_of(card.name),
     )
+
+
+def _marked(one: ServedAdapter, damaged: frozenset[str]) -> ServedAdapter:
+    return one.model_copy(update={"digest": None, "damaged": True}) if one.path in damaged else one
 
 
 def _installed(base: ServedBase, *, in_use: bool) -> Installed:

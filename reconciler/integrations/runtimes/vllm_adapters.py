@@ -4,6 +4,8 @@ A name is bound to a path when it is loaded. To bind it anew the old one is unlo
 load, and is loaded again where the new one fails. A request that began before ends with the weights it began with,
 which the server may have to read once more: where their directory has gone by then, the whole server stops. So nothing
 is unloaded while it answers somebody, and nobody is told that it is done before the last one has his answer.
+A copy that was damaged is made again at the same place before this is asked; its name is bound to it anew, for what the
+engine holds may be the damaged one. Where the copy was only gone, the engine holds the right one: nothing is unloaded.
 Run against vLLM 0.32.0, read against 0.8 and 0.18 (``entrypoints/openai/models/serving.py``).
 """
 
@@ -17,6 +19,7 @@ from contextlib import suppress
 from reconciler.domain.adapter import HeldAdapter
 from reconciler.domain.desired import Target
 from reconciler.errors import OutsideError, Refused, Unreachable
+from reconciler.integrations.runtimes.adapter_damage import HeldFilesAsTheyStand
 from reconciler.integrations.runtimes.vllm_api import Card, Said, VllmApi
 from reconciler.integrations.runtimes.vllm_base import ServedBase, base_of, is_repository
 from reconciler.integrations.runtimes.vllm_launch import launch_command
@@ -48,10 +51,21 @@ def adapter_cards(cards: Sequence[Card]) -> tuple[Card, ...]:
 class VllmAdapters:
     """The ``ServesAdapters`` port of one server."""
 
-    def __init__(self, target: Target, api: VllmApi, clock: Clock) -> None:
+    def __init__(self, target: Target, api: VllmApi, clock: Clock, files: HeldFilesAsTheyStand) -> None:
         self._target = target
         self._api = api
         self._clock = clock
+        self._files = files
+        self._read_damaged: frozenset[str] = frozenset()
+        """Copies that the engine may have read while they were damaged, whatever is there by now."""
+
+    async def damaged(self, cards: Sequence[Card]) -> frozenset[str]:
+        """Places of our store that adapters are read from here, and that are gone or not what they should be."""
+        if not self._target.is_local:
+            return frozenset()
+        found = await self._files.damaged(frozenset(card.root for card in cards))
+        self._read_damaged |= found - await self._files.gone(found)
+        return found
 
     async def attach(self, adapter: HeldAdapter) -> tuple[ServedBase, Card]:
         """Serve it under its name; the base and the card that a look then sees.
@@ -63,12 +77,14 @@ class VllmAdapters:
         cards = await self._api.models()
         base = self._base(adapter, cards)
         before = _find(cards, adapter.name)
-        if before is None or not _is(before, adapter, base):
+        is_bound = before is not None and _is(before, adapter, base) and adapter.path not in self._read_damaged
+        if not is_bound:
             await self._check_can(adapter, base)
         await self._sweep(adapter.name, cards)
-        if before is None or not _is(before, adapter, base):
+        if not is_bound:
             await self._try(adapter, base, before)
             await _to_its_end(self._switched(adapter, base, before))
+            self._read_damaged -= {adapter.path}
             if before is not None:
                 await self._quiet(adapter.name, _LAST_SECONDS)
         card = _find(await self._api.models(), adapter.name)

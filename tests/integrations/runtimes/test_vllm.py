@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.domain.adapter import HeldAdapter
 from reconciler.domain.desired import Target
 from reconciler.domain.observation import ObservedTarget, UnknownTarget
 from reconciler.errors import Refused, Unreachable
 from reconciler.integrations.http import Http, MockTransport, Response
+from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
 from reconciler.integrations.runtimes.server import Server
 from reconciler.integrations.runtimes.vllm import Vllm
 from reconciler.integrations.runtimes.vllm_api import VllmApi
+from reconciler.lora.adapter_content import AdapterContent
 from tests import lora_files
 from tests.contracts.adapter_drivers import held
 from tests.doubles.ollama_rig import Heard, QuickClock, install_row
 from tests.doubles.vllm import VllmDouble
+from tests.integrations.runtimes.test_adapter_store import ME, content_of, quiet, store
 
 MODELS, LOAD, UNLOAD = ("GET", "/v1/models"), ("POST", "/v1/load_lora_adapter"), ("POST", "/v1/unload_lora_adapter")
 COMPLETE = ("POST", "/v1/completions")
@@ -470,3 +477,68 @@ class TestFailing:
         with pytest.raises(Refused, match="cannot be unloaded") as raised:
             await runtime.detach("sql", "Acme/Tiny-1B")
         assert raised.value.code == "no-api"
+
+
+# our copies
+
+
+async def peft_held(tmp_path, keeper: LocalAdapterStore, name: str = "sql") -> tuple[AdapterContent, HeldAdapter]:
+    source = lora_files.folder(tmp_path / name, document=lora_files.config(lora_alpha=len(name)))
+    content = content_of(source, **{file.name.replace(".", "__"): file.read_bytes() for file in source.iterdir()})
+    path = await keeper.hold(content, ME, quiet)
+    return content, HeldAdapter(name=name, base="Acme/Tiny-1B", path=path, digest=content.digest, format="peft")
+
+
+async def test_a_copy_that_is_gone_is_put_back_and_nothing_is_unloaded(tmp_path, lab):
+    double, runtime = lab(slots=1)
+    keeper = store(tmp_path)
+    content, sql = await peft_held(tmp_path, keeper)
+    _, other = await peft_held(tmp_path, keeper, "other")
+    for one in (sql, other):
+        await runtime.attach(one)
+    shutil.rmtree(Path(sql.path).parent)
+    observed = await runtime.observe()
+    assert {one.name: one.damaged for one in observed.adapters} == {"sql": True, "other": False}
+    unloaded = []
+    double.on_unload = lambda: unloaded.append(1)
+    assert await keeper.hold(content, ME, quiet) == sql.path
+    assert (await runtime.attach(sql)).digest == sql.digest
+    assert unloaded == []
+    assert (await complete(double, "sql"), await complete(double, "Acme/Tiny-1B"), double.healthy) == (200, 200, True)
+
+
+async def test_a_damaged_copy_is_bound_anew_once_it_is_whole(tmp_path, lab):
+    double, runtime = lab()
+    keeper = store(tmp_path)
+    content, sql = await peft_held(tmp_path, keeper)
+    await runtime.attach(sql)
+    before = double.loras["sql"].number
+    weights = Path(sql.path) / "adapter_model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    (one,) = (await runtime.observe()).adapters
+    assert (one.damaged, one.digest) == (True, None)
+    await keeper.hold(content, ME, quiet)
+    await runtime.attach(sql)
+    assert double.loras["sql"].number != before, "the engine read it anew"
+    (one,) = (await runtime.observe()).adapters
+    assert (one.damaged, one.digest) == (False, sql.digest)
+    again = double.loras["sql"].number
+    await runtime.attach(sql)
+    assert double.loras["sql"].number == again, "once is enough"
+
+
+async def test_copies_on_another_host_are_not_looked_at(tmp_path, lab):
+    double, runtime = lab(here=False)
+    _, sql = await peft_held(tmp_path, store(tmp_path))
+    double._load("sql", sql.path)
+    shutil.rmtree(Path(sql.path).parent)
+    (one,) = (await runtime.observe()).adapters
+    assert (one.damaged, one.digest) == (False, sql.digest)
+
+
+async def complete(double: VllmDouble, name: str) -> int:
+    http = Http(clock=QuickClock(), retries=0)
+    reply = await http.request("POST", f"{double.url}/v1/completions", json={"model": name, "prompt": "a"})
+    await http.close()
+    return reply.status
