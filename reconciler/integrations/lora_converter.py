@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.domain.adapter import Outtype
-from reconciler.errors import OutOfSpace, Refused, Unreachable
+from reconciler.errors import Refused, Unreachable
 from reconciler.formats.gguf import PREFIX_BYTES, GgufHeader, NeedMore, TensorEntry, read_header, read_tensors
 from reconciler.formats.gguf_adapter import gguf_adapter
+from reconciler.integrations.runtimes.partials import disk_errors
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig, read_adapter_config
 from reconciler.lora.adapter_files import CONFIG, SAFETENSORS
 from reconciler.lora.weights import facts_of
@@ -92,7 +93,9 @@ class LlamaCppConverter:
         environ = {name: value for name, value in self._environ.items() if name in _KEPT}
         environ |= {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
         environ |= {"HF_HUB_OFFLINE": "1"} if offline else {}
-        with tempfile.TemporaryFile() as log:
+        with disk_errors(folder):
+            heard = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the next line closes it
+        with heard as log:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd=folder,
@@ -227,17 +230,17 @@ def _table(path: Path, size: int) -> tuple[GgufHeader, tuple[TensorEntry, ...]]:
 @contextmanager
 def _draft(place: Path) -> Iterator[Path]:
     """Where the converter may write: a folder beside the result, which is gone afterwards."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".converting-", dir=place.parent) as folder:
-            yield Path(folder) / "adapter.gguf"
-    except OSError as error:
-        raise OutOfSpace(f"{place.parent} cannot be written: {error.strerror or error}") from error
+    with disk_errors(place.parent):
+        folder = tempfile.TemporaryDirectory(prefix=".converting-", dir=place.parent, ignore_cleanup_errors=True)
+    with folder as name:
+        yield Path(name) / "adapter.gguf"
 
 
 def _keep(draft: Path, place: Path) -> None:
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(place)
+    with disk_errors(place):
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(place)
 
 
 def _last_words(log: BinaryIO) -> str:

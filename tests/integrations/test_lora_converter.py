@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from reconciler.engine.lora.adapter_facts import read_gguf_table
-from reconciler.errors import OutOfSpace, Refused, Unreachable
+from reconciler.errors import Refused, Unreachable
 from reconciler.formats.gguf_adapter import gguf_adapter
 from reconciler.integrations.files.adapter_files import LocalAdapterFiles
 from reconciler.integrations.lora_converter import LlamaCppConverter
@@ -203,10 +203,20 @@ async def test_one_that_cannot_be_started_is_none(tmp_path, base):
 
 
 async def test_where_nothing_can_be_written_nothing_is_run(tmp_path, base):
-    with pytest.raises(OutOfSpace):
+    with pytest.raises(Refused, match="No such file") as raised:
         await converter(installed(tmp_path / "llama.cpp").parent).convert(
             str(PEFT / "plain"), base, "f16", str(tmp_path / "nowhere" / "out.gguf")
         )
+    assert raised.value.code == "not-writable"
+
+
+async def test_what_cannot_be_put_in_place_is_no_full_disk(tmp_path, base):
+    taken = tmp_path / "out.gguf"
+    taken.mkdir()
+    with pytest.raises(Refused, match="Is a directory") as raised:
+        await converter(installed(tmp_path / "llama.cpp").parent).convert(str(PEFT / "plain"), base, "f16", str(taken))
+    assert raised.value.code == "not-writable"
+    assert not list(tmp_path.glob(".converting-*"))
 
 
 async def test_it_is_another_one_when_a_file_it_imports_changes(tmp_path):
