@@ -236,6 +236,9 @@ class ServedAdapter(Frozen):
     foreign: bool = False
     """The target shows that somebody else made it, and would change nothing of it for us."""
 
+    amiss: str | None = None
+    """What its settings say and its server does not do, in words; of ours only. None: nothing, or it cannot be told."""
+
     def holds(self, digest: str) -> bool:
         """What is served is this content: as the target tells, or as the place it was read from does."""
         return self.digest == digest if self.digest is not None else is_place_of(self.path, digest)

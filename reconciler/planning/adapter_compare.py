@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reconciler.domain.adapter import AdapterVerdict, RecordAdapter, ServedAdapter
 from reconciler.domain.advice import quoted
 from reconciler.domain.finding import Finding
+from reconciler.domain.names import same_stable_name
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.planning.adapter_base import Base
 from reconciler.planning.adapter_case import Case, Decided, Told
@@ -46,11 +47,14 @@ def compared(case: Case, base: Base, verdict: AdapterVerdict, changes: Sequence[
 def _taken_by(case: Case, changes: Sequence[Row]) -> str:
     """What answers to the name and is no adapter; empty: it is free."""
     key, name = case.target.key, case.name
-    models = case.scene.observed[case.target.name].installed
+    models = case.scene.models_on[case.target.name]
     coming = [row.name for row in changes if row.fetches and row.target_key == key]
     if any(case.is_same_model(one, name) for one in (*(m.name for m in models), *coming)):
         return "a model"
-    return "a stable name" if case.scene.alias(case.target, name) is not None else ""
+    here = case.scene.alias(case.target, name)
+    named = [row.alias for row in changes if row.target_key == key and row.action is Action.UPDATE and row.alias]
+    about = [one.after for one in named if same_stable_name(key, one.name, name)]
+    return "a stable name" if any(about) or (here is not None and not about) else ""
 
 
 def _foreign(case: Case, base: Base, served: ServedAdapter, verdict: AdapterVerdict) -> Decided:
@@ -85,6 +89,8 @@ def _unknown_content(case: Case, served: ServedAdapter | None, *, takes: bool) -
     again = adopt if takes else "start the server anew to serve"
     if served is None:
         return Finding(code="content_unknown", severity="note", message="what it holds cannot be told")
+    if served.foreign and takes:
+        again = "take its section out there, and the next apply attaches"
     return Finding(
         code="content_unknown",
         severity="note",
@@ -98,7 +104,8 @@ def _owned(case: Case, base: Base, served: ServedAdapter, ours: RecordAdapter, v
     if reason is None:
         return case.keep("kept", Reason.IN_SYNC, base=base.name, verdict=verdict, served=served)
     row = case.row(Action.UPDATE, reason, Told(message), base=base.name, verdict=verdict, served=served)
-    if served.loaded and (reason is not Reason.SERVING or made_otherwise(case.adapter, ours, verdict)):
+    waits = reason is not Reason.SERVING or made_otherwise(case.adapter, ours, verdict)
+    if served.loaded and waits and not served.damaged:  # a copy that is gone is put back before its server needs it
         update = {"action": Action.KEEP, "reason": Reason.IN_USE, "message": f"{message}; in use now, so it waits"}
         return Decided("deferred", row.model_copy(update=update))
     return Decided("change", row)

@@ -32,6 +32,8 @@ def how_it_drifted(scene: Scene, target: Target, served: ServedAdapter, ours: Re
     """
     if served.damaged:
         return "our copy that its server reads was damaged, or is gone: it is made again"
+    if served.amiss is not None:
+        return served.amiss
     if served.digest is not None and served.digest != ours.digest:
         return "it is served with other content than we attached"
     if served.path is not None and served.path != ours.path:

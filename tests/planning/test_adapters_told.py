@@ -116,6 +116,17 @@ def test_what_somebody_loaded_from_our_source_need_not_be_what_stands_there_now(
     assert "start the server anew" in (row_of(foreign(by_hand(), look_changes={"takes_adapters": None})).hint or "")
 
 
+def test_settings_that_are_not_ours_are_taken_out_and_not_adopted() -> None:
+    hint = row_of(foreign(by_hand(foreign=True))).hint or ""
+    assert hint == "take its section out there, and the next apply attaches what stands there now"
+
+
+def test_what_somebody_wrote_into_a_section_of_ours_is_told() -> None:
+    amiss = "its section says `lora-scaled = x:abc`, which is no FILE:SCALE"
+    row = row_of(planned(lora(), **{**STANDS, "served": [serves(path=None, digest=None, amiss=amiss)]}).plan)
+    assert (row.reason, row.message) == (Reason.DRIFTED, amiss)
+
+
 def test_what_is_known_to_be_the_same_is_told_without_doubt() -> None:
     row = row_of(foreign(serves()))
     assert (row.reason, row.message, codes(row)) == (

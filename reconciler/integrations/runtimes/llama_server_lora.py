@@ -139,7 +139,7 @@ def _ours(
     return ServedAdapter(
         name=section.name,
         base=adapted(section),
-        path=path,
+        path=path or None,
         scale=scale if is_there else None,
         digest=digest_of(path) if is_there else None,
         loaded=is_busy,

@@ -534,3 +534,24 @@ async def test_nonsense_about_adapters_never_breaks_a_look(double, sql, body):
     double.answers["GET", "/lora-adapters"] = Response(200, content=body)
     (one,) = await served(double)
     assert (one.name, one.digest) == ("sql", sql.digest)
+
+
+@pytest.mark.parametrize(
+    ("scale", "told"),
+    [
+        (":0.5.0", "which is no FILE:SCALE"), (":abc", "which is no FILE:SCALE"), ("", "which is no FILE:SCALE"),
+        (":0.5", "its server was started with"),
+    ],
+)  # fmt: skip
+async def test_what_somebody_wrote_into_our_section_is_told(
+    double: RouterDouble, sql: HeldAdapter, scale: str, told: str
+) -> None:
+    await runtime(double).attach(sql)
+    assert [one.amiss for one in await served(double)] == [None]
+    double.preset.write_text(double.preset.read_text().replace(f"{sql.path}:1.0", f"{sql.path}{scale}"))
+    (found,) = await served(double)
+    assert found.amiss is not None
+    assert f"`lora-scaled = {sql.path}{scale}`" in found.amiss
+    assert told in found.amiss
+    await runtime(double).attach(sql)
+    assert [(one.amiss, one.scale) for one in await served(double)] == [(None, 1.0)]
