@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from reconciler.domain.advice import quoted
 from reconciler.domain.desired import Slot, Target
 from reconciler.domain.document import Frozen
 from reconciler.domain.estimate import (
@@ -156,7 +157,7 @@ def explain(scene: Scene, target: Target, request: Request) -> Explanation:
         UsageError: code ``unknown-model``: nothing in the catalogue has this name; the hint holds the nearest.
             Or no slot of the file has the name that was given.
     """
-    named = find(scene.observation.catalogue.models, request.name)
+    named = _named(scene, request.name)
     slot = _slot(scene, named, request)
     every = {one.key: one for one in (*candidates_for(scene, target), *scene.candidates)}
     found = [candidate for candidate in every.values() if candidate.model.id == named.model.id]
@@ -170,6 +171,20 @@ def explain(scene: Scene, target: Target, request: Request) -> Explanation:
     ranked = sorted(verdicts, key=lambda one: (isinstance(one, Rejected), _order(scene, slot, target, one)))
     chosen = _chosen([one for one in ranked if named.means(one.candidate)], named, found)
     return _Asked(scene, slot, target, request).explanation(chosen, ranked)
+
+
+def _named(scene: Scene, name: str) -> Named:
+    try:
+        return find(scene.observation.catalogue.models, name)
+    except UsageError:
+        if all(one.name != name for one in scene.desired.slots):
+            raise
+    raise UsageError(
+        f"{name} is a slot of the file, and no model",
+        code="unknown-model",
+        hint=f"`localmodels which {quoted(name)}` names the model that fills it; "
+        f"`localmodels explain MODEL --slot {quoted(name)}` judges one for it",
+    )
 
 
 def _slot(scene: Scene, named: Named, request: Request) -> Slot:

@@ -226,7 +226,7 @@ def _owned(here: Session, name: str, target_name: str | None) -> RecordEntry:
     if len(entries) == 1:
         return entries[0]
     if not entries:
-        adapter = next((one for one in here.books.record.adapters if one.name == name), None)
+        adapter = next((one for one in here.books.record.adapters if name in (one.name, one.adapter)), None)
         if adapter is not None:
             raise UsageError(
                 f"{name} is an adapter of ours on {adapter.target_name}, and no model",

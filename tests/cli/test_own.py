@@ -81,3 +81,11 @@ def test_what_cannot_be_shown_says_why(applied: Line, server: VllmDouble) -> Non
     assert error["code"] == "not-proven"
     assert "cannot be given our copy instead" in error["message"]
     assert error["hint"].startswith("it stays as it is, and somebody else's")
+
+
+def test_an_adapter_that_is_served_by_another_name_is_named_in_the_hint(applied: Line) -> None:
+    file = applied.folder / "localmodels.yaml"
+    file.write_text(file.read_text().replace("target: gpu}]", "target: gpu, as: tools}]"))
+    assert applied("apply", "--yes", "--offline").code == 0
+    for name in ("sql", "tools"):
+        assert "`localmodels disown adapter/sql`" in applied("disown", name, "--json").error["hint"]

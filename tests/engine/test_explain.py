@@ -107,3 +107,10 @@ def test_the_alias_of_the_slot_is_told() -> None:
     assert found.alias == "coder"
     assert "coder, the alias of slot coding" in explanation_text(found)
     assert explain(scene, STORE, Request(name=QUANT)).alias is None
+
+
+def test_a_slot_that_is_named_for_a_model_is_told_from_one() -> None:
+    scene = scene_on("rtx-4090", slots=(Slot(name="coder", profile="coding"),))
+    with pytest.raises(UsageError, match="coder is a slot of the file, and no model") as refused:
+        explain(scene, STORE, Request(name="coder"))
+    assert "which coder" in (refused.value.hint or "")
