@@ -68,6 +68,8 @@ def need_more(short: Short, have: int, size: int | None) -> NeedMore:
         ValueError: the header would be larger than the limit, or the whole file was already given.
     """
     if size is not None and (short.needed > size or have >= size):
+        if size == 0:
+            raise ValueError("the file is empty")
         raise ValueError(f"GGUF header points to byte {short.needed} of a file of {size} bytes")
     for step in _STEPS:
         if step > have and step >= short.needed:

@@ -46,12 +46,13 @@ def _flaws(facts: AdapterFacts) -> Iterator[Finding]:
     if facts.format == "gguf" and facts.adapter_type is None:
         text = "the file has no adapter.type, which the runtime wants to be lora"
         yield error("adapter_type_not_lora", text, _CONVERT_AGAIN)
+    again = _CONVERT_AGAIN if facts.format == "gguf" else _AGAIN
     if facts.unpaired:
-        yield error("pair_incomplete", f"one half of the pair is missing: {_some(facts.unpaired)}", _AGAIN)
+        yield error("pair_incomplete", f"one half of the pair is missing: {_some(facts.unpaired)}", again)
     if facts.contradictory:
-        yield error("pair_contradictory", f"halves that do not fit together: {_some(facts.contradictory)}", _AGAIN)
+        yield error("pair_contradictory", f"halves that do not fit together: {_some(facts.contradictory)}", again)
     if not facts.modules and not facts.unpaired and not facts.contradictory:
-        yield error("no_pairs", "the weights hold no LoRA pair", _AGAIN)
+        yield error("no_pairs", "the weights hold no LoRA pair", again)
     yield from _dtypes(facts)
     if facts.format == "gguf":
         yield from _gguf_flaws(facts)

@@ -238,3 +238,23 @@ def test_only_a_receipt_that_is_away_is_passed_over_whatever_else_is_missing(tmp
     assert receipts_away((lost, gone, other), away, FILES) == (lost, gone)
     assert receipts_away((lost, gone), away.model_copy(update={"max_age_seconds": 60.0}), FILES) == ()
     assert receipts_away((), away, FILES) == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"\x01" * 4096], ids=["empty", "cut off", "random"])
+def test_of_weights_that_nobody_can_read_no_more_is_told_than_that(tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "sql.gguf"
+    place.write_bytes(content)
+    verdict = judge(lora(place, expect=Expected(max_rank=64)), takes="gguf")
+    assert "weights_unreadable" in errors(verdict)
+    assert not any(code.startswith("expect_") for code in errors(verdict))
+    assert not any("onMismatch" in (one.hint or "") for one in verdict.findings)
+    (flaw,) = [one for one in verdict.errors if one.code == "weights_unreadable"]
+    assert ("the file is empty" in flaw.message) is (not content)
+
+
+def test_a_gguf_with_half_a_pair_is_converted_again(tmp_path: Path) -> None:
+    place = gguf_adapter(
+        tmp_path / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)}, leave_out=["blk.0.attn_q.weight.lora_a"]
+    )
+    (flaw,) = [one for one in judge(lora(place), takes="gguf").errors if one.code == "pair_incomplete"]
+    assert "convert_lora_to_gguf.py" in (flaw.hint or "")
