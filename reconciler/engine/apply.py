@@ -206,8 +206,12 @@ def _why_it_stays(row: Row, missing: Sequence[Row]) -> str:
     adapters = [one.adapter.name for one in missing if one.adapter is not None]
     models = [one.name for one in missing if one.alias is None and one.adapter is None]
     if row.alias is not None and row.alias.after is not None:
+        if adapters:
+            return f"the name {row.alias.name} waits: the adapter {', '.join(adapters)} has it still"
         return f"the name {row.alias.name} stays as it is: {', '.join(models)} did not arrive"
     if row.adapter is not None:
+        if names:
+            return f"the adapter {row.adapter.name} waits: {', '.join(names)} is the name of a model still"
         return f"the adapter {row.adapter.name} waits: {', '.join(models)} did not arrive"
     if adapters:
         return f"kept: the adapter {', '.join(adapters)} still stands on it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.domain.desired import DesiredState
+from reconciler.domain.names import same_stable_name
 from reconciler.domain.plan import Action, Row
 from reconciler.domain.record import Record
 from reconciler.engine.look import same_model
@@ -39,6 +40,8 @@ def _rests_on(row: Row, slots: frozenset[str], earlier: Row) -> bool:
         return True
     if earlier.target_key != row.target_key:
         return False
+    if _gives_up_the_name_of(earlier, row):
+        return True
     if earlier.adapter is not None:
         stands = (earlier.adapter.rebased_from or earlier.adapter.base) if _takes_away(earlier) else None
         return row.action is Action.EVICT and same_model(row.target_key, stands, row.name)
@@ -47,6 +50,15 @@ def _rests_on(row: Row, slots: frozenset[str], earlier: Row) -> bool:
     if row.action is Action.EVICT and earlier.alias is not None and earlier.action is Action.UPDATE:
         return earlier.alias.before is not None and same_model(row.target_key, earlier.alias.before, row.name)
     return row.alias is not None and row.alias.after is not None and earlier.fetches and earlier.name == row.name
+
+
+def _gives_up_the_name_of(earlier: Row, row: Row) -> bool:
+    """An adapter goes and a model gets its name, or the other way round: only one of them may have it."""
+    if earlier.adapter is not None and row.alias is not None and row.alias.after is not None:
+        return earlier.adapter.after is None and same_stable_name(row.target_key, earlier.adapter.name, row.alias.name)
+    if earlier.alias is not None and row.adapter is not None and row.adapter.after is not None:
+        return earlier.alias.after is None and same_stable_name(row.target_key, earlier.alias.name, row.adapter.name)
+    return False
 
 
 def _takes_away(row: Row) -> bool:

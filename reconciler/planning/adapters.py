@@ -27,6 +27,7 @@ from reconciler.planning.adapter_by_hand import ByHand, beside, by_hand
 from reconciler.planning.adapter_case import Case, Decided, Told
 from reconciler.planning.adapter_compare import compared
 from reconciler.planning.adapter_grounds import Grounds
+from reconciler.planning.adapter_leaving import is_pruned
 from reconciler.planning.adapter_order import among
 from reconciler.planning.adapter_ranks import Ranks
 from reconciler.planning.adapter_rows import detaching, promotion_words, what_to_do
@@ -254,17 +255,13 @@ class _Table:
             told = self._silence_of(target)
             row = detaching(target.name, ours, None, Reason.TARGET_UNKNOWN, f"{told.message}; {message}")
             self.out.blocked.append(row.model_copy(update={"action": Action.KEEP, "hint": told.hint}))
-        elif self.scene.desired.pool.prune == "never" and not absent and self._is_served(target, ours):
+        elif not is_pruned(self.scene, target, ours.name):
             row = detaching(
                 target.name, ours, served_on(self.scene, target, ours.name), Reason.PRUNE_OFF, "prune: never"
             )
             self.out.kept.append(row.model_copy(update={"action": Action.KEEP}))
         else:
             self._remove(target, ours, Reason.NOT_DESIRED, message)
-
-    def _is_served(self, target: Target, ours: RecordAdapter) -> bool:
-        served = served_on(self.scene, target, ours.name)
-        return served is not None and not served.is_foreign_to(ours)
 
     def _remove(self, target: Target, ours: RecordAdapter, reason: Reason, message: str) -> None:
         """Detach what is ours; forget what is gone, or what somebody put in its place."""

@@ -15,6 +15,7 @@ from reconciler.domain.names import same_stable_name, stable_name_key
 from reconciler.domain.observation import Alias
 from reconciler.domain.plan import Action, AliasMove, Reason, Row
 from reconciler.domain.record import RecordAlias
+from reconciler.planning.adapter_leaving import stays
 from reconciler.planning.scene import Scene
 from reconciler.planning.select import Pick
 
@@ -113,6 +114,10 @@ def _move(scene: Scene, wanted: _Wanted, changes: Sequence[Row], named: Named) -
         if taken := (here.taken_by if here is not None else None) or _taken_by(scene, wanted, changes):
             named.blocked.append(_conflict(wanted, f"the name {wanted.name} is taken by {taken}", ours))
             return None
+        if stays(scene, wanted.target, wanted.name) == "in-use":
+            message = f"the adapter {wanted.name} has its name, and is in use now, so it waits"
+            named.deferred.append(_row(wanted, Action.KEEP, Reason.IN_USE, message))
+            return None
         why = "someone removed it" if ours is not None else ""
         return _row(wanted, Action.UPDATE, Reason.ALIAS, _sentence(wanted, None, why), None)
     stands = _stands(scene, wanted, here)
@@ -178,12 +183,16 @@ def _taken_by(scene: Scene, wanted: _Wanted, changes: Sequence[Row]) -> str:
     """What stands, or is about to stand, under the name and is no stable name; empty: it is free."""
     key = wanted.target.key
     coming = [row.name for row in changes if row.fetches and row.target == wanted.target.name]
-    there = [model.name for model in scene.observed[wanted.target.name].installed]
+    observed = scene.observed[wanted.target.name]
+    adapters = {adapter.name for adapter in observed.adapters}  # an Ollama lists them among its models
+    there = [model.name for model in observed.installed if model.name not in adapters]
     if wanted.target.runtime == "store":
         file, folder = f"aliases/{wanted.name}.gguf", f"aliases/{wanted.name}/"
         return next((f"the file {name}" for name in there if name == file or name.startswith(folder)), "")
     taken = next((name for name in (*there, *coming) if same_stable_name(key, name, wanted.name)), None)
-    return f"the model {taken}" if taken else ""
+    if taken:
+        return f"the model {taken}"
+    return f"the adapter {wanted.name}" if stays(scene, wanted.target, wanted.name) == "kept" else ""
 
 
 def _sentence(wanted: _Wanted, here: Alias | None, why: str) -> str:
