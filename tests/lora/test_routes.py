@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
+from reconciler.domain.advice import VLLM_RANKS
 from reconciler.formats.gguf_adapter import AdapterTensor
 from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.capabilities import CapabilityRow
@@ -31,6 +32,10 @@ RUNTIMES = ("vllm", "llamacpp", "ollama", "sglang", "mlx", "tgi")
 class TestTheShippedTable:
     def test_it_holds_every_runtime_and_the_origins_external_providers(self) -> None:
         assert {*RUNTIMES, "lm-studio", "local", "openai"} <= {one.id for one in TABLE.providers}
+
+    def test_ranks_of_vllm_are_one_list(self) -> None:
+        """The file's rules and a plan's commands have them from the domain, which reads no table."""
+        assert {one.allowed_ranks for one in TABLE.providers if one.id == "vllm"} == {VLLM_RANKS}
 
     def test_every_row_has_a_source_and_a_date(self) -> None:
         for row in (*TABLE.providers, *TABLE.capabilities, *TABLE.bases):
