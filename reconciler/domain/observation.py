@@ -253,7 +253,10 @@ class Unavailable(Frozen):
 
     status: Literal["unavailable"] = "unavailable"
     need: Need
-    code: Literal["not-found", "unauthorised", "gated", "unreachable", "offline", "not-installable", "corrupt"]
+    code: Literal[
+        "not-found", "unauthorised", "gated", "unreachable", "offline", "not-installable", "corrupt", "not-readable"
+    ]
+    """``not-readable``: it is there, or may be, and nobody can read it now."""
     message: str
     hint: str | None = None
     """What a person can do."""

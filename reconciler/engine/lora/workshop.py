@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from reconciler.domain.adapter import Adapter, AdapterVerdict, RecordAdapter, made_key_of_place, outtype_of_key
 from reconciler.domain.desired import DesiredState
@@ -21,7 +21,7 @@ from reconciler.domain.observation import (
 )
 from reconciler.domain.record import Record
 from reconciler.engine.world import AdapterPorts, Runtimes, World
-from reconciler.errors import OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
+from reconciler.errors import Corrupt, OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
 from reconciler.planning.adapter_held import has_met_the_terms, recorded_content, settled_content
 from reconciler.ports import AdapterStore, HasFiles, TellsDisk
 
@@ -270,8 +270,8 @@ def _unavailable(need: AdapterNeed, error: Exception) -> Unavailable:
     message, hint = (told.message, told.hint) if told is not None else (str(error), None)
     if isinstance(error, Unreachable):
         return Unavailable(need=need, code="unreachable", message=message, hint=hint)
-    known = ("not-found", "unauthorised", "gated", "not-installable")
-    if isinstance(error, Refused):
-        code = error.code if error.code in known else "not-found"
-        return Unavailable.model_validate({"need": need, "code": code, "message": message, "hint": hint})
-    return Unavailable(need=need, code="corrupt", message=message, hint=hint)
+    if isinstance(error, Refused) and error.code in ("not-found", "unauthorised", "gated", "not-installable"):
+        given = {"need": need, "code": error.code, "message": message, "hint": hint}
+        return Unavailable.model_validate(given)
+    code: Literal["corrupt", "not-readable"] = "corrupt" if isinstance(error, Corrupt | ValueError) else "not-readable"
+    return Unavailable(need=need, code=code, message=message, hint=hint)

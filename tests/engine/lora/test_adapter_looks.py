@@ -18,7 +18,7 @@ from reconciler.engine.lora.removal import removal_of_adapter
 from reconciler.engine.lora.settled import stands
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.world import AdapterPorts, Freshness, World
-from reconciler.errors import Corrupt, Refused, Unreachable
+from reconciler.errors import Corrupt, Refused, Unreachable, UsageError
 from reconciler.lora.remote_adapter import RemoteAdapter
 from tests.engine.lora.adapting import EDGE, OLD, Room, codes, hub_lora, room
 from tests.engine.worlds import OPTIONS
@@ -77,8 +77,9 @@ class FailingHub:
         (Refused("closed", code="gated"), "gated", "closed"),
         (Refused("who are you", code="unauthorised"), "unauthorised", "who are you"),
         (Refused("no adapter", code="not-installable"), "not-installable", "no adapter"),
-        (Refused("odd", code="anything"), "not-found", "odd"),
+        (Refused("odd", code="anything"), "not-readable", "odd"),
         (Corrupt("damaged"), "corrupt", "damaged"),
+        (UsageError("not so"), "not-readable", "not so"),
         (ValueError("no sense"), "corrupt", "no sense"),
     ],
 )
