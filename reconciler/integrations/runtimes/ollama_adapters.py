@@ -31,6 +31,12 @@ _SILENCE_SECONDS = 300.0
 _PROBE_SECONDS = 600.0
 """Longest wait for a first answer: the base is loaded for it."""
 _BLOCK_BYTES = 1 << 20
+_TAKES_NONE = re.compile(r"\badapters?\b.*\b(not|no longer) supported\b")
+"""A server that makes no models with adapters says so of adapters. What it says of a file that it got ("unsupported
+architecture", "only one adapter is currently supported") is about that one.
+
+Source: server/create.go of Ollama up to v0.34.0, for the second kind; from v0.34.1 on nobody is asked (``can_make``).
+"""
 _NO_LONGER = "this Ollama makes no models with adapters: serve it with a llama-server, or merge it into its base"
 
 
@@ -253,7 +259,7 @@ class OllamaAdapters:
         lower = text.lower()
         if "no space left on device" in lower:
             return OutOfSpace(f"{self._where} has no room for the adapter", hint="make room on the server")
-        if any(word in lower for word in ("not supported", "no longer", "unsupported", "deprecated", "removed")):
+        if _TAKES_NONE.search(lower):
             return Refused(f"{self._where} takes no such adapter: {text[:300]}", code="no-api", hint=_NO_LONGER)
         return Refused(f"{self._where} does not take the adapter: {text[:300]}", code="adapter-refused")
 

@@ -116,6 +116,16 @@ class TestMaking:
         assert raised.value.code == "no-api"
         assert [path for _, path in double.requests].count("/api/create") == 1
 
+    @pytest.mark.parametrize(
+        "says",
+        ["unsupported architecture", "only one adapter is currently supported", "a layer was removed meanwhile"],
+    )
+    async def test_what_it_says_of_this_file_is_no_word_on_all(self, double, runtime, tmp_path, says):
+        double.faults.status["/api/create"] = (400, f'{{"error": "{says}"}}'.encode())
+        with pytest.raises(Refused, match=says) as raised:
+            await runtime.attach(adapter(tmp_path))
+        assert raised.value.code == "adapter-refused"
+
     async def test_a_file_is_uploaded_once(self, double, runtime, tmp_path):
         mine = adapter(tmp_path)
         await runtime.attach(mine)
