@@ -7,6 +7,7 @@ from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_lock import LockedAdapter, LockedFile
 from reconciler.lora.base_names import Match, NameMatch
 from reconciler.lora.base_shapes import BaseFacts, Fit, ShapeFit
+from reconciler.lora.dialect import Dialect
 from reconciler.lora.manifest_check import ContractReport
 from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
 from reconciler.lora.weights import AdapterFacts
@@ -114,18 +115,20 @@ class CompatibilityReport(Frozen):
     """Adapter, base and provider together."""
 
     base_model_match: Match
-    provider_supports_lora_launch: bool
-    provider_supports_lora_max_rank: bool
-    provider_lora_module_value_format: str
+    provider_supports_lora_launch: bool | None
+    """None, also below: nothing is known of this provider."""
+    provider_supports_lora_max_rank: bool | None
+    provider_lora_module_value_format: str | None
     base_shape: ShapeReport
 
     @classmethod
-    def of(cls, route: Route, names: NameMatch, shape: ShapeReport) -> CompatibilityReport:
+    def of(cls, route: Route, names: NameMatch, shape: ShapeReport, dialect: Dialect) -> CompatibilityReport:
+        is_known = route.runtime is not None or not dialect.knows_unknown
         return cls(
             base_model_match=names.verdict,
-            provider_supports_lora_launch=route.launches_lora,
-            provider_supports_lora_max_rank=route.limits_rank,
-            provider_lora_module_value_format=route.value_format,
+            provider_supports_lora_launch=route.launches_lora if is_known else None,
+            provider_supports_lora_max_rank=route.limits_rank if is_known else None,
+            provider_lora_module_value_format=route.value_format if is_known else None,
             base_shape=shape,
         )
 

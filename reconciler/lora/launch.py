@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from reconciler.domain.finding import Finding
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.findings import error, note
+from reconciler.lora.findings import error, is_ok, note, warning
+from reconciler.lora.hub_reference import HubReference
+from reconciler.lora.launch_value import adapter_value, hub_value, judge_value
 from reconciler.lora.routes import Provider, Route
 
 BASE_FILE = "BASE.gguf"
@@ -19,11 +20,13 @@ class Launch:
     """How to serve a base with one adapter."""
 
     argv: tuple[str, ...]
-    """Empty: this provider cannot be started with an adapter."""
+    """Empty: this provider cannot be started with an adapter, or not with this one."""
     max_rank: int | None
     """The limit to start it with; None: it takes none, or the rank is not known."""
     findings: tuple[Finding, ...] = ()
-    """Where the limit is not the rank."""
+    """Where the limit is not the rank, where something cannot be written, and what else keeps it from serving."""
+    called: str | None = None
+    """What requests call the adapter; None: as it was named."""
 
 
 def launch(
@@ -35,6 +38,7 @@ def launch(
     *,
     source: str | None = None,
     parser: bool = False,
+    hub: HubReference | None = None,
 ) -> Launch:
     """How to serve the base of a route with one adapter.
 
@@ -46,6 +50,7 @@ def launch(
         dialect: whose command.
         source: what the server loads as the base; None: what the route says.
         parser: tools are called natively, so the server must be told how to read them.
+        hub: the repository that stands for the reference.
     """
     runtime = route.runtime
     if runtime is None or not runtime.launches_lora:
@@ -53,35 +58,31 @@ def launch(
     limit, findings = _limit(runtime, rank, dialect)
     if dialect.launch == "harn-local":
         return Launch(_harn(route, name, reference, limit, source), limit, findings)
+    flaws = tuple(judge_value(runtime, name, reference, hub))
+    if not is_ok(flaws):
+        return Launch((), limit, (*findings, *flaws))
+    served = source or route.id
+    value = hub_value(runtime, name, hub, served) if hub else adapter_value(runtime, name, reference, served)
     argv = (
         *runtime.command,
         *_base(route, runtime, source),
         *([runtime.enable_lora_arg] if runtime.enable_lora_arg else []),
         *_flag(runtime.max_lora_rank_arg, limit),
-        *_flag(runtime.lora_modules_arg, adapter_value(runtime, name, reference, source or route.id)),
+        *_flag(runtime.lora_modules_arg, value),
         *_parser(route, runtime, wanted=parser),
     )
-    return Launch(argv, limit, findings)
-
-
-def adapter_value(runtime: Provider, name: str, reference: str, base: str) -> str:
-    """One adapter as it stands behind the runtime's flag.
-
-    >>> facts = {"id": "v", "title": "v", "kind": "external", "source": "s", "verified": "2026-01-01"}
-    >>> adapter_value(Provider.model_validate(facts), "sql", "./sql", "Qwen/Qwen3-8B")
-    'sql=./sql'
-    """
-    if runtime.value_format == "json_with_base_model":
-        value = {"name": name, "path": reference, "base_model_name": base}
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return reference if runtime.value_format == "path" else f"{name}={reference}"
+    caveats = (note("launch_caveat", text) for text in runtime.launch_caveats)
+    called = hub.repository if hub and runtime.hub_adapters_alone else None
+    return Launch(argv, limit, (*findings, *flaws, *caveats), called)
 
 
 def _limit(runtime: Provider, rank: int | None, dialect: Dialect) -> tuple[int | None, tuple[Finding, ...]]:
-    if rank is None or not runtime.limits_rank:
+    if not runtime.limits_rank:
         return None, ()
     if not dialect.rounds_rank:
         return rank, ()
+    if rank is None:
+        return None, _unknown_rank(runtime)
     allowed = runtime.rank_for(rank)
     words = ", ".join(str(one) for one in runtime.allowed_ranks or ())
     if allowed is None:
@@ -97,6 +98,14 @@ def _limit(runtime: Provider, rank: int | None, dialect: Dialect) -> tuple[int |
             f"its limits are {words}",
         ),
     )
+
+
+def _unknown_rank(runtime: Provider) -> tuple[Finding, ...]:
+    if runtime.default_max_rank is None:
+        return ()
+    text = f"its rank is not known, and {runtime.title} serves none above {runtime.default_max_rank} without a flag"
+    hint = f"see r in its adapter_config.json; a larger one needs {runtime.max_lora_rank_arg} (--beside-rank N sets it)"
+    return (warning("rank_unknown", text, hint),)
 
 
 def _base(route: Route, runtime: Provider, source: str | None) -> tuple[str, ...]:

@@ -76,6 +76,14 @@ class Provider(Sourced):
     """What the rank flag takes, ascending. None: any, or not known."""
     default_max_rank: int | None = None
     """The largest rank it takes without the flag."""
+    value_refuses: str = ""
+    """Letters that a name or a path cannot hold behind that flag, for it reads them as something else."""
+    takes_hub_adapters: bool | None = None
+    """It fetches an adapter that is named by its repository. False: it reads its own disk."""
+    hub_adapters_alone: bool = False
+    """Only where the repository stands alone behind the flag, ``@revision`` after it; requests call it by that."""
+    launch_caveats: tuple[str, ...] = ()
+    """Why its launch command may not do what it says."""
     adapter_formats: tuple[RuntimeFormat, ...] | None = None
     serves_many_adapters: bool | None = None
     """Several at once, each a model name of its own."""

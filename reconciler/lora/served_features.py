@@ -13,6 +13,7 @@ from reconciler.lora.weights import AdapterFacts
 _MERGE = "merge it into its base, or serve it with a runtime that takes this"
 _ONE_FILE = "load it with peft and save it again, as one file"
 _FUSE = "mlx_lm.fuse merges it into its base; or train it with a library that saves as peft does"
+_REGISTER = "register it with the server that runs there, or merge it into its base"
 _INPUTS = frozenset({"embed_tokens", "wte", "embed_in", "word_embeddings"})
 _EMBEDDINGS = _INPUTS | {"lm_head", "embed_out"}
 """Layers that peft saves by itself where a vocabulary was extended: ``EMBEDDING_LAYER_NAMES`` and what models say."""
@@ -82,7 +83,7 @@ def judge_runtime(
             warning(
                 "runtime_no_lora",
                 f"{title} ({provider}) has no flag that loads adapters",
-                "register it with the server that runs there, or merge it into its base",
+                next(iter(runtime.notes if runtime else ()), None) or _REGISTER,
             ),
         )
     rank = facts.max_rank if facts else config.rank if config else None

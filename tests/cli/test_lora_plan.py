@@ -10,6 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from tests.cli.line import Line
 from tests.cli.test_startup import HEAVY, loaded
+from tests.lora.corpora import text_row
 
 ORIGIN = ("lora", "plan", "--dialect", "harn", "--base", "local-gemma4-e4b", "--provider", "local-vllm")
 OURS = ("lora", "plan", "--base", "Qwen/Qwen2.5-7B-Instruct")
@@ -88,7 +89,8 @@ def test_json_is_ours_in_camel_case(line: Line, snapshot: SnapshotAssertion) -> 
 def test_what_could_not_be_served_is_no_plan(line: Line, snapshot: SnapshotAssertion) -> None:
     answer = line(*OURS, "--rank", "600", "--modules-to-save", "lm_head")
     assert answer.code == 1
-    assert answer.out.split("\n  local launch:")[1] == snapshot
+    assert answer.out.split("\n  inspect adapter:")[1] == snapshot
+    assert "local launch" not in answer.out
     found = line(*OURS, "--rank", "600", "--json")
     assert (found.code, found.error["code"]) == (1, "lora-plan-failed")
     assert "vLLM serves no adapter of rank 600" in found.error["message"]
@@ -177,3 +179,11 @@ def test_the_commands_of_a_plan_run_and_make_its_contract(
         == plan[key["contractId"]]
     )
     assert line(*preflight, "--dialect", dialect).code in (0, 1)
+
+
+def test_the_preflight_of_a_plan_takes_what_its_export_takes(line: Line) -> None:
+    """A corpus of calls as text becomes one of native calls: the plan's own check must not refuse it."""
+    line.write("".join(json.dumps(text_row(name)) + "\n" for name in ("a", "b")), "corpus.jsonl")
+    launch = line(*OURS, "--corpus", "corpus.jsonl", "--json").data["launch"]
+    assert line(*launch["preflightCommand"][1:]).code == 0
+    assert line(*launch["exportCommand"][1:]).code == 0

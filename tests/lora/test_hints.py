@@ -13,7 +13,7 @@ import pytest
 
 MODULES = (
     "engine.lora.adapter_facts", "engine.lora.inspect", "engine.lora.verdict", "lora.adapter_lock", "lora.adapter_name",
-    "lora.agreement", "lora.base_match", "lora.config_gaps", "lora.expectations", "lora.gate", "lora.launch",
+    "lora.agreement", "lora.base_match", "lora.config_gaps", "lora.expectations", "lora.gate", "lora.launch", "lora.launch_value",
     "lora.manifest_check", "lora.served_features", "planning.adapter_compare", "planning.adapter_ranks",
     "planning.adapter_source",
 )  # fmt: skip

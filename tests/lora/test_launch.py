@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from reconciler.lora.dialect import HARN, OURS
-from reconciler.lora.launch import adapter_value, launch
+from reconciler.lora.hub_reference import HubReference, hub_reference, is_address
+from reconciler.lora.launch import launch
+from reconciler.lora.launch_value import adapter_value
 from reconciler.lora.routes import NamedBase, route_of
 from tests.lora.tables import TABLE, provider, route
 
@@ -53,8 +55,11 @@ def test_a_rank_above_every_limit_is_an_error_and_no_limit() -> None:
 
 def test_an_unknown_rank_sets_no_limit() -> None:
     found = launch(route(), "sql", "./sql", None, OURS)
-    assert (found.max_rank, found.findings) == (None, ())
+    assert found.max_rank is None
     assert "--max-lora-rank" not in found.argv
+    assert [(one.code, one.severity) for one in found.findings] == [("rank_unknown", "warning")]
+    assert "none above 16" in found.findings[0].message, "vLLM's own limit"
+    assert launch(route("acme/m", "sglang"), "sql", "./sql", None, OURS).findings == (), "it reads the adapter's"
 
 
 def test_a_repository_of_files_is_fetched_by_its_name() -> None:
@@ -117,3 +122,81 @@ def test_a_rank_limit_without_a_list_takes_any_rank() -> None:
 def test_an_adapter_behind_its_flag(value_format: str, value: str) -> None:
     runtime = provider(lora_modules_arg="--lora", lora_modules_value_format=value_format)
     assert adapter_value(runtime, "sql", "./sql", "acme/m") == value
+
+
+HUB = HubReference("acme/sql", "v1")
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "code", "called"),
+    [
+        ("tgi", "acme/sql@v1", "name_by_id", "acme/sql"),
+        ("vllm", '{"name":"sql","path":"acme/sql","base_model_name":"acme/m"}', "revision_not_served", None),
+        ("sglang", "sql=acme/sql", "revision_not_served", None),
+        ("llamacpp", None, "hub_adapter_refused", None),
+        ("mlx", None, "hub_adapter_refused", None),
+    ],
+)
+def test_an_adapter_of_the_hub(at: str, value: str | None, code: str, called: str | None) -> None:
+    found = launch(route("acme/m", at), "sql", "acme/sql@v1", 16, OURS, hub=HUB)
+    assert (found.argv[-1] if found.argv else None, found.called) == (value, called)
+    (told,) = [one for one in found.findings if one.code == code]
+    assert "hf download acme/sql --revision v1 --local-dir sql" in str(told.hint)
+
+
+def test_the_newest_of_a_repository_needs_no_word_about_its_revision() -> None:
+    newest = HubReference("acme/sql")
+    assert launch(route("acme/m"), "sql", "acme/sql", 16, OURS, hub=newest).findings == ()
+    assert launch(route("acme/m", "tgi"), "acme/sql", "acme/sql", 16, OURS, hub=newest).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("at", "name", "path", "codes"),
+    [
+        ("tgi", "sql", "./a=b", ["path_invalid"]),
+        ("tgi", "sql@1", "./a,b", ["name_invalid", "path_invalid"]),
+        ("tgi", "sql", "./a", []),
+        ("llamacpp", "sql@1", "./a@b=c.gguf", []),
+        ("llamacpp", "sql", "./a,b.gguf", ["path_invalid"]),
+        ("llamacpp", "sql", './a"b.gguf', ["path_invalid"]),
+        ("vllm", "sql@1", './a,"b=c', []),
+        ("sglang", "sql@1", "./a=b,c", []),
+        ("mlx", "sql", "./a,b", ["launch_caveat"]),
+    ],
+)
+def test_what_cannot_stand_behind_a_flag(at: str, name: str, path: str, codes: list[str]) -> None:
+    found = launch(route("acme/m", at), name, path, 16, OURS)
+    assert [one.code for one in found.findings] == codes
+    assert bool(found.argv) is not any(one.severity == "error" for one in found.findings)
+
+
+def test_mlx_may_serve_the_base_alone() -> None:
+    (told,) = launch(route("acme/m", "mlx"), "sql", "./sql", 16, OURS).findings
+    assert "0.32.0" in told.message
+
+
+@pytest.mark.parametrize(
+    ("text", "repository", "revision"),
+    [
+        ("acme/sql", "acme/sql", None),
+        (" acme/sql@v1.2 ", "acme/sql", "v1.2"),
+        ("acme/sql@refs/pr/1", "acme/sql", "refs/pr/1"),
+        ("https://huggingface.co/acme/sql", "acme/sql", None),
+        ("https://huggingface.co/acme/sql/", "acme/sql", None),
+        ("https://huggingface.co/acme/sql/tree/v1", "acme/sql", "v1"),
+        ("https://huggingface.co/acme/sql/blob/v1/adapter_config.json?x=1#L3", "acme/sql", "v1"),
+        ("hf.co/acme/sql", "acme/sql", None),
+        ("hf://acme/sql@v1", "acme/sql", "v1"),
+        ("hf:acme/sql", "acme/sql", None),
+    ],
+)
+def test_spellings_of_a_repository(text: str, repository: str, revision: str | None) -> None:
+    assert hub_reference(text) == HubReference(repository, revision)
+
+
+@pytest.mark.parametrize(
+    "text", ["sql", "./acme/sql", "/acme/sql", "a/b/c", "acme/", "acme/sql@", "s3://acme/sql", "../x"]
+)
+def test_what_names_no_repository(text: str) -> None:
+    assert hub_reference(text) is None
+    assert is_address(text) is text.startswith("s3:")

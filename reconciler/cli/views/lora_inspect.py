@@ -31,7 +31,7 @@ def inspect_text(report: InspectReport) -> str:
             f"preferred: {report.tool_calling.preferred_tool_format or 'unset'}",
         ),
         line("catalog LoRA launch flags", yes_or_no(fit.provider_supports_lora_launch)),
-        line("LoRA module format", fit.provider_lora_module_value_format),
+        line("LoRA module format", fit.provider_lora_module_value_format or "unknown"),
         line("catalog LoRA rank flag", yes_or_no(fit.provider_supports_lora_max_rank)),
         *([line("max LoRA rank", report.launch.max_lora_rank)] if report.launch.max_lora_rank is not None else []),
         *_contract(report),

@@ -20,6 +20,7 @@ from reconciler.lora.base_shapes import BaseFacts, ShapeFit, fit_of
 from reconciler.lora.config_gaps import judge_gaps
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.findings import error, is_ok, messages, warning
+from reconciler.lora.hub_reference import HubReference, hub_reference, is_address
 from reconciler.lora.launch import Launch, launch
 from reconciler.lora.manifest_check import (
     MANIFEST_LIMIT_BYTES,
@@ -72,6 +73,8 @@ class _Subject:
     adapter: ReadAdapter
     name: str
     """That requests use."""
+    hub: HubReference | None = None
+    """The repository it is named by."""
 
     @property
     def declared(self) -> str | None:
@@ -94,12 +97,13 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
     place = files.find(request.adapter)
     adapter = read_adapter(place, files)
     base = base_facts(route, files, config=request.base_config, gguf=request.base_gguf)
-    name = (request.name or "").strip() or name_of(place)
-    subject = _Subject(request, route, dialect, place, adapter, name)
+    hub = None if place.exists or not dialect.own_adapter_support else hub_reference(place.path)
+    name = (request.name or "").strip() or (hub.name if hub else name_of(place))
+    subject = _Subject(request, route, dialect, place, adapter, name, hub)
     names = base_match(subject.declared, route, dialect, request.base_folder)
     fit = _fit(adapter, base)
-    served = _launch(subject)
     contract, contract_findings = _contract(subject, files)
+    served = _launch(subject, contract)
     findings = (
         *_of_files(place, adapter),
         *(
@@ -113,7 +117,7 @@ def inspect(request: InspectRequest, route: Route, files: AdapterFiles, dialect:
         *contract_findings,
     )
     shape = reports.ShapeReport.of(fit, base)
-    report = _reported(subject, contract, reports.CompatibilityReport.of(route, names, shape), served)
+    report = _reported(subject, contract, reports.CompatibilityReport.of(route, names, shape, dialect), served)
     return _judged(report, (*findings, *_lock_findings(request, report, files)), is_strict=request.strict)
 
 
@@ -137,7 +141,7 @@ def _reported(
         compatibility=compatibility,
         tool_calling=ToolCallingReport.of(subject.route),
         launch=reports.LaunchReport(
-            request_model=subject.name,
+            request_model=served.called or subject.name,
             max_lora_rank=served.max_rank,
             command=() if by_origin else served.argv,
             harn_local_launch=served.argv if by_origin else (),
@@ -154,7 +158,10 @@ def _judged(report: reports.InspectReport, findings: tuple[Finding, ...], *, is_
             one.model_copy(update={"severity": "error"}) if one.severity == "warning" else one for one in findings
         )
         findings = tuple(harder)
-    return report.model_copy(update={"ok": is_ok(findings), "warnings": messages(findings), "findings": findings})
+    told = {"ok": is_ok(findings), "warnings": messages(findings), "findings": findings}
+    if not is_ok(findings):  # what cannot be served is not started; the origin's command stands all the same
+        told["launch"] = report.launch.model_copy(update={"command": ()})
+    return report.model_copy(update=told)
 
 
 def _lock_findings(request: InspectRequest, report: reports.InspectReport, files: AdapterFiles) -> tuple[Finding, ...]:
@@ -215,6 +222,10 @@ def _of_nothing(place: AdapterPlace, dialect: Dialect) -> Iterator[Finding]:
         text = f"{place.path} is not there"
         yield error("adapter_not_found", text, "see that the path is right; a name that a runtime resolves is no path")
         return
+    if is_address(place.path) and hub_reference(place.path) is None and not dialect.takes_paths_for_names:
+        text = f"{place.path} is neither a path nor a repository of the Hub"
+        yield error("adapter_not_found", text, "write ORGANISATION/NAME, with @REVISION behind it where one is meant")
+        return
     yield warning(
         "remote_adapter",
         f"{place.path} is not on this machine: nothing was verified",
@@ -254,7 +265,7 @@ def _contract(subject: _Subject, files: AdapterFiles) -> tuple[ContractReport | 
     return check_manifest(document, request.manifest, at_route)
 
 
-def _launch(subject: _Subject) -> Launch:
+def _launch(subject: _Subject, contract: ContractReport | None) -> Launch:
     request, route, name, dialect = subject.request, subject.route, subject.name, subject.dialect
     config, facts = subject.adapter.config, subject.adapter.facts
     mine = [rank for rank in (config.rank if config else None, facts.max_rank if facts else None) if rank]
@@ -265,8 +276,22 @@ def _launch(subject: _Subject) -> Launch:
         )
     gguf_only = route.runtime is not None and route.runtime.adapter_formats == ("gguf",)
     converted = gguf_only and facts is not None and facts.format != "gguf"
-    path = f"{name}.gguf" if converted else _reference(subject.place)
-    return launch(route, name, path, largest, dialect, source=request.base_gguf if gguf_only else None)
+    return launch(
+        route,
+        name,
+        f"{name}.gguf" if converted else _reference(subject.place),
+        largest,
+        dialect,
+        source=request.base_gguf if gguf_only else None,
+        parser=_tool_format(subject, contract) == "native",
+        hub=subject.hub,
+    )
+
+
+def _tool_format(subject: _Subject, contract: ContractReport | None) -> str:
+    """What it will be served with: as declared, else as its contract says, else the route's default."""
+    said = contract.manifest.harn_tool_format if contract else None
+    return subject.request.tool_format or said or subject.route.tool_format
 
 
 def _reference(place: AdapterPlace) -> str:

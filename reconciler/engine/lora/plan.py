@@ -105,7 +105,7 @@ class PlanLaunch(Frozen):
     export_command: tuple[str, ...]
     inspect_command: tuple[str, ...]
     local_launch_command: tuple[str, ...]
-    """Empty: this provider is not started with adapters."""
+    """Empty: this provider is not started with adapters, or could not serve this one."""
     request_model: str
     max_lora_rank: int | None
     """The limit it is started with."""
@@ -235,7 +235,9 @@ def _checked(request: PlanRequest) -> _Checked:
 
 def _report(planned: _Planned, findings: tuple[Finding, ...]) -> LoraPlan:
     route, tool_format, dialect = planned.route, planned.tool_format, planned.dialect
-    data = data_of(tool_format)
+    data, commands = data_of(tool_format), _commands(planned)
+    if not is_ok(findings) and dialect.launch != "harn-local":
+        commands = commands.model_copy(update={"local_launch_command": ()})
     return LoraPlan(
         ok=is_ok(findings),
         base=BaseReport.of(route),
@@ -248,7 +250,7 @@ def _report(planned: _Planned, findings: tuple[Finding, ...]) -> LoraPlan:
         corpus_refresh=corpus_refresh_of(planned.strategy, planned.teacher, tool_format, data.dataset_format),
         evaluation=evaluation_of(tool_format, planned.checked.corpus, dialect),
         serving=serving_of(route, tool_format, request_model=REQUEST_MODEL, adapter_name=ADAPTER_NAME, dialect=dialect),
-        launch=_commands(planned),
+        launch=commands,
         warnings=messages(findings),
         contract_id=planned.contract.id,
         findings=findings,
@@ -290,7 +292,7 @@ def _commands(planned: _Planned) -> PlanLaunch:
     return PlanLaunch(
         preflight_command=(
             *program, "preflight", *lane,
-            "--source-tool-format", dataset_shape(tool_format).source_format, "--check",
+            "--source-tool-format", _source_format(tool_format, planned.dialect), "--check",
         ),
         export_command=(
             *program, "export", *lane, "--out", DATASET, "--manifest", MANIFEST, "--adapter-name", ADAPTER_NAME,
@@ -301,6 +303,12 @@ def _commands(planned: _Planned) -> PlanLaunch:
         request_model=REQUEST_MODEL,
         max_lora_rank=planned.served.max_rank,
     )  # fmt: skip
+
+
+def _source_format(tool_format: str, dialect: Dialect) -> str:
+    """What a corpus must be written in so that the export of the same plan takes it: we turn text calls into others."""
+    needed = dataset_shape(tool_format).source_format
+    return dialect.source_tool_format if dialect.parses_text_calls and needed != "text" else needed
 
 
 def _contract_flags(checked: _Checked) -> list[str]:

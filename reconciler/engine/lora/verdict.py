@@ -33,8 +33,11 @@ from reconciler.ports import AdapterFiles
 
 _PROVIDERS = {"llama-server": "llamacpp", "store": "llamacpp", "lms": "lm-studio"}
 """Provider by kind of runtime, or by the program behind an advisory one, where they are called otherwise."""
-_UNSAID = frozenset({"remote_adapter", "adapter_conversion", "runtime_no_lora", "runtime_no_max_rank"})
-"""What the plan says itself, or answers."""
+_UNSAID = frozenset(
+    {"remote_adapter", "adapter_conversion", "runtime_no_lora", "runtime_no_max_rank", "rank_unknown", "path_invalid",
+     "hub_adapter_refused", "revision_not_served", "launch_caveat"}
+)  # fmt: skip
+"""What the plan says itself, or answers, and what is of a launch command, which no target is given."""
 _SOFT = frozenset({"base_mismatch", "base_suffix", "base_unstated", "artifact_differs", "artifact_missing"})
 """What names and papers say against it: ``onMismatch: warn`` lets it pass."""
 _SOFT_BEGINNINGS = ("expect_", "contract_")

@@ -11,7 +11,7 @@ from reconciler.integrations.lora_routes import load_routes
 from reconciler.integrations.runtimes.vllm_api import Card
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, read_adapter_config
 from reconciler.lora.adapter_files import CONFIG
-from reconciler.lora.launch import adapter_value
+from reconciler.lora.launch_value import adapter_value
 
 _MAY_CHANGE_LATER = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 

@@ -102,8 +102,39 @@ class TestResolution:
     def test_a_name_that_is_not_here_is_the_runtimes(self, line: Line) -> None:
         found = report(line, "org/sql-tools")
         assert (found["ok"], found["adapter"]["name"], found["adapter"]["exists"]) == (True, "sql-tools", False)
-        assert [one["code"] for one in found["findings"]] == ["remote_adapter"]
+        assert [one["code"] for one in found["findings"]] == ["remote_adapter", "rank_unknown"]
         assert (found["weights"], found["adapter"]["local_path"], found["adapter"]["config_path"]) == (None, None, None)
+
+    @pytest.mark.parametrize(
+        "given", ["acme/sql@v1", "https://huggingface.co/acme/sql/tree/v1", "hf:acme/sql@v1", "hf://acme/sql@v1"]
+    )
+    def test_a_repository_by_every_spelling(self, given: str, line: Line) -> None:
+        found = report(line, given)
+        assert (found["ok"], found["adapter"]["name"], found["adapter"]["input"]) == (True, "sql", given)
+        assert json.loads(found["launch"]["command"][-1])["path"] == "acme/sql"
+        assert "revision_not_served" in codes(line, given, severity="warning")
+        alone = report(line, given, "tgi")["launch"]
+        assert (alone["command"][-1], alone["request_model"]) == ("acme/sql@v1", "acme/sql")
+        assert codes(line, given, "llamacpp") == ["hub_adapter_refused"]
+
+    def test_an_address_that_is_no_repository_is_refused(self, line: Line) -> None:
+        found = report(line, "s3://bucket/sql")
+        assert "adapter_not_found" in [one["code"] for one in found["findings"] if one["severity"] == "error"]
+        assert found["launch"]["command"] == []
+
+    def test_what_cannot_be_served_has_no_launch_command(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(base_model_name_or_path="x/y"))
+        found = report(line, "a")
+        assert (found["ok"], found["launch"]["command"]) == (False, [])
+
+    @pytest.mark.parametrize(("declared", "native"), [(None, True), ("native", True), ("json", False)])
+    def test_native_calls_need_their_flags(self, declared: str | None, native: bool, line: Line) -> None:
+        folder(line.folder / "a")
+        at = route(BASE, tool_call_parser="hermes")
+        command = report(line, "a", at, tool_format=declared)["launch"]["command"]
+        assert (command[-3:] == ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]) is native
+        written = report(line, "a", at, manifest=manifest(line, dialect="json"))["launch"]["command"]
+        assert "hermes" not in written, "its contract says what it will be served with"
 
     @pytest.mark.parametrize("given", ["///", "..", "."])
     def test_a_path_without_a_last_name(self, given: str, line: Line) -> None:
@@ -313,7 +344,7 @@ class TestRuntimes:
             4,
             8.0,
         )
-        assert found["launch"]["command"][-2:] == ["--lora", "sql.gguf"]
+        assert found["launch"]["command"][-3:] == ["--lora", "sql.gguf", "--jinja"]
 
     def test_the_base_that_was_compared_is_the_one_that_is_launched(self, line: Line) -> None:
         gguf_adapter(line.folder / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)})
@@ -326,7 +357,7 @@ class TestRuntimes:
         )
         found = report(line, "sql.gguf", "llamacpp", base_gguf=str(base))
         assert found["compatibility"]["base_shape"]["verdict"] == "exact-shape"
-        assert found["launch"]["command"] == ["llama-server", "--model", str(base), "--lora", "sql.gguf"]
+        assert found["launch"]["command"] == ["llama-server", "--model", str(base), "--lora", "sql.gguf", "--jinja"]
 
     def test_a_file_that_became_shorter(self, line: Line) -> None:
         class Shrunk(LocalAdapterFiles):
@@ -354,7 +385,7 @@ class TestRuntimes:
     def test_llama_cpp_is_launched_with_the_file_to_be_made(self, line: Line) -> None:
         folder(line.folder / "sql")
         found = report(line, "sql", "llamacpp")
-        assert found["launch"]["command"][-2:] == ["--lora", "sql.gguf"]
+        assert found["launch"]["command"][-3:] == ["--lora", "sql.gguf", "--jinja"]
 
 
 class TestManifest:

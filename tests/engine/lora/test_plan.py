@@ -307,7 +307,7 @@ class TestWhatTheOriginDoesNotLookAt:
         assert found.findings[1].hint == "did you mean vllm?"
 
     def test_a_runtime_that_takes_no_adapters_of_this_kind(self) -> None:
-        assert codes(plan(provider="mlx")) == ["adapter_format_differs"]
+        assert codes(plan(provider="mlx")) == ["adapter_format_differs", "launch_caveat"]
         assert codes(plan(provider="llamacpp")) == ["adapter_conversion"]
 
     def test_what_a_runtime_without_adapters_can_do(self) -> None:
