@@ -117,6 +117,11 @@ class Example:
         return ""
 
     @property
+    def has_answer(self) -> bool:
+        """There is something to learn in it."""
+        return any(message.role == "assistant" for message in self.messages)
+
+    @property
     def is_structured(self) -> bool:
         """Whether its calls are structured: any call or result that is no text, or a column of tools."""
         return self.tools is not None or any(message.calls or message.role == "tool" for message in self.messages)
@@ -140,7 +145,7 @@ def clipped(text: str, most: int = 120) -> str:
 def read_row(line: CorpusLine) -> Example | BadRow | NoMessages | None:
     """What a line holds; None where it is blank. Never raises.
 
-    Roles that nobody knows, and messages that are no objects, are left out, as long as one message remains.
+    Roles that nobody knows, and messages that are no objects, are left out; where none remains there are no messages.
     """
     if line.content is None:
         return BadRow(line.number, "line_too_long", f"longer than {MOST_BYTES_OF_A_LINE // 2**20} MiB")
@@ -157,6 +162,8 @@ def read_row(line: CorpusLine) -> Example | BadRow | NoMessages | None:
         return NoMessages(line.number, _id_of(row, line.number))
     try:
         read = tuple(_messages(messages, row.get("assistant_tool_text")))
+        if not read:
+            return NoMessages(line.number, _id_of(row, line.number))
         return Example(line.number, row, read, _tools(row["tools"]) if row.get("tools") is not None else None)
     except ValueError as error:
         return BadRow(line.number, "message_invalid", str(error), _id_of(row, line.number))

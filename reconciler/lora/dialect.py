@@ -59,6 +59,8 @@ class Dialect:
     """Estimates of tokens count calls and schemas of tools too; else roles and texts only."""
     source_tool_format: str
     """What ``preflight`` expects of a corpus unless it is told."""
+    judges_an_empty_corpus: bool
+    """Every check speaks of a corpus without a record; else it is said to be empty."""
     takes_paths_for_names: bool
     """A path at which nothing is may be a name that a runtime resolves; else it is an error."""
     scans_config_lines: bool
@@ -88,6 +90,7 @@ OURS = Dialect(
     takes_plain_chat=True,
     counts_whole_prompt=True,
     source_tool_format="auto",
+    judges_an_empty_corpus=False,
     takes_paths_for_names=False,
     scans_config_lines=False,
 )
@@ -116,6 +119,7 @@ HARN = Dialect(
     takes_plain_chat=False,
     counts_whole_prompt=False,
     source_tool_format="json",
+    judges_an_empty_corpus=True,
     takes_paths_for_names=True,
     scans_config_lines=True,
 )

@@ -135,6 +135,10 @@ class _Scan:
                 self.empty += 1
                 if len(self.skipped) < MOST_ERRORS:
                     self.skipped.append(f"{clipped(row.id)} (line {row.line}, no messages)")
+            elif isinstance(row, Example) and dialect.takes_plain_chat and not row.has_answer:
+                self.empty += 1
+                if len(self.skipped) < MOST_ERRORS:
+                    self.skipped.append(f"{clipped(row.id)} (line {row.line}, no answer)")
             elif isinstance(row, Example):
                 self.tally.add(examined(row, dialect, request.done_marker))
                 self.ledger.add(row, row.first("split") or request.default_split.strip() or "train")
@@ -165,7 +169,8 @@ def preflight(request: PreflightRequest, route: Route, dialect: Dialect, files: 
     unread = tuple(note_others(scan.ledger, others))
     findings = (
         *scan.errors,
-        *scan.tally.findings(decision.effective, dialect),
+        *(_nothing() if not scan.raw and not dialect.judges_an_empty_corpus else ()),
+        *(scan.tally.findings(decision.effective, dialect) if scan.raw or dialect.judges_an_empty_corpus else ()),
         *scan.behaviour.findings(),
         *scan.ledger.findings(),
         *unread,
@@ -193,6 +198,10 @@ def preflight(request: PreflightRequest, route: Route, dialect: Dialect, files: 
         warnings=messages(findings, "warning"),
         errors=messages(findings, "error"),
     )
+
+
+def _nothing() -> Iterator[Finding]:
+    yield error("corpus_empty", "the corpus is empty: it holds no record", "see that it is the right file")
 
 
 def thresholds_of(request: PreflightRequest, config: TrainingConfig, source: str, required: str) -> Thresholds:
@@ -245,7 +254,9 @@ def _warnings(
         told = f"nothing says how long a sequence may be: --hard-token-limit ({limit}) is taken for it"
         yield warning("length_assumed", told, "give --max-seq-length, or --config FILE")
     if scan.empty:
-        yield warning("records_skipped", f"{scan.empty} record(s) without messages were left out")
+        yield warning(
+            "records_skipped", f"{scan.empty} record(s) without messages, or without an answer, were left out"
+        )
     if scan.failed > len(scan.errors):
         yield warning("errors_cut", f"{scan.failed} record(s) are wrong; the first {len(scan.errors)} are named")
     if request.check:

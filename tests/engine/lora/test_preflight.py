@@ -87,6 +87,17 @@ def test_bad_lines_are_errors_and_rows_without_messages_are_skipped() -> None:
     assert (report.stats.raw_records, report.stats.trainable_records) == (4, 1)
 
 
+def test_what_holds_no_message_or_no_answer_is_not_counted_as_trainable() -> None:
+    rows = [{"messages": [5]}, {"messages": [{"role": 5}]}, {"messages": [{"role": "user", "content": "a"}]}]
+    report = run(MemoryFiles(corpus=rows))
+    assert (report.stats.raw_records, report.stats.trainable_records, len(report.skipped_records)) == (3, 0, 3)
+
+
+def test_an_empty_corpus_is_one_error() -> None:
+    assert codes(run(MemoryFiles(corpus=[]))) == ["corpus_empty"]
+    assert "fit_ratio_low" in codes(run(MemoryFiles(corpus=[]), HARN))
+
+
 def test_splits_are_compared_here_too() -> None:
     files = MemoryFiles(corpus=[text_row("a"), text_row("a", split="tune")], held=[text_row("b")])
     assert codes(run(files)) == ["splits_share_records", "splits_share_prompts"]
