@@ -186,7 +186,10 @@ def _names_are_apart(settings: Settings) -> Iterator[Finding]:
         seen.append(name)
         if first is None or first.path == name.path or first.is_twin_of(name):
             continue
-        message = f"found {name.name!r}, {first.whose}; allowed: each once per target"
+        found = f"{name.name!r}, {first.whose}"
+        if name.path[-1] == "target":
+            found = f"{name.target!r}, where {name.name!r} is {first.whose.removesuffix(' there')} already"
+        message = f"found {found}; allowed: each once per target"
         finding = Finding(
             name.path, message, "give it another name with 'as'", first.path,
             elsewhere=((*name.path[:-1], "target"), (*first.path[:-1], "target")),

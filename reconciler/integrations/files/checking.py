@@ -66,8 +66,19 @@ def _every_problem(loaded: Loaded, form: Form, error: ValidationError) -> list[P
             left = again
             if len(refused) > 10_000:
                 return problems
+    problems = _without_echoes(problems)
     problems += _rule_problems(loaded, document, [*refused, *misspelt])
     return problems + _schema_problems(loaded, form, refused)
+
+
+def _without_echoes(problems: list[Problem]) -> list[Problem]:
+    """A mapping that is complained of because of what stands in it: the complaint about that is enough."""
+    echoes = ("found an empty mapping; ", "found a mapping; allowed: a mapping")
+    return [
+        one
+        for one in problems
+        if not one.message.startswith(echoes) or not any(each.path.startswith(f"{one.path}.") for each in problems)
+    ]
 
 
 def _culprit(loaded: Loaded, complaint: Mapping[str, Any]) -> KeyPath:

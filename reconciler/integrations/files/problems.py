@@ -138,11 +138,18 @@ class Words:
         words = [str(choice["const"]) for choice in found.get("anyOf", ()) if "const" in choice]
         if isinstance(value, str) and (near := nearest(value, words, 1)):
             return f"did you mean '{near[0]}'?"
+        if found.get("type") == "array" and _is_of_mappings(found):
+            return "write a list, with '- ' before each entry"
         if found.get("type") == "array" and isinstance(value, str | int | float):
             return f"write [{value}]" if not _SECRET_LOOK.search(str(value)) else "write it in [ ]"
         if found.get("type") == "boolean" and str(value).lower() in ("yes", "no", "on", "off"):
             return f"write '{'true' if str(value).lower() in ('yes', 'on') else 'false'}'"
         return _shape_hint(found.get("pattern", ""), path, value)
+
+
+def _is_of_mappings(part: Mapping[str, Any]) -> bool:
+    items = part.get("items", {})
+    return "$ref" in items or items.get("type") == "object"
 
 
 def _shape_hint(pattern: str, path: KeyPath, value: object) -> str | None:

@@ -146,3 +146,22 @@ def test_implied_slots_are_bases_too() -> None:
     assert "has no adapters" in problems(
         text.replace("backend: ollama", "backend: advisory").replace("target: ollama", "target: advisory")
     )
+
+
+def test_a_mistake_is_told_once_and_where_it_is() -> None:
+    wrong = written(source={"path": ""}, expect={"rank": -1, "sha256": {"a": "b"}})
+    told = problems(wrong)
+    assert "3 problems" in told
+    assert "mapping; allowed" not in told
+    assert "found an empty mapping; allowed: one of path, hub" in problems(written(source={}))
+
+
+def test_a_list_of_mappings_is_no_list_of_words() -> None:
+    told = problems('localModels: {adapters: "x"}')
+    assert "[x]" not in told
+    assert "'- ' before each entry" in told
+
+
+def test_a_target_that_stands_twice_is_named() -> None:
+    told = problems(written(serve=[{"target": "edge"}, {"target": "edge"}]))
+    assert "serve[1].target: found 'edge', where 'sql' is the name of adapter 'sql' already" in told
