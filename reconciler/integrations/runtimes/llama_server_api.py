@@ -30,6 +30,8 @@ _RELOAD_SECONDS = 60.0
 """A running model whose settings changed is stopped first: for a request in flight the router waits 10 s."""
 _OF_THE_PRESET = ("preset", "config file", "conflicts with", "error reading the file")
 """Words of a router that cannot read its preset file; tried on the real server (b10434)."""
+_UNREADABLE_OUTPUT = "The model produced output that does not match"
+"""Source: llama.cpp b10605, seen of a base of random weights: the same files answered at the next try."""
 _ANSWER_SECONDS = 300.0
 """For one token, of a large model on a slow machine."""
 _LARGEST_SCALE = 1e30
@@ -132,6 +134,15 @@ class LlamaServerApi:
             )
         return build
 
+    async def most_loaded(self) -> int | None:
+        """How many models it runs at once; 0: any number; None: it does not tell.
+
+        Source: llama.cpp b10434, ``max_instances`` of a router's ``/props`` is ``--models-max``.
+        """
+        reply = await self._server.ask("GET", _path("/props", autoload="false"), retries=1)
+        most = mapping(reply).get("max_instances") if reply.ok else None
+        return most if isinstance(most, int) and not isinstance(most, bool) and most >= 0 else None
+
     async def is_router(self) -> bool:
         """False: it serves one model.
 
@@ -208,7 +219,8 @@ class LlamaServerApi:
             raise failed(reply, "cannot change the scale of its adapters")
 
     async def answers(self, name: str) -> None:
-        """Have a loaded model write one token. A model that writes none, such as an embedding model, has answered.
+        """Have a loaded model write one token. A model that writes none, such as an embedding model, has answered; so
+        has one whose token the server cannot read as what its template promises, for that is no flaw of the weights.
 
         Raises:
             Refused: it does not answer, or no longer runs. Unreachable: it takes too long.
@@ -218,7 +230,7 @@ class LlamaServerApi:
         reply = await self._server.ask(
             "POST", url, json=asked, retries=1, timeout_seconds=_ANSWER_SECONDS, is_repeatable=True
         )
-        if not reply.ok and reply.status != 501:
+        if not reply.ok and reply.status != 501 and _UNREADABLE_OUTPUT not in server_words(reply.body):
             raise Refused(f"{name} does not answer: {reply.status} {server_words(reply.body)}".rstrip())
 
     async def download(self, name: str) -> bool:

@@ -118,7 +118,7 @@ async def test_it_is_served_as_its_base_is_and_follows_it(double, sql):
     await runtime(double).attach(sql)
     said = settings(double, "sql")
     assert (said["ctx-size"], said["parallel"], said["cache-type-k"]) == ("8192", "2", "q8_0")
-    assert "load-on-startup" not in said
+    assert said["load-on-startup"] == "true"
     await runtime(double).serve(NAME, Serving(context=1024, load=True))
     said = settings(double, "sql")
     assert (said["ctx-size"], said["parallel"]) == ("1024", "1")
@@ -555,3 +555,119 @@ async def test_what_somebody_wrote_into_our_section_is_told(
     assert told in found.amiss
     await runtime(double).attach(sql)
     assert [(one.amiss, one.scale) for one in await served(double)] == [(None, 1.0)]
+
+
+# what is loaded at once
+
+
+async def kept_loaded(double: RouterDouble, sql: HeldAdapter) -> None:
+    await runtime(double).serve(NAME, Serving(context=2048, load=True))
+    await runtime(double).attach(sql)
+
+
+async def test_an_adapter_of_a_base_that_is_loaded_at_once_is_loaded_at_once(double, sql):
+    await kept_loaded(double, sql)
+    assert settings(double, "sql")["load-on-startup"] == "true"
+    assert double.models["sql"]["status"] == "loaded"
+    (one,) = await served(double)
+    assert one.amiss is None
+    assert not any(
+        "load-on-startup" in one.settings
+        for one in Preset(double.preset.read_text()).sections.values()
+        if "@" in one.name
+    )
+
+
+async def test_it_is_told_when_its_base_is_to_be_loaded_at_once_only_later(double, sql):
+    await runtime(double).attach(sql)
+    await runtime(double).serve(NAME, Serving(context=2048, load=True))
+    assert (settings(double, "sql")["load-on-startup"], double.models["sql"]["status"]) == ("true", "loaded")
+    assert (await served(double))[0].amiss is None
+    await runtime(double).serve(NAME, Serving(context=2048))
+    assert "load-on-startup" not in settings(double, "sql")
+    assert (await served(double))[0].amiss is None
+
+
+async def test_a_section_without_it_is_amiss_and_attaching_loads_it(double, sql):
+    await kept_loaded(double, sql)
+    text = double.preset.read_text()
+    head, _, rest = text.partition("[sql]")
+    double.preset.write_text(head + "[sql]" + rest.replace("load-on-startup = true\n", ""))
+    double.models["sql"]["status"] = "unloaded"
+    (one,) = await served(double)
+    assert one.amiss == "it is not loaded whenever the router starts, and its base is"
+    await runtime(double).attach(sql)
+    assert (settings(double, "sql")["load-on-startup"], double.models["sql"]["status"]) == ("true", "loaded")
+    assert (await served(double))[0].amiss is None
+
+
+async def test_a_router_that_would_not_start_with_one_more_is_not_told_to_load_it(double, sql):
+    """``--models-max 1``: its base is the one."""
+    double.most = 1
+    await kept_loaded(double, sql)
+    assert "load-on-startup" not in settings(double, "sql")
+    (one,) = await served(double)
+    assert one.amiss is None
+
+
+async def test_a_try_is_not_loaded_by_a_router_that_starts_anew(double, sql):
+    """What a run that was killed left would be one more than the router may hold."""
+    await runtime(double).serve(NAME, Serving(context=2048, load=True))
+    seen = []
+    double.silent.add(f"sql@{sql.digest[:8]}")
+    taken = double.preset.read_text
+
+    class Watched(type(double.preset)):
+        def read_text(self, *more, **how):  # the double reads it whenever it reloads
+            text = super().read_text(*more, **how)
+            seen.append(text)
+            return text
+
+    assert taken
+    double.preset = Watched(double.preset)
+    await refusal(double, sql)
+    tries = [Preset(text).sections.get(f"sql@{sql.digest[:8]}") for text in seen]
+    assert any(tries)
+    assert not any("load-on-startup" in one.settings for one in tries if one is not None)
+
+
+# what did not load
+
+
+async def test_one_that_did_not_load_is_amiss_until_it_was_loaded_again(double, sql):
+    await runtime(double).attach(sql)
+    double.models["sql"]["failed"] = True
+    (one,) = await served(double)
+    assert one.amiss is not None
+    assert "did not load" in one.amiss
+    await runtime(double).attach(sql)
+    (one,) = await served(double)
+    assert one.amiss is None
+    assert double.models["sql"]["status"] == "loaded"
+
+
+async def test_one_that_is_loaded_without_its_file_is_not_what_we_attached(double, sql):
+    """Its section is in force, and its process tells of no adapter."""
+    await runtime(double).attach(sql)
+    await runtime(double)._router.load("sql")
+    assert (await served(double))[0].digest == sql.digest
+    double.answers["GET", "/lora-adapters"] = Response(200, json=[])
+    (one,) = await served(double)
+    assert (one.digest, one.scale, one.path) == (None, None, sql.path)
+
+
+class OddlyAnswering(RouterDouble):
+    """A base whose one token is not what its template promises, as a real server says it."""
+
+    def _post_completion(self, name: str) -> Response:
+        words = "The model produced output that does not match the expected Content-only format"
+        return Response(500, json={"error": {"code": 500, "message": words}})
+
+
+async def test_output_that_the_server_cannot_read_is_no_flaw_of_the_adapter(tmp_path: Path, sql: HeldAdapter) -> None:
+    double = OddlyAnswering(tmp_path / "cache")
+    double.arrive()
+    double.preset = tmp_path / "presets.ini"
+    double.preset.write_text(THEIRS)
+    await runtime(double).attach(sql)
+    assert [one.name for one in await served(double)] == ["sql"]
