@@ -9,7 +9,7 @@ from __future__ import annotations
 from reconciler.formats.gguf_architecture import architecture_of, capabilities_of
 from reconciler.formats.gguf_container import HEADER_LIMIT_BYTES, PREFIX_BYTES, NeedMore
 from reconciler.formats.gguf_header import GgufHeader, read_header
-from reconciler.formats.gguf_tensors import TensorEntry, Weights, read_tensors, weights_of
+from reconciler.formats.gguf_tensors import TensorEntry, Weights, read_table, read_tensors, weights_of
 
 __all__ = [
     "HEADER_LIMIT_BYTES",
@@ -21,6 +21,7 @@ __all__ = [
     "architecture_of",
     "capabilities_of",
     "read_header",
+    "read_table",
     "read_tensors",
     "weights_of",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reconciler.domain.units import Bytes
-from reconciler.formats.gguf_container import Cursor, NeedMore, Short, need_more
-from reconciler.formats.gguf_header import GgufHeader
+from reconciler.formats.gguf_container import PREFIX_BYTES, Cursor, NeedMore, Short, need_more
+from reconciler.formats.gguf_header import GgufHeader, read_header
 
 _DIMENSION_LIMIT = 4
 _ELEMENT_LIMIT = 2**50
@@ -100,3 +100,25 @@ def _entry(cursor: Cursor) -> TensorEntry:
     if entry.elements > _ELEMENT_LIMIT:
         raise ValueError(f"GGUF tensor {name!r} claims {entry.elements} elements")
     return entry
+
+
+def read_table(beginning: Callable[[int], bytes], *, size: int) -> tuple[GgufHeader, tuple[TensorEntry, ...]]:
+    """The header and the tensor table of a file that is read from its beginning, as far as they go.
+
+    Args:
+        beginning: the first so many bytes of the file.
+        size: of the whole file.
+
+    Raises:
+        ValueError: it is none, or it became shorter meanwhile.
+    """
+    data = beginning(PREFIX_BYTES)
+    while True:
+        header = read_header(data, size=size)
+        tensors = header if isinstance(header, NeedMore) else read_tensors(data, header, size=size)
+        if not isinstance(header, NeedMore) and not isinstance(tensors, NeedMore):
+            return header, tensors
+        longer = beginning(tensors.bytes) if isinstance(tensors, NeedMore) else b""
+        if len(longer) <= len(data):
+            raise ValueError("the file became shorter while it was read")
+        data = longer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.formats.gguf import NeedMore, read_header, read_tensors
+from reconciler.formats.gguf import NeedMore, read_header, read_table, read_tensors
 from reconciler.formats.gguf_adapter import GgufAdapter, gguf_adapter
 from reconciler.lora.agreement import judge_weights
 from reconciler.lora.weights import AdapterFacts, facts_of
@@ -82,3 +82,19 @@ def test_any_damage_is_facts_or_an_error(data: st.DataObject, tmp_path: Path) ->
             judge_weights(facts(gguf_adapter(header, tensors, size=len(raw))))
     except ValueError:
         return
+
+
+def test_a_table_is_read_in_as_many_steps_as_it_takes(tmp_path: Path) -> None:
+    many = {f"blk.{layer}.attn_q.weight": (2, 2) for layer in range(700)}
+    raw = written(tmp_path / "many.gguf", "llama", many, rank=1).read_bytes()
+    asked: list[int] = []
+
+    def beginning(count: int) -> bytes:
+        asked.append(count)
+        return raw[:count]
+
+    header, tensors = read_table(beginning, size=len(raw))
+    assert (header, tensors) == (read_header(raw, size=len(raw)), read_tensors(raw, header, size=len(raw)))
+    assert (len(tensors), len(asked) > 1, asked) == (1400, True, sorted(set(asked)))
+    with pytest.raises(ValueError, match="became shorter"):
+        read_table(lambda count: raw[: min(count, asked[0])], size=len(raw))

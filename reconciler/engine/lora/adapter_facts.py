@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from reconciler.domain.finding import Finding
 from reconciler.errors import OutsideError, ReconcilerError
 from reconciler.formats.foreign_json import read_object
-from reconciler.formats.gguf import PREFIX_BYTES, GgufHeader, NeedMore, TensorEntry, read_header, read_tensors
+from reconciler.formats.gguf import GgufHeader, NeedMore, TensorEntry, read_table
 from reconciler.formats.gguf_adapter import AdapterTensor, gguf_adapter
 from reconciler.formats.safetensors_header import LENGTH_BYTES, read_safetensors
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig, read_adapter_config
@@ -77,17 +77,8 @@ def read_gguf_table(path: str, files: AdapterFiles) -> tuple[GgufHeader, tuple[T
         OutsideError: it cannot be read.
     """
     size = files.size(path)
-    data = files.beginning(path, PREFIX_BYTES)
-    while True:
-        header = read_header(data, size=size)
-        tensors = header if isinstance(header, NeedMore) else read_tensors(data, header, size=size)
-        if not isinstance(header, NeedMore) and not isinstance(tensors, NeedMore):
-            return header, tensors, size
-        wanted = tensors.bytes if isinstance(tensors, NeedMore) else 0
-        longer = files.beginning(path, wanted)
-        if len(longer) <= len(data):
-            raise ValueError("the file became shorter while it was read")
-        data = longer
+    header, tensors = read_table(lambda count: files.beginning(path, count), size=size)
+    return header, tensors, size
 
 
 def read_gguf_model(path: str, files: AdapterFiles) -> tuple[GgufHeader, tuple[TensorEntry, ...], tuple[str, ...]]:
