@@ -33,6 +33,7 @@ from reconciler.integrations.runtimes.llama_server_begun import Begun, remove_fi
 from reconciler.integrations.runtimes.llama_server_content import Content, cached_file, standing, wanted_weights
 from reconciler.integrations.runtimes.llama_server_download import Download, Patience, not_the_head
 from reconciler.integrations.runtimes.llama_server_look import Look, observed, parsed
+from reconciler.integrations.runtimes.llama_server_lora import check_path
 from reconciler.integrations.runtimes.llama_server_preset import Preset
 from reconciler.integrations.runtimes.llama_server_removal import Removal
 from reconciler.integrations.runtimes.llama_server_router import Router
@@ -227,6 +228,9 @@ class LlamaServer:
         if wanted.load:
             for running in await self._preset.names_of(name) or (name,):
                 await self._router.load(running)
+            for adapter in await self._preset.adapters_at_start(name):
+                with suppress(OutsideError):  # one that does not load is a row of its own, and the model serves
+                    await self._router.load(adapter)
 
     async def name(self, alias: str, model: str, *, context: int | None) -> Alias:
         """Write the name's section of the preset file, which the router reads in one step.
@@ -306,6 +310,10 @@ class LlamaServer:
             )
         await self._preset.begin()
         await self._adapters.detach(name)
+
+    def check_path(self, path: str) -> None:
+        """Whether its preset file can name it."""
+        check_path(path)
 
     async def end_tries(self, name: str) -> None:
         """Take sections out that an attach which was cut off left under a passing name."""

@@ -22,10 +22,11 @@ from pathlib import Path
 from reconciler.domain.adapter import HeldAdapter, ServedAdapter, is_same_scale
 from reconciler.errors import OutsideError, Refused
 from reconciler.integrations.runtimes.adapter_damage import HeldFilesAsTheyStand
-from reconciler.integrations.runtimes.llama_server_aliases import adapted, check_name
+from reconciler.integrations.runtimes.llama_server_aliases import LOAD, adapted, check_name
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi, LoadedAdapter
 from reconciler.integrations.runtimes.llama_server_lora import (
     SCALED,
+    bases_at_start,
     digest_of,
     files_of,
     probe_name,
@@ -45,6 +46,8 @@ class Before:
     section: Section | None
     """Of the adapter's name; ours, and an adapter's."""
     running: frozenset[str]
+    failed: bool = False
+    """It did not load when it was last asked to, and says so until it loads."""
 
 
 class RouterAdapters:
@@ -67,7 +70,8 @@ class RouterAdapters:
         answers = await asyncio.gather(*(self._loaded(name) for name in asked))
         loaded = {name: answer for name, answer in zip(asked, answers, strict=True) if answer is not None}
         sections = await self._preset.sections()
-        found = await asyncio.to_thread(served_adapters, listed, sections, loaded, busy)
+        most = await self._router.api.most_loaded() if bases_at_start(sections) else None
+        found = await asyncio.to_thread(served_adapters, listed, sections, loaded, busy, most)
         damaged = await self._files.damaged(frozenset(one.path for one in found if one.path))
         self._read_damaged |= damaged
         gone = {"digest": None, "damaged": True}
@@ -89,11 +93,14 @@ class RouterAdapters:
             Refused, Unreachable: as ``ServesAdapters.attach`` does.
         """
         base, before = await self._checked(adapter, listed, models)
-        settings = settings_for(adapter, base, await self._preset.sections() or {})
+        most = await self._router.api.most_loaded()
+        settings = settings_for(adapter, base, await self._preset.sections() or {}, most)
         anew = adapter.path in self._read_damaged
         if not anew and before.section is not None and await self._is_in_force(before.section, settings, adapter):
             return
-        only_scale = not anew and before.section is not None and _is_rescaled(before.section, settings)
+        only_scale = (
+            not anew and not before.failed and before.section is not None and _is_rescaled(before.section, settings)
+        )
         busy = await self._busy(adapter.name, listed)
         if busy is not None:
             await self._rescale_live(busy, adapter, only_scale=only_scale)
@@ -151,11 +158,14 @@ class RouterAdapters:
                 code="unmanaged-conflict",
                 hint="serve the adapter under another name",
             )
-        return base, Before(section, frozenset(item.name for item in listed if item.is_running))
+        failed = any(item.name == adapter.name and item.failed for item in listed)
+        return base, Before(section, frozenset(item.name for item in listed if item.is_running), failed)
 
     async def _is_in_force(self, section: Section, settings: Mapping[str, str], adapter: HeldAdapter) -> bool:
         item = await self._router.find(adapter.name, reload=False)
         if not section.is_read or section.settings != settings or item is None or item.failed:
+            return False
+        if LOAD in settings and not item.is_running:
             return False
         return item.settings.get(SCALED) == settings[SCALED] and (
             not item.is_running or _applies(await self._loaded(adapter.name), adapter)
@@ -186,7 +196,7 @@ class RouterAdapters:
 
     async def _prove(self, adapter: HeldAdapter, settings: Mapping[str, str]) -> None:
         """Load it beside everything else, under a name that nobody asks for, and have it answer."""
-        probe = probe_name(adapter)
+        probe, settings = probe_name(adapter), {key: value for key, value in settings.items() if key != LOAD}
         await self._preset.change(lambda preset: _with(without_probes(preset, adapter.name), probe, settings))
         await self._loads(probe, adapter)
 
@@ -196,7 +206,7 @@ class RouterAdapters:
             lambda preset: _with(without_probes(preset, adapter.name), adapter.name, settings)
         )
         try:
-            if adapter.name in before.running:
+            if adapter.name in before.running or before.failed or LOAD in settings:
                 await self._loads(adapter.name, adapter)
         except BaseException:
             await asyncio.shield(self._preset.restore(preset, changed))

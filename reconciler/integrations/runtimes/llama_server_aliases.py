@@ -28,7 +28,8 @@ from reconciler.integrations.runtimes.llama_server_preset import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:/ -]*[A-Za-z0-9_.-])?")
-_LOAD = "load-on-startup"
+LOAD = "load-on-startup"
+"""A router loads such a section when it starts, also one that loads nothing for who asks."""
 
 
 def check_name(alias: str) -> None:
@@ -67,8 +68,15 @@ def without_alias(preset: Preset, alias: str) -> Preset:
     return with_serving(left, section.model, serving)
 
 
-def with_serving(preset: Preset, model: str, wanted: Serving) -> Preset:
-    """With the model's own section, and those of its names and adapters, saying how it is served."""
+def with_serving(preset: Preset, model: str, wanted: Serving, most: int | None = None) -> Preset:
+    """With the model's own section, and those of its names and adapters, saying how it is served.
+
+    Args:
+        preset: as it is.
+        model: whose serving is told.
+        wanted: of the model; what is loaded at once of it is with its adapters too, as far as there is room.
+        most: how many models the router runs at once, as it tells.
+    """
     names = _names_of(preset.sections.values(), model)
     changed = preset.with_section(model, wanted.model_copy(update={"load": wanted.load and not names}), is_read=False)
     for section in names:
@@ -76,8 +84,29 @@ def with_serving(preset: Preset, model: str, wanted: Serving) -> Preset:
         changed = changed.with_settings(section.name, _settings(model, context, wanted), is_read=False)
     told_too = settings_of(wanted.model_copy(update={"load": False}))
     for section in [one for one in preset.sections.values() if one.is_ours and adapted(one) == model]:
-        changed = changed.with_settings(section.name, {**section.settings, **told_too}, is_read=False)
+        kept = {key: value for key, value in section.settings.items() if key != LOAD}
+        at_start = {LOAD: "true"} if starts_loaded(section.name, model, changed.sections, most) else {}
+        changed = changed.with_settings(section.name, {**kept, **told_too, **at_start}, is_read=False)
     return changed
+
+
+def starts_loaded(name: str, base: str, sections: Mapping[str, Section], most: int | None) -> bool:
+    """Whether an adapter's section is loaded whenever the router starts: as its base is, and there is room.
+
+    Source:
+        llama.cpp b10434: a router that is to load more than ``--models-max`` at its start does not start at all.
+
+    Args:
+        name: of the adapter's section, there already or not.
+        base: that it stands on.
+        sections: of the preset file.
+        most: how many models the router runs at once; 0: any number; None: it does not tell, so nothing is risked.
+    """
+    serving = told(sections, base)
+    if most is None or serving is None or not serving.load:
+        return False
+    others = sum(section.settings.get(LOAD) == "true" for one, section in sections.items() if one != name)
+    return most == 0 or others < most
 
 
 def told(sections: Mapping[str, Section], model: str) -> Serving | None:
@@ -85,7 +114,7 @@ def told(sections: Mapping[str, Section], model: str) -> Serving | None:
     own = sections.get(model)
     if own is None or own.serving is None:
         return None
-    load = own.serving.load or any(one.settings.get(_LOAD) == "true" for one in _names_of(sections.values(), model))
+    load = own.serving.load or any(one.settings.get(LOAD) == "true" for one in _names_of(sections.values(), model))
     return own.serving.model_copy(update={"load": load})
 
 

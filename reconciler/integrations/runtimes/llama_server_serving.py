@@ -9,7 +9,15 @@ from pathlib import Path
 
 from reconciler.domain.observation import Installed, Serving
 from reconciler.errors import OutsideError, Refused
-from reconciler.integrations.runtimes.llama_server_aliases import is_read, told, with_alias, with_serving, without_alias
+from reconciler.integrations.runtimes.llama_server_aliases import (
+    LOAD,
+    adapted,
+    is_read,
+    told,
+    with_alias,
+    with_serving,
+    without_alias,
+)
 from reconciler.integrations.runtimes.llama_server_api import Listed, LlamaServerApi
 from reconciler.integrations.runtimes.llama_server_lora import is_probe
 from reconciler.integrations.runtimes.llama_server_preset import (
@@ -95,7 +103,8 @@ class RouterPreset:
         Raises:
             Refused: ``in-use``; or the file cannot be written, or the router does not take what it says.
         """
-        await self.change(lambda before: with_serving(before, name, wanted))
+        most = await self._api.most_loaded() if wanted.load else None
+        await self.change(lambda before: with_serving(before, name, wanted, most))
 
     async def say_name(self, alias: str, model: str, context: int | None) -> tuple[Preset, frozenset[str]]:
         """Make a name stand for a model, as ``tell`` does it; the file as it was before, and the sections changed.
@@ -132,6 +141,13 @@ class RouterPreset:
         """Stable names of ours that stand for a model."""
         sections = await self.sections() or {}
         return tuple(name for name, section in sections.items() if section.is_ours and section.model == model)
+
+    async def adapters_at_start(self, model: str) -> tuple[str, ...]:
+        """Adapters of ours on a model that the router loads whenever it starts."""
+        sections = await self.sections() or {}
+        return tuple(
+            name for name, one in sections.items() if one.is_ours and adapted(one) == model and LOAD in one.settings
+        )
 
     async def loads(self, name: str) -> bool:
         """The file says that the router loads it whenever it starts."""

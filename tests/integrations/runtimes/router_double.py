@@ -130,7 +130,7 @@ class RouterDouble:
         return getattr(self, f"_{request.method.lower()}{path.replace('/', '_').replace('-', '_')}")(model)
 
     def _get_props(self, _: str) -> Response:
-        return Response(200, json={"role": self.role, "build_info": "b1-test"})
+        return Response(200, json={"role": self.role, "build_info": "b1-test", "max_instances": self.most or 0})
 
     def _get_models(self, _: str) -> Response:
         for name in list(self._pending):
