@@ -25,7 +25,7 @@ from typing import BinaryIO
 
 from reconciler.domain.adapter import Outtype
 from reconciler.errors import Refused, Unreachable
-from reconciler.formats.gguf import PREFIX_BYTES, GgufHeader, NeedMore, TensorEntry, read_header, read_tensors
+from reconciler.formats.gguf import read_table
 from reconciler.formats.gguf_adapter import gguf_adapter
 from reconciler.integrations.runtimes.partials import disk_errors
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig, read_adapter_config
@@ -205,26 +205,13 @@ def _verify(draft: Path) -> None:
 
 def _flaw(draft: Path) -> str | None:
     size = draft.stat().st_size
-    header, tensors = _table(draft, size)
+    with draft.open("rb") as file:
+        header, tensors = read_table(lambda count: os.pread(file.fileno(), count, 0), size=size)
     adapter = gguf_adapter(header, tensors, size=size)
     if adapter.adapter_type != "lora" or adapter.alpha is None or not math.isfinite(adapter.alpha):
         return "it states no alpha, or another type"
     facts = facts_of(adapter.tensors, "gguf", size=size)
     return "a pair of it is missing" if not facts.modules or facts.unpaired else None
-
-
-def _table(path: Path, size: int) -> tuple[GgufHeader, tuple[TensorEntry, ...]]:
-    wanted = PREFIX_BYTES
-    while True:
-        with path.open("rb") as file:
-            data = file.read(wanted)
-        header = read_header(data, size=size)
-        tensors = header if isinstance(header, NeedMore) else read_tensors(data, header, size=size)
-        if not isinstance(header, NeedMore) and not isinstance(tensors, NeedMore):
-            return header, tensors
-        wanted = tensors.bytes if isinstance(tensors, NeedMore) else 0
-        if wanted <= len(data):
-            raise ValueError("it became shorter while it was read")
 
 
 @contextmanager
