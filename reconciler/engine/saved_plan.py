@@ -5,6 +5,7 @@ Text in, values out; reading and writing the file is the command line's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from reconciler.domain.plan import Fingerprint, Plan
 from reconciler.domain.record import Record
 from reconciler.domain.report import Report
 from reconciler.engine.apply import apply
+from reconciler.engine.lora.saved_sources import moved_sources
+from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.observe import observe
 from reconciler.engine.reconcile import Session, session
 from reconciler.engine.recover import recover
@@ -90,15 +93,23 @@ def refuse_if_tampered(document: SavedPlan) -> None:
     )
 
 
-def refuse_if_stale(document: SavedPlan, desired: DesiredState, now: Fingerprint) -> None:
+def refuse_if_stale(
+    document: SavedPlan, desired: DesiredState, now: Fingerprint, other_sources: Sequence[str] = ()
+) -> None:
     """Compare what the plan relied on with what is so now.
 
     Free memory, load and the catalogue's revision are not part of it.
 
+    Args:
+        document: the plan, and what it was made from.
+        desired: as the file declares it now.
+        now: the fingerprint of a plan made at this moment.
+        other_sources: adapters whose files are others now, in sentences.
+
     Raises:
         StalePlan: with everything that moved, in ``details['moved']``.
     """
-    moved = moved_since(document, desired, now)
+    moved = (*moved_since(document, desired, now), *other_sources)
     if moved:
         raise StalePlan(
             f"the world moved since the plan was made: {'; '.join(moved)}",
@@ -140,7 +151,8 @@ async def apply_saved(world: World, document: SavedPlan, options: Options) -> Re
     refuse_if_tampered(document)
     async with session(world, options) as here:
         current = await _as_it_is_now(world, document, here, options)
-        refuse_if_stale(document, here.desired, current.plan.fingerprint)
+        other_sources = await moved_sources(Workshop(world, here.desired, here.runtimes), document.plan)
+        refuse_if_stale(document, here.desired, current.plan.fingerprint, other_sources)
         if here.desired.enabled:
             await here.books.replace(current.record, event="recovered")
         exact = Planned(here.desired, current.record, current.observation, document.plan)

@@ -27,6 +27,7 @@ from reconciler.domain.adapter import Outtype
 from reconciler.errors import Refused, Unreachable
 from reconciler.formats.gguf import read_table
 from reconciler.formats.gguf_adapter import gguf_adapter
+from reconciler.integrations.converter_probe import missing_packages, refuse_what_is_no_converter
 from reconciler.integrations.runtimes.partials import disk_errors
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig, read_adapter_config
 from reconciler.lora.adapter_files import CONFIG, SAFETENSORS
@@ -64,7 +65,21 @@ class LlamaCppConverter:
 
     async def identity(self) -> str:
         """16 hex digits over the script and what it imports from beside it."""
-        return await asyncio.to_thread(_identity, self._script())
+        return await asyncio.to_thread(self._identity)
+
+    def _identity(self) -> str:
+        script = self._script()
+        found = _identity(script)
+        refuse_what_is_no_converter(script, SCRIPT, HOW_TO)
+        words, environ = _command(script, self._environ), self._seen()
+        if missing := missing_packages(words, _companions(script), environ):
+            raise Refused(
+                f"an adapter as peft saves it cannot be made a GGUF: the Python of {script} has no"
+                f" {', '.join(missing)}",
+                code="no-converter",
+                hint=HOW_TO,
+            )
+        return found
 
     async def convert(self, folder: str, base: str | None, outtype: Outtype, out: str) -> None:
         """Run it into a file beside ``out``, look at what it wrote, and only then have it under that name."""
@@ -89,8 +104,11 @@ class LlamaCppConverter:
             )
         return Path(found).expanduser().absolute()
 
+    def _seen(self) -> dict[str, str]:
+        return {name: value for name, value in self._environ.items() if name in _KEPT}
+
     async def _run(self, words: list[str], folder: Path, *, offline: bool) -> None:
-        environ = {name: value for name, value in self._environ.items() if name in _KEPT}
+        environ = self._seen()
         environ |= {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
         environ |= {"HF_HUB_OFFLINE": "1"} if offline else {}
         with disk_errors(folder):
@@ -123,8 +141,12 @@ class LlamaCppConverter:
                 )
 
 
+def _companions(script: Path) -> list[Path]:
+    return [path for pattern in _COMPANIONS for path in sorted(script.parent.glob(pattern))]
+
+
 def _identity(script: Path) -> str:
-    found = [script, *(path for pattern in _COMPANIONS for path in sorted(script.parent.glob(pattern)))]
+    found = [script, *_companions(script)]
     whole = hashlib.sha256()
     try:
         for path in found:

@@ -11,7 +11,17 @@ from reconciler.ports.corpora import CorpusFile, CorpusFiles, ExportDrafts
 from reconciler.ports.measuring import MeasurementStore, Meter
 from reconciler.ports.record import RecordStore
 from reconciler.ports.running import Clock, Reporter, Wakeups
-from reconciler.ports.runtime import HasDisk, HasFiles, Names, Progress, Runtime, Serves, ServesAdapters, TriesAdapters
+from reconciler.ports.runtime import (
+    HasDisk,
+    HasFiles,
+    Names,
+    NamesAdapterFiles,
+    Progress,
+    Runtime,
+    Serves,
+    ServesAdapters,
+    TriesAdapters,
+)
 from reconciler.ports.sources import Catalog, DesiredSource, HardwareProbe
 
 __all__ = [
@@ -31,6 +41,7 @@ __all__ = [
     "MeasurementStore",
     "Meter",
     "Names",
+    "NamesAdapterFiles",
     "Progress",
     "RecordStore",
     "Reporter",

@@ -123,6 +123,11 @@ class AdapterStore(Protocol):
 class TellsDisk(Protocol):
     """An adapter store that knows where it writes."""
 
+    @property
+    def folder(self) -> str:
+        """Absolute."""
+        ...
+
     async def disk(self) -> DiskSpace | None:
         """The file system that holds it, or will; None where that cannot be told."""
         ...

@@ -158,6 +158,19 @@ class ServesAdapters(Protocol):
 
 
 @runtime_checkable
+class NamesAdapterFiles(Protocol):
+    """A runtime that is told where an adapter's files lie, in words that not every path can stand in."""
+
+    def check_path(self, path: str) -> None:
+        """Nothing where it can be told.
+
+        Raises:
+            Refused: ``not-installable``: it cannot.
+        """
+        ...
+
+
+@runtime_checkable
 class TriesAdapters(Protocol):
     """A runtime that tries an adapter under a passing name before it gives it its own."""
 

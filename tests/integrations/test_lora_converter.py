@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +242,42 @@ async def test_the_environment_beside_it_is_taken_first(tmp_path, base):
     python.chmod(0o755)
     with pytest.raises(Refused, match="ended with 7: ERROR: of the venv"):
         await converter(script.parent).convert(str(PEFT / "plain"), base, "f16", str(tmp_path / "out.gguf"))
+
+
+async def test_what_is_no_converter_is_none_before_anything_depends_on_it():
+    with pytest.raises(Refused) as raised:
+        await LlamaCppConverter({"LOCALMODELS_LORA_CONVERTER": "/etc/passwd"}).identity()
+    assert raised.value.code == "no-converter"
+    assert "/etc/passwd is not llama.cpp's convert_lora_to_gguf.py" in raised.value.message
+
+
+@pytest.mark.parametrize("starts", ["by itself", "in an environment", "by the path"])
+async def test_what_its_python_cannot_import_is_said_before_it_is_run(tmp_path, starts):
+    python = sys.executable
+    script = installed(tmp_path / "llama.cpp")
+    (script.parent / "conversion").mkdir()
+    (script.parent / "conversion" / "base.py").write_text("import torch\n    from transformers import AutoConfig\n")
+    lean = tmp_path / "bin" / "python3"
+    lean.parent.mkdir()
+    answer = '["torch"]'
+    lean.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    lean.chmod(0o755)
+    if starts == "by itself":
+        script.write_text(script.read_text().replace(f"#!{python}", "#!/usr/bin/env python3", 1))
+    elif starts == "in an environment":
+        venv = script.parent / ".venv" / "bin"
+        venv.mkdir(parents=True)
+        lean.rename(venv / "python")
+    else:
+        script.chmod(0o644)
+    around = {"PATH": str(lean.parent), "LLAMA_CPP_DIR": str(script.parent)}
+    with pytest.raises(Refused) as raised:
+        await LlamaCppConverter(around).identity()
+    assert raised.value.code == "no-converter"
+    assert raised.value.message.endswith(f"the Python of {script} has no torch")
+
+
+async def test_what_nobody_can_tell_of_its_python_forbids_nothing(tmp_path):
+    script = installed(tmp_path / "llama.cpp")
+    script.write_text(script.read_text().replace(f"#!{sys.executable}", "#!/nowhere/python3", 1))
+    assert await converter(script.parent).identity()

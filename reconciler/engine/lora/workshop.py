@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reconciler.domain.adapter import Adapter, AdapterVerdict, RecordAdapter, made_key_of_place, outtype_of_key
 from reconciler.domain.desired import DesiredState
+from reconciler.domain.finding import Finding
 from reconciler.domain.observation import (
     AdapterNeed,
     Observation,
@@ -22,8 +23,9 @@ from reconciler.domain.observation import (
 from reconciler.domain.record import Record
 from reconciler.engine.world import AdapterPorts, Runtimes, World
 from reconciler.errors import Corrupt, OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
+from reconciler.lora.findings import error
 from reconciler.planning.adapter_held import has_met_the_terms, recorded_content, settled_content
-from reconciler.ports import AdapterStore, HasFiles, TellsDisk
+from reconciler.ports import AdapterStore, HasFiles, NamesAdapterFiles, TellsDisk
 
 if TYPE_CHECKING:
     from reconciler.engine.lora.verdict import FoundSource
@@ -224,7 +226,19 @@ class Workshop:
             no_converter=await self._no_conversion(adapter, source.content.digest) if told == "gguf" else None,
             met=met,
         )
-        return await asyncio.to_thread(judged, adapter, need, source, seen, self.ports.files)
+        found = await asyncio.to_thread(judged, adapter, need, source, seen, self.ports.files)
+        flaws = self._not_to_be_told(need.target)
+        return found.model_copy(update={"findings": (*found.findings, *flaws)}) if flaws else found
+
+    def _not_to_be_told(self, target: str) -> tuple[Finding, ...]:
+        """That its target cannot be told where the files will lie."""
+        runtime, store = self.runtimes.get(target), self.store
+        if isinstance(runtime, NamesAdapterFiles) and isinstance(store, TellsDisk):
+            try:
+                runtime.check_path(store.folder)
+            except OutsideError as refused:
+                return (error("place_unnameable", refused.message, refused.hint),)
+        return ()
 
     async def _no_conversion(self, adapter: Adapter, digest: str) -> str | None:
         """Why these weights cannot become GGUF here; None: they can, or have."""

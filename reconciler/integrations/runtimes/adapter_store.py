@@ -150,6 +150,11 @@ class LocalAdapterStore:
         """Bytes on the disk of what is not whole, by digest."""
         return await asyncio.to_thread(self._arrived_of_all)
 
+    @property
+    def folder(self) -> str:
+        """Where everything of it lies."""
+        return str(self._shelf.root)
+
     async def disk(self) -> DiskSpace | None:
         """Of the folder, or of where it will be made; None where nobody may look."""
         with suppress(OSError):

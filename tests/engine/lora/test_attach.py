@@ -247,9 +247,11 @@ async def test_without_a_converter_it_is_told_and_the_base_serves(here: Room) ->
 
 
 async def test_files_that_change_between_plan_and_apply_are_not_attached(here: Room) -> None:
-    document = saved(await plan_once(here.world, OPTIONS))
-    here.gguf(rank=2)
-    report = await apply_saved(here.world, document, OPTIONS)
+    async def changed(_: object) -> bool:
+        here.gguf(rank=2)
+        return True
+
+    report = await reconcile(here.world, OPTIONS, confirm=changed)
     assert codes(report) == [("done", None), ("failed", "content-changed")]
     assert here.runtime.adapters == {}
 
