@@ -141,6 +141,8 @@ class ObservedTarget(Frozen):
     """LoRA adapters it serves."""
     takes_adapters: AdapterFormat | None = None
     """The form in which it can be given adapters as it is set up now; None: not at all, or it cannot be told."""
+    why_no_adapters: str | None = None
+    """What stands in the way of giving it any, where a person can mend that."""
     detaches_adapters: bool = False
     """It lets go of adapters that it serves, even where it is given none."""
     max_adapter_rank: int | None = None

@@ -8,7 +8,7 @@ from reconciler.cli.views.door import view
 from reconciler.cli.views.table import paint
 from reconciler.domain.adapter import ADDRESS, Adapter, AdapterVerdict
 from reconciler.domain.finding import Finding
-from reconciler.domain.plan import Action
+from reconciler.domain.plan import Action, Reason
 from reconciler.domain.units import show_bytes
 from reconciler.engine.explain_adapter import AdapterExplanation, ExplainedAdapter
 
@@ -50,7 +50,8 @@ def _place(place: ExplainedAdapter) -> Iterator[str]:
         scale = f" at scale {place.served.scale:g}" if place.served.scale is not None else ""
         yield f"  served now{scale}{f' from {place.served.path}' if place.served.path else ''}, {_whose(place)}"
     elif place.recorded is not None:
-        yield f"  not served now; we attached it on {place.recorded.attached_at:%Y-%m-%d}"
+        now = "whether it is served now is not known" if place.reason is Reason.TARGET_UNKNOWN else "not served now"
+        yield f"  {now}; we attached it on {place.recorded.attached_at:%Y-%m-%d}"
     if place.verdict is not None:
         yield from _verdict(place.verdict)
     if place.hint:

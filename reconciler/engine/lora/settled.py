@@ -14,7 +14,7 @@ from reconciler.engine.look import find_adapter, same_model
 def stands(target: ObservedTarget, wanted: RecordAdapter) -> ServedAdapter | None:
     """The adapter as it was to be served; None: it is not. What the target does not tell counts as so."""
     here = find_adapter(target, wanted.name)
-    if here is None or not here.holds(wanted.digest):
+    if here is None or here.damaged or not here.holds(wanted.digest):
         return None
     if here.base is not None and not same_model(target.key, here.base, wanted.base):
         return None
