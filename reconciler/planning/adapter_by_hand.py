@@ -9,6 +9,7 @@ from reconciler.domain.adapter import Adapter, AdapterServing, AdapterVerdict
 from reconciler.domain.advice import adapter_command
 from reconciler.domain.desired import Target
 from reconciler.domain.plan import Row
+from reconciler.planning.scene import Scene
 
 _PRESET = "start it with --models-preset FILE, and write `preset: FILE` at the target"
 
@@ -36,7 +37,25 @@ class ByHand:
         return self.name, self.adapter.source.path or self.adapter.source.repo or ""
 
 
-def by_hand(row: Row, one: ByHand, served: Sequence[ByHand], rank: int | None = None) -> Row:
+def theirs_on(scene: Scene, target: Target, base: str) -> tuple[tuple[str, str], ...]:
+    """What somebody else has a server serve on a base, name and place: whoever starts it anew has to name it too."""
+    observed = scene.observed.get(target.name)
+    return tuple(
+        (one.name, one.path)
+        for one in (observed.adapters if observed is not None else ())
+        if one.path is not None
+        and (one.base is None or scene.same_model(target.name, one.base, base))
+        and scene.record.adapter(target.key, one.name) is None
+    )
+
+
+def by_hand(
+    row: Row,
+    one: ByHand,
+    served: Sequence[ByHand],
+    rank: int | None = None,
+    theirs: Sequence[tuple[str, str]] = (),
+) -> Row:
     """The row with what a person does.
 
     Args:
@@ -44,14 +63,15 @@ def by_hand(row: Row, one: ByHand, served: Sequence[ByHand], rank: int | None = 
         one: the adapter.
         served: all that the target is to serve on this base: a server that is started anew serves what it is told then.
         rank: the highest that it is to take; None: not known.
+        theirs: somebody else's on the same server, name and place.
     """
     target, verdict = one.target, one.verdict
     runtime = target.program or "advisory" if target.runtime == "advisory" else target.runtime
-    together = list(served) if runtime == "vllm" else [one]
+    modules = {**dict(theirs), **dict(each.module for each in served)} if runtime == "vllm" else dict([one.module])
     command = adapter_command(
         runtime,
         one.start if runtime == "vllm" else one.base,
-        tuple(dict(each.module for each in together).items()),
+        tuple(modules.items()),
         rank=rank,
         scale=one.scale,
         names=one.names,
@@ -64,6 +84,8 @@ def by_hand(row: Row, one: ByHand, served: Sequence[ByHand], rank: int | None = 
     message = messages.get(runtime, f"{target.name} has no adapters")
     if target.preset is not None:
         message = f"{target.name} takes no adapters as it runs now: is it a router, with the preset file of the target?"
+    if runtime == "vllm" and (others := sorted(dict(theirs).keys() - {each.name for each in served})):
+        message += f"; what else it serves ({', '.join(others)}) has to fit --max-lora-rank too"
     if runtime == "llama-server" and (verdict is None or verdict.format != "gguf"):
         message += "; it takes GGUF, which convert_lora_to_gguf.py of llama.cpp makes of a PEFT folder"
     hint = "name another target" if command is None else None

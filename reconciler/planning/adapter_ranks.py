@@ -14,6 +14,7 @@ from reconciler.domain.finding import Finding
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.plan import Action, AdapterMove, Reason, Row
 from reconciler.planning.adapter_base import started_with
+from reconciler.planning.adapter_by_hand import theirs_on
 from reconciler.planning.room import Place
 from reconciler.planning.scene import Scene
 
@@ -54,15 +55,9 @@ class Ranks:
 
     def _command(self, target: Target, base: str) -> str:
         """What the server would have to be started with; apply attaches what is ours, and others' are named."""
-        observed = self.scene.observed[target.name]
-        others = [
-            (one.name, one.path)
-            for one in observed.adapters
-            if one.path is not None and self.scene.record.adapter(target.key, one.name) is None
-        ]
         rank = self.highest(target, base)
         start, names = started_with(self.scene, target, base)
-        return adapter_command("vllm", start, others, rank=rank, names=names) or ""
+        return adapter_command("vllm", start, theirs_on(self.scene, target, base), rank=rank, names=names) or ""
 
 
 def largest_taken(scene: Scene, target: Target) -> int | None:

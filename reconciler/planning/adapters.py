@@ -23,7 +23,7 @@ from reconciler.domain.observation import Need, Resolved, Unavailable, UnknownTa
 from reconciler.domain.plan import Action, Budget, Reason, Row
 from reconciler.planning import adapter_source as source
 from reconciler.planning.adapter_base import Base, started_with
-from reconciler.planning.adapter_by_hand import ByHand, beside, by_hand
+from reconciler.planning.adapter_by_hand import ByHand, beside, by_hand, theirs_on
 from reconciler.planning.adapter_case import Case, Decided, Told
 from reconciler.planning.adapter_compare import compared
 from reconciler.planning.adapter_grounds import Grounds
@@ -243,7 +243,8 @@ class _Table:
         for index, one in self.manual.items():
             served = beside(one, self.out.kept, self.manual.values(), self.scene.desired.adapters)
             rank = self.ranks.highest(one.target, one.base)
-            self.out.blocked[index] = by_hand(self.out.blocked[index], one, served, rank)
+            theirs = theirs_on(self.scene, one.target, one.base)
+            self.out.blocked[index] = by_hand(self.out.blocked[index], one, served, rank, theirs)
 
     # ------------------------------------------------------------------------------------------ what nobody asks for
 

@@ -132,6 +132,30 @@ def test_new_content_and_a_new_scale_are_updates() -> None:
     assert not row.fetches
 
 
+TAGGED = AdapterSource(repo="acme/sql", revision="v1")
+
+
+@pytest.mark.parametrize("moved", [verdict("sql 2"), verdict(moved_to="ab" * 20)], ids=["new content", "our copy"])
+def test_a_tag_that_moved_is_held_until_a_person_takes_it(moved: object) -> None:
+    mine = record(ours(), adapters=(recorded(source=TAGGED),))
+    stands = {**STANDS, "mine": mine, "says": {"sql": moved}}
+    plan = planned(lora(source=TAGGED), **stands).plan
+    (row,) = plan.held
+    assert (plan.changes, plan.blocked, row.reason, plan.in_sync) == ((), (), Reason.UPSTREAM_MOVED, True)
+    assert row.hint == "`localmodels apply --accept adapter/sql` takes it"
+
+
+def test_a_tag_that_moved_is_taken_by_accept_and_by_the_file() -> None:
+    mine = record(ours(), adapters=(recorded(source=TAGGED),))
+    stands = {**STANDS, "mine": mine, "says": {"sql": verdict("sql 2")}}
+    for told in (
+        planned(lora(source=TAGGED), **stands, overrides=Overrides(accept=("adapter/sql",))),
+        planned(lora(source=TAGGED.model_copy(update={"revision": "v2"})), **stands),
+    ):
+        assert [(row.action, row.reason) for row in told.plan.changes] == [(Action.UPDATE, Reason.UPSTREAM_MOVED)]
+    assert planned(lora(source=TAGGED), **stands, overrides=Overrides(accept=("adapter/notes",))).plan.changes == ()
+
+
 def test_a_broken_adapter_is_told_and_its_base_comes_all_the_same() -> None:
     whole, broken = planned(), planned(lora(), says={"sql": verdict("sql 1", error(), error("rank 8"))})
     assert broken.plan.changes == whole.plan.changes
@@ -244,6 +268,20 @@ def test_a_vllm_by_hand_gets_its_command_with_the_base() -> None:
     assert row.reason is Reason.NO_API
     assert row.command is not None
     assert row.command.endswith("vllm serve acme/beta-1b --enable-lora --lora-modules 'sql=/adapters/sql'")
+
+
+def test_the_command_names_what_somebody_else_has_the_server_serve() -> None:
+    """Whoever copies it must not take theirs down."""
+    edge = Target(name="edge", runtime="advisory", program="vllm", endpoint="http://127.0.0.1:8000")
+    theirs = serves("theirs", digest=None, path="/theirs/lora")
+    elsewhere = serves("other", digest=None, path="/theirs/other").model_copy(update={"base": "acme/nobody"})
+    plan = planned(
+        lora(), models=[there()], served=[theirs, elsewhere], target=edge, mine=record(ours(target_key=edge.key)),
+        look_changes={"takes_adapters": None},
+    ).plan  # fmt: skip
+    (row,) = plan.blocked
+    assert (row.command or "").endswith("--lora-modules 'theirs=/theirs/lora' 'sql=/adapters/sql'")
+    assert (row.message or "").endswith("what else it serves (theirs) has to fit --max-lora-rank too")
 
 
 def test_one_command_starts_a_vllm_with_every_adapter_of_a_base_and_the_largest_rank() -> None:

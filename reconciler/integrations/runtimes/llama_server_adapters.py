@@ -216,7 +216,7 @@ class RouterAdapters:
         """Load it, and see the adapter applied and a token come.
 
         Raises:
-            Refused: ``adapter-refused``. Unreachable: no place for it now, or it takes too long.
+            Refused: ``adapter-refused``; ``in-use``: no place for it now. Unreachable: it takes too long.
         """
         try:
             await self._router.load(name)
@@ -224,6 +224,8 @@ class RouterAdapters:
                 raise Refused(f"{self._router.name} loads {name} without the adapter")  # noqa: TRY301 - one way out
             await self._router.api.answers(name)
         except Refused as error:
+            if error.code == "in-use":
+                raise
             raise Refused(
                 f"{self._router.name} does not serve {adapter.base} with {adapter.path}: {error.message}",
                 code="adapter-refused",

@@ -30,6 +30,7 @@ _RELOAD_SECONDS = 60.0
 """A running model whose settings changed is stopped first: for a request in flight the router waits 10 s."""
 _OF_THE_PRESET = ("preset", "config file", "conflicts with", "error reading the file")
 """Words of a router that cannot read its preset file; tried on the real server (b10434)."""
+_LIMIT = "model limit reached"
 _UNREADABLE_OUTPUT = "The model produced output that does not match"
 """Source: llama.cpp b10605, seen of a base of random weights: the same files answered at the next try."""
 _ANSWER_SECONDS = 300.0
@@ -252,8 +253,18 @@ class LlamaServerApi:
         return True
 
     async def load(self, name: str) -> None:
-        """Begin to load a model; one that runs already is fine."""
+        """Begin to load a model; one that runs already is fine.
+
+        Raises:
+            Refused: ``in-use``: everything that it runs answers somebody, and it may run no more at once.
+        """
         reply = await self._server.ask("POST", "/models/load", json={"model": name}, retries=0)
+        if not reply.ok and _LIMIT in server_words(reply.body):
+            raise Refused(
+                f"{name} cannot be loaded now: the router runs as many models as it may, and each answers somebody",
+                code="in-use",
+                hint="wait until one has answered, or start the router with a higher --models-max",
+            )
         if not reply.ok and "already running" not in server_words(reply.body):
             raise failed(reply, f"cannot load {name}")
 

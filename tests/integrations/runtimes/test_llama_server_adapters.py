@@ -225,9 +225,8 @@ async def test_a_router_that_has_no_place_now_is_asked_later(double, sql):
     double.models[NAME]["status"] = "loaded"
     double.busy.add(NAME)
     double.most = 1
-    with pytest.raises(OutsideError) as raised:
-        await runtime(double).attach(sql)
-    assert raised.value.retryable
+    error = await refusal(double, sql)
+    assert (error.code, "--models-max" in (error.hint or "")) == ("in-use", True)
     assert double.preset.read_text() == THEIRS
 
 
