@@ -41,6 +41,10 @@ class GgufAdapter:
     tensors: tuple[AdapterTensor, ...]
 
 
+class NotAnAdapter(ValueError):
+    """A GGUF file that is whole, and holds something else."""
+
+
 def gguf_adapter(header: GgufHeader, tensors: tuple[TensorEntry, ...], *, size: int) -> GgufAdapter:
     """The adapter in a file.
 
@@ -53,7 +57,7 @@ def gguf_adapter(header: GgufHeader, tensors: tuple[TensorEntry, ...], *, size: 
         ValueError: the file holds something else than an adapter, or ends before its tensors do.
     """
     if header.kind != "adapter":
-        raise ValueError(f"GGUF file holds a {header.kind}, not an adapter (general.type)")
+        raise NotAnAdapter(f"it is a {header.kind}, not an adapter (general.type)")
     begin = _data_begin(header, tensors)
     names: set[str] = set()
     for tensor in tensors:

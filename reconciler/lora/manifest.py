@@ -96,7 +96,7 @@ class ExportStats(Frozen):
     emitted: int = 0
     """Rows that were written."""
     skipped: int = 0
-    """Records that gave no row."""
+    """Records that gave no row and hold nothing wrong."""
     tool_calls: int = 0
     tool_results: int = 0
 

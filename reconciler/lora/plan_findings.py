@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from reconciler.domain.finding import Finding
-from reconciler.domain.names import nearest
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.evaluation import Teacher
 from reconciler.lora.findings import error, note, warning
-from reconciler.lora.routes import Provider, Route, RouteTable
+from reconciler.lora.routes import Provider, Route
 from reconciler.lora.tool_format import ToolFormatDecision
 
 
@@ -52,7 +51,18 @@ def origin_findings(
     return found
 
 
-def own_findings(route: Route, effective: str, modules_to_save: tuple[str, ...], table: RouteTable) -> list[Finding]:
+def provider_findings(route: Route) -> list[Finding]:
+    """What every command says of who serves a base: that nobody knows it, or that nobody named it."""
+    if route.runtime is None:
+        hint = f"did you mean {' or '.join(route.alike)}?" if route.alike else None
+        return [warning("provider_unknown", f"nothing is known of a provider {route.provider}", hint)]
+    if not route.is_inferred:
+        return []
+    text = f"nobody said who serves it: {route.runtime.title} is taken"
+    return [note("provider_inferred", text, "say it with --provider")]
+
+
+def own_findings(route: Route, effective: str, modules_to_save: tuple[str, ...]) -> list[Finding]:
     """What the origin does not look at."""
     found = []
     runtime = route.runtime
@@ -60,18 +70,7 @@ def own_findings(route: Route, effective: str, modules_to_save: tuple[str, ...],
         found.append(
             note("base_unknown", f"the catalogue does not know {route.id}: its family and its context are not known")
         )
-    if runtime is None:
-        names = [name for one in table.providers for name in (one.id, *one.aliases)]
-        near = nearest(route.provider, names)
-        found.append(
-            warning(
-                "provider_unknown",
-                f"nothing is known of a provider {route.provider}",
-                f"did you mean {' or '.join(near)}?" if near else None,
-            )
-        )
-    elif route.is_inferred:
-        found.append(note("provider_inferred", f"nobody said who serves it: {runtime.title} is taken", "--provider"))
+    found += provider_findings(route)
     if runtime is not None and modules_to_save and runtime.supports_modules_to_save is False:
         found.append(
             error(

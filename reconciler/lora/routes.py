@@ -14,6 +14,7 @@ from pydantic import model_validator
 
 from reconciler.domain.catalog import CatalogModel
 from reconciler.domain.document import Frozen
+from reconciler.domain.names import nearest
 from reconciler.lora.capabilities import Capabilities, CapabilityRow, Sourced
 from reconciler.lora.dialect import Dialect
 
@@ -259,6 +260,8 @@ class Route:
     """The catalogue's entry; None: it has none."""
     is_inferred: bool = False
     """Nobody said who serves it."""
+    alike: tuple[str, ...] = ()
+    """Providers of the table with a name like this one, which is none of them."""
     repository: str | None = None
     """The repository of its files, where one was named."""
 
@@ -371,6 +374,7 @@ def route_of(base: NamedBase, provider: str | None, table: RouteTable, dialect: 
         runtime=runtime.seen_by(dialect) if runtime else None,
         model=model,
         is_inferred=not typed,
+        alike=() if runtime else nearest(name, (each for one in table.providers for each in (one.id, *one.aliases))),
         repository=base.repository,
     )
 

@@ -190,3 +190,19 @@ def test_every_finding_is_documented() -> None:
     }
     assert len(codes) > 25
     assert {code for code in codes if f"`{code}`" not in DOCUMENT} == set()
+
+
+def test_a_provider_that_was_guessed_is_told_for_it_is_part_of_the_contract(line: Line) -> None:
+    corpus(line, text_row("a"))
+    told = line("lora", "export", *BASE, "--corpus", "corpus.jsonl", "--check").out
+    assert "note: nobody said who serves it: vLLM is taken (provider_inferred)" in told
+    assert "provider_inferred" not in line(*EXPORT, "--check").out
+
+
+def test_a_check_says_what_became_of_the_records(line: Line) -> None:
+    corpus(line, text_row("a"))
+    assert "checked only: every record was converted, and no row was written" in line(*EXPORT, "--check").out
+    corpus(line, *bad_rows())
+    failed = line(*EXPORT, "--check").out
+    assert "checked only: no row was written" in failed
+    assert "could not be converted" in failed

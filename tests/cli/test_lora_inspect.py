@@ -11,7 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from reconciler.lora.contract import Contract
 from tests.cli.line import Answer, Line
-from tests.lora_files import TINY, config, folder, pairs
+from tests.lora_files import PEFT, TINY, config, folder, pairs
 
 BASE = "acme/tiny-llama"
 VLLM = ("--base", BASE, "--provider", "vllm")
@@ -413,3 +413,8 @@ class TestValues:
         assert (ours.code, ours.error["details"]["findings"][0]["code"]) == (1, "adapter_not_found")
         found = report(line, place, "--base", BASE, ours=False)["findings"]
         assert "remote_adapter" in [one["code"] for one in found]
+
+
+def test_a_rank_that_only_the_configuration_tells(line: Line) -> None:
+    text = inspect(line, PEFT / "both-stacks").out
+    assert "rank: 2 by its configuration" in text, "pairs over a stack of experts do not tell theirs"

@@ -58,7 +58,7 @@ def test_what_a_runtime_stops_at(how: dict, code: str | None, tmp_path: Path) ->
 
 
 def test_a_model_is_no_adapter(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds a model"):
+    with pytest.raises(ValueError, match="it is a model, not an adapter"):
         read(written(tmp_path / "a.gguf", "llama", SHAPES, kind="model").read_bytes())
 
 

@@ -6,6 +6,7 @@ from reconciler.cli.streams import harmless_line
 from reconciler.cli.views.door import view
 from reconciler.cli.views.lora_text import command, finding_lines, line, yes_or_no
 from reconciler.cli.views.words import counted
+from reconciler.domain.units import show_bytes
 from reconciler.lora.inspection import InspectReport, WeightsReport
 
 _MATCHES = {"suffix": "same basename"}
@@ -21,7 +22,7 @@ def inspect_text(report: InspectReport) -> str:
         line("adapter", adapter.local_path or f"{adapter.input} (not on this machine)"),
         line("base match", _MATCHES.get(match, match)),
         *_shape(report),
-        *(_weights(report.weights, adapter.lora_alpha) if report.weights else ()),
+        *(_weights(report.weights, adapter.rank, adapter.lora_alpha) if report.weights else ()),
         *([line("features", ", ".join(adapter.features))] if adapter.features else []),
         line("tool format", report.base.tool_format),
         line("request model", report.launch.request_model),
@@ -51,9 +52,9 @@ def _shape(report: InspectReport) -> list[str]:
     return [line("base shape", f"{told}, {shape.unknown} unknown)" if shape.unknown else f"{told})")]
 
 
-def _weights(weights: WeightsReport, alpha: float | None) -> list[str]:
-    ranks = ", ".join(str(rank) for rank in weights.ranks) or "none"
-    size = f"{weights.bytes / 10**6:.1f} MB" if weights.bytes >= 10**5 else f"{weights.bytes / 1000:.1f} kB"
+def _weights(weights: WeightsReport, stated: int | None, alpha: float | None) -> list[str]:
+    ranks = ", ".join(str(rank) for rank in weights.ranks) or (f"{stated} by its configuration" if stated else "none")
+    size = show_bytes(weights.bytes)
     return [
         line("weights", f"{weights.format}, {', '.join(weights.dtypes)}, {weights.parameters} parameters, {size}"),
         line("rank", f"{ranks}, alpha {alpha:g}" if alpha is not None else ranks),

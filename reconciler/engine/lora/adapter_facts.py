@@ -12,7 +12,7 @@ from reconciler.domain.finding import Finding
 from reconciler.errors import OutsideError, ReconcilerError
 from reconciler.formats.foreign_json import read_object
 from reconciler.formats.gguf import GgufHeader, NeedMore, TensorEntry, read_table
-from reconciler.formats.gguf_adapter import AdapterTensor, gguf_adapter
+from reconciler.formats.gguf_adapter import AdapterTensor, NotAnAdapter, gguf_adapter
 from reconciler.formats.safetensors_header import LENGTH_BYTES, read_safetensors
 from reconciler.lora.adapter_config import CONFIG_LIMIT_BYTES, AdapterConfig, read_adapter_config
 from reconciler.lora.adapter_files import AdapterFile, AdapterPlace, missing_shards
@@ -24,6 +24,7 @@ _PICKLES = (".bin", ".pt", ".pth")
 _INDEX_LIMIT_BYTES = 16 * 2**20
 _BASE_SHARD = re.compile(r"(.+-)(\d{5})(-of-)(\d{5})(\.gguf)", re.DOTALL | re.IGNORECASE)
 _BASE_SHARDS_AT_MOST = 256
+_NO_ADAPTER = "name the adapter's own file; a base is given with --base-gguf"
 _COPY = "copy all of its files again, or save it again as one"
 
 
@@ -157,6 +158,9 @@ def _weights(
         else:
             facts, names = _safetensors(place.shards or (first,), files), ()
             found += _shard_flaws(place, files) if place.shards else []
+    except NotAnAdapter as flaw:
+        found.append(error("weights_unreadable", f"{first.name}: {flaw}", _NO_ADAPTER))
+        return None, (), found
     except ValueError as flaw:
         found.append(error("weights_unreadable", f"{first.name}: {flaw}", "copy the file again, or save it again"))
         return None, (), found

@@ -28,6 +28,7 @@ from reconciler.lora.manifest import (
     promotion_of,
     verified_manifest,
 )
+from reconciler.lora.plan_findings import provider_findings
 from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
 from reconciler.lora.splits import SplitLedger
 from reconciler.lora.tool_format import TOOL_FORMATS, ToolFormatDecision, dataset_shape, decide_tool_format, word_of
@@ -153,8 +154,8 @@ class _Pass:
             if row is None:
                 continue
             self.records += 1
-            converted = self._converted(row)
-            self.skipped += not converted.rows
+            failed, converted = self.failed, self._converted(row)
+            self.skipped += not converted.rows and self.failed == failed
             self.emitted += len(converted.rows)
             self.calls += converted.tool_calls
             self.results += converted.tool_results
@@ -212,6 +213,7 @@ def export(request: ExportRequest, route: Route, dialect: Dialect, files: Corpus
         done.run(corpus, drafts)
         unread = tuple(note_others(done.ledger, others))
         findings = [*done.errors, *_name_findings(target, route), *_findings_of(request, decision, done), *unread]
+        findings += provider_findings(route) if dialect.own_adapter_support else ()
         manifest = _manifest(request, target, route, corpus, others, done, drafts.dataset_sha256())
         if is_ok(findings):
             findings += _kept(manifest, drafts)
@@ -290,7 +292,8 @@ def _findings_of(request: ExportRequest, decision: ToolFormatDecision, done: _Pa
     if decision.correction:
         yield warning("tool_format_corrected", decision.correction)
     if request.check:
-        yield warning("check_only", "checked only: every record was converted, and no row was written")
+        so_far = "" if done.failed else "every record was converted, and "
+        yield warning("check_only", f"checked only: {so_far}no row was written")
     if done.failed:
         more = f", the first {MOST_ERRORS} are named" if done.failed > MOST_ERRORS else ""
         hint = "mend or remove them; nothing is written before"

@@ -29,6 +29,7 @@ from reconciler.lora.manifest_check import (
     check_manifest,
     read_manifest,
 )
+from reconciler.lora.plan_findings import provider_findings
 from reconciler.lora.routes import BaseReport, Route, ToolCallingReport
 from reconciler.lora.served_features import features_of, judge_init, judge_runtime
 from reconciler.ports import AdapterFiles
@@ -237,8 +238,11 @@ def _of_runtime(subject: _Subject) -> tuple[Finding, ...]:
     """The origin asks a runtime for its flags alone."""
     adapter, route = subject.adapter, subject.route
     asks = subject.dialect.own_adapter_support
+    if asks and route.runtime is None:
+        return tuple(provider_findings(route))
     facts, config = (adapter.facts, adapter.config) if asks else (None, None)
-    return judge_runtime(facts, config, route.runtime, route.provider, subject.request.version)
+    told = judge_runtime(facts, config, route.runtime, route.provider, subject.request.version)
+    return (*(provider_findings(route) if asks else ()), *told)
 
 
 def _contract(subject: _Subject, files: AdapterFiles) -> tuple[ContractReport | None, tuple[Finding, ...]]:

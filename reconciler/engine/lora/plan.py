@@ -209,7 +209,7 @@ def plan_training(request: PlanRequest, catalogue: Catalogue, table: RouteTable,
     )
     findings = (
         *origin_findings(route, decision, checked.strategy, strategy, teacher, dialect),
-        *(own_findings(route, decision.effective, checked.saved, table) if dialect.own_adapter_support else ()),
+        *(own_findings(route, decision.effective, checked.saved) if dialect.own_adapter_support else ()),
         *about_teacher,
         *served.findings,
     )

@@ -117,6 +117,30 @@ class TestResolution:
         assert (alone["command"][-1], alone["request_model"]) == ("acme/sql@v1", "acme/sql")
         assert codes(line, given, "llamacpp") == ["hub_adapter_refused"]
 
+    def test_a_provider_nobody_knows(self, line: Line) -> None:
+        found = report(line, folder(line.folder / "a"), "vlmm")
+        (told,) = [one for one in found["findings"] if one["code"] == "provider_unknown"]
+        assert "did you mean vllm?" in told["hint"]
+        assert "runtime_no_lora" not in [one["code"] for one in found["findings"]], "nobody knows that either"
+        fits = found["compatibility"]
+        assert [fits[key] for key in fits if key.startswith("provider_")] == [None, None, None]
+
+    @pytest.mark.parametrize(("at", "words"), [("lm-studio", "it takes no adapters"), ("ollama", "from 0.34.1 on")])
+    def test_who_takes_none_says_what_is_true(self, at: str, words: str, line: Line) -> None:
+        found = report(line, folder(line.folder / "a"), at)["findings"]
+        (told,) = [one for one in found if one["code"] == "runtime_no_lora"]
+        assert words in told["hint"]
+
+    def test_a_provider_that_was_guessed_is_told(self, line: Line) -> None:
+        guessed = replace(route(BASE), is_inferred=True)
+        assert "provider_inferred" in codes(line, folder(line.folder / "a"), guessed, "note")
+
+    def test_a_model_is_no_adapter(self, line: Line) -> None:
+        path = gguf_adapter(line.folder / "base.gguf", "llama", {"blk.0.attn_q.weight": (16, 16)}, kind="model")
+        (told,) = [one for one in report(line, path, "llamacpp")["findings"] if one["code"] == "weights_unreadable"]
+        assert told["message"].endswith("it is a model, not an adapter (general.type)")
+        assert "--base-gguf" in told["hint"]
+
     def test_an_address_that_is_no_repository_is_refused(self, line: Line) -> None:
         found = report(line, "s3://bucket/sql")
         assert "adapter_not_found" in [one["code"] for one in found["findings"] if one["severity"] == "error"]
