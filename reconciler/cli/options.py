@@ -43,7 +43,7 @@ Accept = Annotated[
         "--accept",
         envvar="LOCALMODELS_ACCEPT",
         metavar="SLOT",
-        help="Let this slot's held swap run. May be given again.",
+        help="Let this slot's held swap run; adapter/NAME: take what its tag means now. May be given again.",
     ),
 ]
 AllowEvictions = Annotated[

@@ -206,6 +206,8 @@ class AdapterVerdict(Frozen):
     """What its promotion gate misses, whatever ``onMissing`` makes of it; empty: it is met, or there is none."""
     is_held_copy: bool = False
     """It is about the copy that we hold of recorded content, for the source cannot be read now."""
+    moved_to: str | None = None
+    """Commit that its tag means now, where it is about what the tag meant when it was attached."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from reconciler.domain.adapter import address_of
 from reconciler.domain.desired import DesiredState
 from reconciler.domain.names import nearest
 from reconciler.domain.plan import Overrides
@@ -82,16 +83,19 @@ async def planned(world: World, desired: DesiredState, record: Record, runtimes:
 
 
 def refuse_unknown_slots(desired: DesiredState, overrides: Overrides) -> None:
-    """``--accept`` names a slot of this file, or nothing is done at all.
+    """``--accept`` names a slot of this file, or an adapter by its address, or nothing is done at all.
 
     Raises:
         UsageError: no slot is called so.
     """
     known = {name for slot in desired.slots for name in (slot.name, *slot.addresses)}
+    known |= {address_of(adapter.name) for adapter in desired.adapters}
     for wanted in overrides.accept:
         if wanted not in known:
             near = ", ".join(nearest(wanted, sorted(known))) or "this file has no slots"
-            raise UsageError(f"no slot is called {wanted}", code="unknown-slot", hint=f"--accept takes: {near}")
+            raise UsageError(
+                f"no slot or adapter is called {wanted}", code="unknown-slot", hint=f"--accept takes: {near}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

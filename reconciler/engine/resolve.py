@@ -66,7 +66,8 @@ async def resolved_plan(
     """
     if not ask:
         observation = observation.model_copy(update={"offline": True})
-    asker = _Asker(world, desired, Workshop(world, desired, runtimes, record=record, settled=settled))
+    shop = Workshop(world, desired, runtimes, record=record, settled=settled, accepted=overrides.accept)
+    asker = _Asker(world, desired, shop)
     if ask and ask_upstream:
         observation = await _answered(asker, observation, upstream_needs(desired, record))
     for _ in range(MAX_ROUNDS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.domain.adapter import AdapterVerdict, RecordAdapter, ServedAdapter
+from reconciler.domain.adapter import AdapterVerdict, RecordAdapter, ServedAdapter, address_of
 from reconciler.domain.advice import quoted
 from reconciler.domain.finding import Finding
 from reconciler.domain.names import same_stable_name
@@ -101,6 +101,8 @@ def _unknown_content(case: Case, served: ServedAdapter | None, *, takes: bool) -
 
 def _owned(case: Case, base: Base, served: ServedAdapter, ours: RecordAdapter, verdict: AdapterVerdict) -> Decided:
     reason, message = _why_changed(case, base, served, ours, verdict)
+    if (moved := _moved(case, ours, verdict)) is not None and reason in (None, Reason.UPSTREAM_MOVED):
+        return case.keep("held", Reason.UPSTREAM_MOVED, moved, base=base.name, verdict=verdict, served=served)
     if reason is None:
         return case.keep("kept", Reason.IN_SYNC, base=base.name, verdict=verdict, served=served)
     row = case.row(Action.UPDATE, reason, Told(message), base=base.name, verdict=verdict, served=served)
@@ -109,6 +111,18 @@ def _owned(case: Case, base: Base, served: ServedAdapter, ours: RecordAdapter, v
         update = {"action": Action.KEEP, "reason": Reason.IN_USE, "message": f"{message}; in use now, so it waits"}
         return Decided("deferred", row.model_copy(update=update))
     return Decided("change", row)
+
+
+def _moved(case: Case, ours: RecordAdapter, verdict: AdapterVerdict) -> Told | None:
+    """A tag of a Hub means other content than it did, which a person takes or leaves; None: it does not."""
+    source, address = case.adapter.source, address_of(case.adapter.name)
+    if source.repo is None or ours.source not in (None, source) or address in case.scene.overrides.accept:
+        return None
+    if verdict.moved_to is None and verdict.digest == ours.digest:
+        return None
+    commit = verdict.moved_to or (verdict.artifact.commit if verdict.artifact is not None else "another commit")
+    message = f"{source.repo} offers other content as {source.revision} now ({commit[:12]}); what is attached stays"
+    return Told(message, f"`localmodels apply --accept {quoted(address)}` takes it")
 
 
 def _why_changed(

@@ -124,7 +124,7 @@ def test_a_server_that_was_started_anew_gets_it_back() -> None:
 def test_new_content_and_a_new_scale_are_updates() -> None:
     plan = planned(lora(), **STANDS, says={"sql": verdict("sql 2")}).plan
     assert [(row.reason, row.bytes_down) for row in plan.changes] == [(Reason.UPSTREAM_MOVED, SIZE)]
-    assert (plan.summary.update, plan.summary.attach) == (0, 1)
+    assert (plan.summary.update, plan.summary.attach) == (1, 0)
     scaled = lora(serve=(AdapterServing(target="edge", name="sql", scale=0.5),))
     (row,) = planned(scaled, **STANDS).plan.changes
     assert (row.action, row.reason, row.message) == (Action.UPDATE, Reason.SERVING, "scale 0.5 instead of 1")

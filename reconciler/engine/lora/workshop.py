@@ -21,6 +21,7 @@ from reconciler.domain.observation import (
     Unavailable,
 )
 from reconciler.domain.record import Record
+from reconciler.engine.lora.moved import as_accepted
 from reconciler.engine.world import AdapterPorts, Runtimes, World
 from reconciler.errors import Corrupt, OutsideError, PlanningError, ReconcilerError, Refused, Unreachable
 from reconciler.lora.findings import error
@@ -50,6 +51,8 @@ class Workshop:
     """What is ours; None: nothing may stand in for a source."""
     settled: bool = False
     """What a tag of a Hub meant when its adapter was attached still counts: nobody is asked again."""
+    accepted: tuple[str, ...] = ()
+    """Addresses of what a person takes as its source offers it now."""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @cached_property
@@ -84,7 +87,9 @@ class Workshop:
         try:
             source = await self._source(adapter, need, observation)
             if source is not None:
-                return Resolved(need=need, adapter=await self.verdict(adapter, need, source, observation))
+                source, moved_to = await as_accepted(self, adapter, need, source)
+                verdict = await self.verdict(adapter, need, source, observation)
+                return Resolved(need=need, adapter=verdict.model_copy(update={"moved_to": moved_to}))
             text, hint = f"{adapter.source.repo} cannot be asked for: offline", "plan without --offline"
             away = Unavailable(need=need, code="offline", message=text, hint=hint)
         except (ReconcilerError, ValueError) as error:
@@ -123,7 +128,7 @@ class Workshop:
             return FoundSource(found[1], self.ports.files, found[0]) if found is not None else None
         if not self.settled or observation.offline or self.record is None:
             return None
-        ours = settled_content(self.record, adapter, self._key_of(need.target))
+        ours = settled_content(self.record, adapter, self.key_of(need.target))
         return await self.held_place(adapter, ours.digest) if ours is not None else None
 
     async def room(self, record: Record) -> dict[str, object]:
@@ -179,15 +184,16 @@ class Workshop:
 
     def has_met(self, adapter: Adapter, need: AdapterNeed) -> bool:
         """The recorded content has met what the file asks, under this name on this base."""
-        ours, key = self._recorded(adapter, need), self._key_of(need.target)
+        ours, key = self._recorded(adapter, need), self.key_of(need.target)
         return has_met_the_terms(ours, adapter, key, _name_on(adapter, need.target), need.base_name)
 
     def _recorded(self, adapter: Adapter, need: AdapterNeed) -> RecordAdapter | None:
         if self.record is None:
             return None
-        return recorded_content(self.record, adapter, self._key_of(need.target), _name_on(adapter, need.target))
+        return recorded_content(self.record, adapter, self.key_of(need.target), _name_on(adapter, need.target))
 
-    def _key_of(self, target: str) -> str:
+    def key_of(self, target: str) -> str:
+        """Where a target of the file is; empty: there is none of that name."""
         return next((one.key for one in self.desired.targets if one.name == target), "")
 
     async def conversion(self, adapter: Adapter, digest: str) -> str | None:

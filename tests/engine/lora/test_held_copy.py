@@ -20,12 +20,12 @@ from reconciler.domain.adapter import (
     Gate,
 )
 from reconciler.domain.observation import Unavailable
-from reconciler.domain.plan import Action, Plan, Reason, Row
+from reconciler.domain.plan import Action, Overrides, Plan, Reason, Row
 from reconciler.engine.lora.verdict import local_source
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.status import status
 from reconciler.engine.world import Freshness, Options, unheard
-from reconciler.errors import Corrupt, Refused, Unreachable
+from reconciler.errors import Corrupt, Refused, Unreachable, UsageError
 from reconciler.planning.make_plan import make_plan
 from tests.engine.lora.adapting import FakeHub, Room, codes, hub_lora, room
 from tests.engine.test_watch import watching
@@ -55,7 +55,9 @@ def restarted(here: Room) -> None:
 
 
 def row_of(plan: Plan) -> Row:
-    (row,) = [row for row in (*plan.changes, *plan.kept, *plan.blocked, *plan.deferred) if row.adapter is not None]
+    (row,) = [
+        row for row in (*plan.changes, *plan.kept, *plan.held, *plan.blocked, *plan.deferred) if row.adapter is not None
+    ]
     return row
 
 
@@ -478,4 +480,30 @@ async def test_a_tag_that_moved_is_seen_when_the_hub_is_asked_again(here: Room) 
     weights = here.hub.repos["acme/sql"] / "adapter_config.json"
     weights.write_bytes(weights.read_bytes() + b" ")
     assert (await planned(here, replace(OPTIONS, freshness=OFFLINE))).reason is Reason.IN_SYNC
-    assert (await planned(here)).reason is Reason.UPSTREAM_MOVED
+    row = await planned(here)
+    assert (row.action, row.reason) == (Action.KEEP, Reason.UPSTREAM_MOVED)
+    assert row.message.startswith("acme/sql offers other content as v1 now (")
+    assert row.hint == "`localmodels apply --accept adapter/sql` takes it"
+
+
+async def test_a_tag_that_moved_is_not_followed_before_a_person_takes_it(here: Room) -> None:
+    """Nor is what it means now attached by a repair."""
+    await of_a_hub(here)
+    await back(here)
+    (was,) = here.fakes.record.adapters
+    weights = here.hub.repos["acme/sql"] / "adapter_config.json"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert (await reconcile(here.world, OPTIONS)).outcomes == ()
+    restarted(here)
+    await back(here)
+    assert [one.digest for one in here.fakes.record.adapters] == [was.digest]
+    row = await planned(here, replace(OPTIONS, overrides=Overrides(accept=("adapter/sql",))))
+    assert (row.action, row.reason) == (Action.UPDATE, Reason.UPSTREAM_MOVED)
+    assert row.adapter is not None
+    assert (row.adapter.before, row.adapter.after != was.digest) == (was.digest, True)
+
+
+async def test_accept_takes_the_address_of_an_adapter_of_the_file_alone(here: Room) -> None:
+    await of_a_hub(here)
+    with pytest.raises(UsageError, match="no slot or adapter is called adapter/notes"):
+        await planned(here, replace(OPTIONS, overrides=Overrides(accept=("adapter/notes",))))
