@@ -52,11 +52,19 @@ def resolve_base(
         return NamedBase(selector, alias.id, known.model if known else None, alias)
     found = meaning(catalogue.models, typed)
     if found is None and (dialect.any_base or _is_repository(typed)):
-        return NamedBase(selector, typed)
+        return NamedBase(selector, typed, format=None if dialect.any_base else _format_of_name(typed))
     found = found or find(catalogue.models, typed)
     if dialect.any_base:
         return NamedBase(selector, typed, found.model)
     return NamedBase(selector, found.model.id, found.model, format=_format(found, typed), repository=found.repository)
+
+
+def _format_of_name(repository: str) -> str | None:
+    """What a repository that the catalogue does not know says of its files by its name, as the Hub's are called."""
+    organisation, _, name = repository.casefold().partition("/")
+    if name.endswith("-gguf"):
+        return "gguf"
+    return "mlx" if organisation == "mlx-community" or name.endswith("-mlx") else None
 
 
 def _is_repository(name: str) -> bool:

@@ -54,6 +54,15 @@ def test_a_repository_nobody_knows_is_taken_as_it_is() -> None:
     assert found.launches_lora
 
 
+@pytest.mark.parametrize(
+    ("selector", "provider", "origin"),
+    [("acme/tiny-GGUF", "llamacpp", "local"), ("mlx-community/tiny", "mlx", "local"), ("acme/tiny", "vllm", "local")],
+)
+def test_a_repository_nobody_knows_says_by_its_name_what_it_holds(selector: str, provider: str, origin: str) -> None:
+    assert resolve_route(selector, None, KNOWN, TABLE, OURS).provider == provider
+    assert resolve_route(selector, None, KNOWN, TABLE, HARN).provider == origin
+
+
 def test_a_name_that_nothing_has_is_an_error_with_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         resolve_route("coyote-9b", None, KNOWN, TABLE, OURS)
