@@ -310,7 +310,7 @@ class Summary(Frozen):
     named: int = 0
     """Stable names that are made, moved or removed; no ``update`` counts them."""
     attach: int = 0
-    """LoRA adapters that are attached, or attached otherwise than now; no ``update`` counts them."""
+    """LoRA adapters that are attached; one that is attached otherwise than now is an ``update``."""
     detach: int = 0
     kept: int = 0
     held: int = 0

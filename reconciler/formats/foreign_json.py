@@ -21,7 +21,12 @@ def read_json(raw: bytes | str, *, unique_keys: bool = False) -> Any:
         RecursionError: nested too deep.
     """
     text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
-    document = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
+    try:
+        document = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
+    except ValueError as error:
+        if "set_int_max_str_digits" not in str(error):
+            raise
+        raise ValueError("it holds a whole number of thousands of digits") from None
     if "\\ud" in text.lower():
         json.dumps(document, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
     return document

@@ -103,14 +103,13 @@ def _summary(
         return sum(1 for row in changes if row.action is action)
 
     named = sum(1 for row in changes if row.action is Action.UPDATE and row.alias is not None)
-    moved = sum(1 for row in changes if row.action is Action.UPDATE and row.adapter is not None)
     return Summary(
         install=count(Action.INSTALL),
-        update=count(Action.UPDATE) - named - moved,
+        update=count(Action.UPDATE) - named,
         evict=count(Action.EVICT),
         forget=count(Action.FORGET),
         named=named,
-        attach=count(Action.ATTACH) + moved,
+        attach=count(Action.ATTACH),
         detach=count(Action.DETACH),
         kept=len(kept),
         held=len(held),

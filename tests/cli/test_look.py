@@ -240,3 +240,16 @@ def test_schema(line: Line) -> None:
     plain = json.loads(line("schema").out)
     assert plain == line("schema", "--json").data
     assert plain["$schema"].startswith("https://json-schema.org/")
+
+
+def test_validate_counts_adapters(line: Line) -> None:
+    line.write(
+        """
+localModels:
+  slots: []
+  targets: [{name: gpu, runtime: vllm, endpoint: "http://127.0.0.1:8000"}]
+  adapters: [{name: sql, base: acme/x, source: {path: sql}, serve: [{target: gpu}]}]
+"""
+    )
+    assert "0 slots, 1 target, 1 adapter" in line("validate").out
+    assert line("validate", "--json").data["adapters"] == ["sql"]

@@ -47,3 +47,9 @@ def test_an_object_is_read_up_to_its_limit():
 def test_what_is_no_object_is_refused(raw, message):
     with pytest.raises(ValueError, match=message):
         read_object(raw, limit_bytes=2**20, unique_keys=True)
+
+
+def test_a_number_of_thousands_of_digits_is_told_without_a_word_of_python():
+    with pytest.raises(ValueError, match="thousands of digits") as caught:
+        read_json(b'{"r": ' + b"9" * 5000 + b"}")
+    assert "sys." not in str(caught.value)

@@ -67,11 +67,13 @@ def _problems(error: DesiredStateError) -> tuple[Problem, ...]:
 
 def _declared(desired: DesiredState) -> dict[str, Any]:
     slots, targets = [slot.name for slot in desired.slots], [target.name for target in desired.targets]
-    return {"file": desired.source, "name": desired.name, "slots": slots, "targets": targets}
+    adapters = [adapter.name for adapter in desired.adapters]
+    return {"file": desired.source, "name": desired.name, "slots": slots, "targets": targets, "adapters": adapters}
 
 
 def _lines(desired: DesiredState) -> str:
     words = f"{_counted(len(desired.slots), 'slot')}, {_counted(len(desired.targets), 'target')}"
+    words += f", {_counted(len(desired.adapters), 'adapter')}" if desired.adapters else ""
     notices = [f"note: {notice}" for notice in desired.notices]
     return "\n".join([f"{desired.source} is valid: {desired.name}, {words}", *notices]) + "\n"
 

@@ -42,7 +42,8 @@ def _base_of_gguf(path: str, route: Route, files: AdapterFiles) -> BaseFacts:
     except ValueError as flaw:
         raise _invalid(path, str(flaw), "give the base's GGUF file") from flaw
     if header.kind != "model":
-        raise _invalid(path, f"it holds a {header.kind}", "give the base's GGUF file")
+        what = f"an {header.kind}" if header.kind[:1] in "aeiou" else f"a {header.kind}"
+        raise _invalid(path, f"it holds {what}", "give the base's GGUF file")
     if not missing:
         return base_from_gguf(header, tensors)
     known = base_from_catalogue(route.model) if route.model is not None else None
