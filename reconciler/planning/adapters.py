@@ -29,6 +29,7 @@ from reconciler.planning.adapter_compare import compared
 from reconciler.planning.adapter_grounds import Grounds
 from reconciler.planning.adapter_leaving import is_pruned
 from reconciler.planning.adapter_order import among
+from reconciler.planning.adapter_preset_lines import with_lines
 from reconciler.planning.adapter_ranks import Ranks
 from reconciler.planning.adapter_rows import detaching, promotion_words, what_to_do
 from reconciler.planning.adapter_standing import can_let_go, our_adapters, served_on
@@ -244,7 +245,8 @@ class _Table:
             served = beside(one, self.out.kept, self.manual.values(), self.scene.desired.adapters)
             rank = self.ranks.highest(one.target, one.base)
             theirs = theirs_on(self.scene, one.target, one.base)
-            self.out.blocked[index] = by_hand(self.out.blocked[index], one, served, rank, theirs)
+            row = by_hand(self.out.blocked[index], one, served, rank, theirs)
+            self.out.blocked[index] = with_lines(row, one, self.scene)
 
     # ------------------------------------------------------------------------------------------ what nobody asks for
 

@@ -274,3 +274,15 @@ def test_every_blocked_adapter_says_what_to_do_and_every_doubt_is_told(
     told = {row.adapter.name for row in rows if row.adapter is not None}
     assert {one.name for one in mine} <= told, "nothing of ours is passed over"
     assert all(one.severity != "error" for row in rows if row.adapter for one in row.adapter.findings)
+
+
+def test_where_its_preset_cannot_be_written_the_row_has_the_lines() -> None:
+    told = {"takes_adapters": None, "why_no_adapters": "its preset file /etc/models.ini cannot be written from here"}
+    plan = planned(lora(), models=[there()], mine=record(ours()), look_changes=told).plan
+    (row,) = [row for row in plan.blocked if row.adapter]
+    assert row.reason is Reason.NO_API
+    assert (row.message or "").startswith("edge can be given no adapters: its preset file /etc/models.ini cannot be")
+    assert (row.hint or "").split("\n        ")[1:] == [
+        "[sql]", f"hf-repo = {base_name(ALPHA)}", "offline = true", "lora-scaled = /adapters/sql:1.0"
+    ]  # fmt: skip
+    assert row.command is None

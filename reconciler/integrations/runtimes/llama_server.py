@@ -118,9 +118,10 @@ class LlamaServer:
             sections = await self._preset.sections()
             adapters = await self._adapters.seen(listed, busy)
             takes = await self._adapters.takes_any()
+            why_not = await self._adapters.why_none()
         except OutsideError as error:
             return unknown(self._target, error, program="the router")
-        look = Look(listed, view, sections, busy, version, frozenset(left.values()), adapters, takes)
+        look = Look(listed, view, sections, busy, version, frozenset(left.values()), adapters, takes, why_not)
         return observed(self._target, look, self._content)
 
     async def digest(self, name: str, progress: Progress) -> tuple[str, str]:

@@ -77,6 +77,13 @@ class RouterAdapters:
         gone = {"digest": None, "damaged": True}
         return tuple(one.model_copy(update=gone) if one.path in damaged else one for one in found)
 
+    async def why_none(self) -> str | None:
+        """Why its preset file takes no section of ours; None: it does, or nobody said which it is."""
+        place = self._preset.path
+        if place is None or await self.takes_any():
+            return None
+        return f"its preset file {place} cannot be written from here"
+
     async def takes_any(self) -> bool:
         """Its preset file is known, and ours to write."""
         return self._preset.path is not None and await asyncio.to_thread(_is_writable, self._preset.path)
@@ -310,7 +317,10 @@ def _refuse_foreign(section: Section, place: Path) -> None:
 
 def _is_writable(preset: Path) -> bool:
     place = preset.resolve()
-    return os.access(place.parent, os.W_OK) and (not place.exists() or os.access(place, os.W_OK))
+    with suppress(PermissionError):
+        needed = (place.parent, place) if place.exists() else (place.parent,)
+        return all(os.access(each, os.W_OK, effective_ids=True) for each in needed)
+    return False
 
 
 def _file(adapter: HeldAdapter) -> str:

@@ -37,6 +37,7 @@ class Look:
     """Models of which we left an unfinished download behind."""
     adapters: tuple[ServedAdapter, ...] = ()
     takes_adapters: bool = False
+    why_no_adapters: str | None = None
 
 
 def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
@@ -59,6 +60,7 @@ def observed(target: Target, look: Look, content: Content) -> ObservedTarget:
         aliases=aliases,
         adapters=look.adapters,
         takes_adapters="gguf" if look.takes_adapters else None,
+        why_no_adapters=look.why_no_adapters,
         disk=look.view.disk if look.view else None,
         partial_bytes=look.view.partial_bytes if look.view else Bytes(0),
         orphan_bytes=look.view.orphan_bytes if look.view else Bytes(0),

@@ -54,3 +54,16 @@ async def test_an_answer_of_500_is_no_answer(double):
     server = runtime_on(double, target={"preset": str(double.preset)})
     double.answers["GET", "/models"] = Response(500, json={"error": {"code": 500, "message": "filesystem error"}})
     assert isinstance(await server.observe(), UnknownTarget)
+
+
+async def test_a_preset_file_that_may_not_be_written_is_named(here, double):
+    here.chmod(0o777)
+    server = runtime_on(double, target={"preset": str(double.preset)})
+    with closed(here, 0o555):
+        seen = await server.observe()
+    assert isinstance(seen, ObservedTarget)
+    told = f"its preset file {double.preset} cannot be written from here"
+    assert (seen.takes_adapters, seen.why_no_adapters) == (None, told)
+    seen = await server.observe()
+    assert isinstance(seen, ObservedTarget)
+    assert (seen.takes_adapters, seen.why_no_adapters) == ("gguf", None)
