@@ -347,3 +347,20 @@ def test_every_feature_an_adapter_can_have_is_looked_up_in_the_table() -> None:
     assert len(used) == 16
     fields = {each for each in Provider.model_fields if each.startswith("supports_")}
     assert {f"supports_{name}" for name in used} == fields
+
+
+@pytest.mark.parametrize(
+    ("at", "base", "native"),
+    [
+        ("sglang", "Qwen/Qwen3-8B", True),
+        ("sglang", "Qwen/Qwen3-4B-Instruct-2507", True),
+        ("sglang", "Qwen/Qwen3-Embedding-8B", None),
+        ("sglang", "Qwen/Qwen3-VL-8B-Instruct", None),
+        ("llamacpp", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("llamacpp", "meta-llama/Llama-3.2-3B-Instruct", True),
+        ("llamacpp", "Qwen/Qwen3-Embedding-8B", None),
+        ("llamacpp", "acme/nobody-knows", None),
+    ],
+)
+def test_native_tools_are_a_yes_only_of_what_a_source_names(at: str, base: str, native: bool | None) -> None:
+    assert route_of(NamedBase(base, base), at, TABLE, OURS).capabilities.native_tools is native

@@ -73,7 +73,7 @@ Against = Annotated[
         envvar="LOCALMODELS_AGAINST",
         callback=lora_options.one_a_line,
         metavar="PATH",
-        help="A held-out corpus: no example and no prompt may be in both. May be given again; as a variable one a line.",
+        help="A held-out corpus: no example and no prompt may be in both. May be given again (variable: one a line).",
     ),
 ]
 
