@@ -49,6 +49,12 @@ _KEPT = frozenset({
 """All that it sees of our environment; a proxy's address may hold a password."""
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WORDS_BYTES = 4000
+_NO_CONFIG = re.compile(
+    r"internet connection|offline mode|couldn't connect|cannot find the requested files|not a valid model identifier"
+    r"|Can't load the configuration|gated repo|Repository Not Found|Max retries exceeded|Name or service not known",
+    re.IGNORECASE,
+)
+"""Source: transformers 5.23 and huggingface_hub, where a configuration cannot be loaded."""
 _LOOKS = (".venv/bin/python", "venv/bin/python")
 
 
@@ -134,11 +140,24 @@ class LlamaCppConverter:
                     os.killpg(process.pid, signal.SIGKILL)
                 await asyncio.shield(process.wait())
             if code:
+                said = _last_words(log)
+                if "--base-model-id" in words and _NO_CONFIG.search(said):
+                    raise _no_config(words[words.index("--base-model-id") + 1], said)
                 raise Refused(
-                    f"llama.cpp's converter ended with {code}: {_last_words(log)}",
+                    f"llama.cpp's converter ended with {code}: {said}",
                     code="conversion-failed",
                     hint=HOW_TO,
                 )
+
+
+def _no_config(base: str, said: str) -> Refused:
+    """It needs one small file of the base, and the Hub is where it looked for it."""
+    return Refused(
+        f"the config.json of the base {base} could not be had from the Hub: {said}",
+        code="conversion-failed",
+        hint="put that config.json, which is all that is needed, into a folder of this host, and name the folder as"
+        " `base_model_name_or_path` in adapter_config.json; or see that this host reaches the Hub and may read it",
+    )
 
 
 def _companions(script: Path) -> list[Path]:

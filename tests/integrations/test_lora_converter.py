@@ -127,6 +127,15 @@ async def test_a_base_that_the_adapter_names_may_be_a_folder(llama_cpp, tmp_path
     assert {tensor.dtype for tensor in read(tmp_path / "out.gguf").tensors} == {"F32"}
 
 
+async def test_without_a_hub_it_says_which_file_of_the_base_is_missing_and_how_to_give_it(tmp_path):
+    does = "print('Check your internet connection or see how to run the library in offline mode'); sys.exit(1)"
+    there = converter(installed(tmp_path / "llama.cpp", before=does).parent)
+    with pytest.raises(Refused, match=r"the config\.json of the base acme/tiny-llama could not be had") as raised:
+        await there.convert(str(PEFT / "plain"), "acme/tiny-llama", "f16", str(tmp_path / "out.gguf"))
+    assert raised.value.code == "conversion-failed"
+    assert "folder of this host" in (raised.value.hint or "")
+
+
 @pytest.mark.parametrize(
     ("does", "says"),
     [
