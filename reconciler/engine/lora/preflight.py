@@ -18,6 +18,7 @@ from reconciler.lora.corpus import BadRow, Example, NoMessages, clipped, read_ro
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.examples import examined
 from reconciler.lora.findings import error, is_ok, messages, warning
+from reconciler.lora.plan_findings import provider_findings
 from reconciler.lora.preflight import (
     MIN_FIT_RATIO,
     SOURCE_FORMATS,
@@ -174,6 +175,7 @@ def preflight(request: PreflightRequest, route: Route, dialect: Dialect, files: 
         *scan.behaviour.findings(),
         *scan.ledger.findings(),
         *unread,
+        *(provider_findings(route) if dialect.own_adapter_support else ()),
         *_warnings(request, config, decision, scan),
     )
     return PreflightReport(

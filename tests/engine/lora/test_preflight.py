@@ -93,6 +93,13 @@ def test_what_holds_no_message_or_no_answer_is_not_counted_as_trainable() -> Non
     assert (report.stats.raw_records, report.stats.trainable_records, len(report.skipped_records)) == (3, 0, 3)
 
 
+def test_who_serves_the_base_is_noted_where_nobody_said_it() -> None:
+    inferred = replace(route(), is_inferred=True)
+    report = preflight(ASKED, inferred, OURS, MemoryFiles(corpus=[text_row("a")]))
+    assert codes(report, "note") == ["provider_inferred"]
+    assert codes(run(MemoryFiles(corpus=[text_row("a")])), "note") == []
+
+
 def test_an_empty_corpus_is_one_error() -> None:
     assert codes(run(MemoryFiles(corpus=[]))) == ["corpus_empty"]
     assert "fit_ratio_low" in codes(run(MemoryFiles(corpus=[]), HARN))
