@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.domain.adapter import (
+    ADDRESS,
     CANDIDATE_SUFFIX,
     Adapter,
     AdapterVerdict,
@@ -29,6 +30,7 @@ from reconciler.domain.record import Intent
 from reconciler.domain.units import Bytes
 from reconciler.engine.bookkeeping import Books
 from reconciler.engine.look import find, find_adapter
+from reconciler.engine.lora.other_owners import owned_by, owner_of
 from reconciler.engine.lora.verdict import FoundSource, local_source
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.errors import PlanningError, Refused, Unreachable
@@ -64,6 +66,7 @@ async def adapt(row: Row, move: AdapterMove, runtime: Runtime, tools: Adapting) 
     if not isinstance(now, ObservedTarget):
         raise Unreachable(f"{row.target} cannot be looked at: {now.reason}", hint=now.hint)
     _refuse_what_is_not_ours(row, move, now, tools)
+    await _refuse_what_is_anothers(row, move, tools)
     if move.after is None:
         await _detach(row, move, runtime, tools)
         return Bytes(0)
@@ -85,6 +88,16 @@ def _refuse_what_is_not_ours(row: Row, move: AdapterMove, now: ObservedTarget, t
             code="not-found",
             hint="plan again",
         )
+
+
+async def _refuse_what_is_anothers(row: Row, move: AdapterMove, tools: Adapting) -> None:
+    """Whatever our own record says: where two documents own one, either would take it from the other."""
+    other = await owner_of(tools.workshop.world, tools.desired, row.target_key, move.name)
+    if other is not None:
+        message, hint = owned_by(other, move.name, row.target)
+        ours = tools.books.record.adapter(row.target_key, move.name) is not None
+        letting = f"; `localmodels disown {quoted(ADDRESS + move.adapter)}` with this file lets it go here"
+        raise PlanningError(message, code="unmanaged-conflict", hint=hint + (letting if ours else ""))
 
 
 async def _detach(row: Row, move: AdapterMove, runtime: ServesAdapters, tools: Adapting) -> None:

@@ -26,6 +26,7 @@ from reconciler.domain.plan import Reason, Row
 from reconciler.engine.explain_adapter import rows_of, unknown_adapter
 from reconciler.engine.look import find_adapter
 from reconciler.engine.lora.attach import content_of, key_of
+from reconciler.engine.lora.other_owners import owned_by, owner_of
 from reconciler.engine.lora.verdict import local_source
 from reconciler.engine.lora.workshop import Workshop
 from reconciler.engine.reconcile import Session, planned
@@ -207,14 +208,10 @@ class _Adoption:
     # ------------------------------------------------------------------------------------------ whose it is
 
     async def _refuse_another_owner(self) -> None:
-        for other in await self.world.records(self.here.desired).others():
-            if other.adapter(self.target.key, self.served.name) is not None:
-                raise RecordConflict(
-                    f"the adapter {self.served.name} on {self.target.name} belongs to {other.name!r},"
-                    f" applied from {other.source or 'another file'}",
-                    hint=f"`localmodels disown` with the file of {other.name!r} lets it go first",
-                    details={"name": other.name, "recordSource": other.source},
-                )
+        other = await owner_of(self.world, self.here.desired, self.target.key, self.served.name)
+        if other is not None:
+            message, hint = owned_by(other, self.served.name, self.target.name)
+            raise RecordConflict(message, hint=hint, details={"name": other.name, "recordSource": other.source})
 
     def _refuse_anothers_hand(self) -> None:
         if self.served.foreign:

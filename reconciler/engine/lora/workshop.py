@@ -38,6 +38,11 @@ _AWAY = frozenset({"not-found", "not-readable", "unauthorised", "gated"})
 """Codes of a source that cannot be read now; any other tells of one that can, and is wrong."""
 
 
+def holder_of(name: str, source: str) -> str:
+    """Who a document is, to the store: its name and its place."""
+    return f"{name} {source}"
+
+
 @dataclass
 class Workshop:
     """The adapters' side of one run."""
@@ -69,7 +74,7 @@ class Workshop:
     @property
     def holder(self) -> str:
         """Who holds files in the store: this document of this place."""
-        return f"{self.desired.name} {self.desired.source}"
+        return holder_of(self.desired.name, self.desired.source)
 
     def disowned_on(self, target_key: str) -> str:
         """Who holds files that a target serves and that are ours no more."""

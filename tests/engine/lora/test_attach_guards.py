@@ -19,6 +19,7 @@ from reconciler.domain.finding import Finding
 from reconciler.domain.plan import Action, AdapterMove, Row
 from reconciler.domain.report import Report
 from reconciler.engine.apply import apply
+from reconciler.engine.destroy import destroy
 from reconciler.engine.reconcile import plan_once, reconcile, session
 from reconciler.engine.saved_plan import apply_saved, saved
 from reconciler.engine.world import Planned
@@ -329,3 +330,48 @@ async def test_what_onMismatch_lets_pass_passes_as_held_too(here: Room) -> None:
     here.edit(coder(), adapters=(peft.model_copy(update={"on_mismatch": "fail"}),))
     row = (await plan_once(here.world, OPTIONS)).plan.blocked[0]
     assert row.reason.value == "adapter-rejected"
+
+
+# ------------------------------------------------------------------------------------------------ whose it is
+
+
+async def test_another_documents_is_neither_attached_nor_detached(here: Room) -> None:
+    """Its server was started anew, so nothing stands under the name; two owners would take it from each other."""
+    assert (await reconcile(here.world, OPTIONS)).verified
+    theirs = here.fakes.record.model_copy(update={"name": "theirs", "source": "/theirs.yaml"})
+    here.fakes.store.neighbours = (theirs,)
+    calls = list(here.runtime.calls)
+    here.edit(adapters=())
+    report = await reconcile(here.world, OPTIONS)
+    (outcome,) = [one for one in report.outcomes if one.row.adapter is not None]
+    assert (outcome.row.action, outcome.code) == (Action.DETACH, "unmanaged-conflict")
+    assert "localmodels disown adapter/sql" in (outcome.hint or "")
+    here.edit(adapters=(here.lora(),))
+    here.runtime.adapters.clear()
+    report = await reconcile(here.world, OPTIONS)
+    (outcome,) = [one for one in report.outcomes if one.row.adapter is not None]
+    assert (outcome.row.action, outcome.code) == (Action.ATTACH, "unmanaged-conflict")
+    assert outcome.message == "the adapter sql on edge belongs to 'theirs', applied from /theirs.yaml"
+    assert "with the file of 'theirs'" in (outcome.hint or "")
+    assert not [one for one in here.runtime.calls[len(calls) :] if one.startswith(("attach", "detach"))]
+    here.fakes.store.neighbours = ()
+    assert (await reconcile(here.world, OPTIONS)).verified
+
+
+@pytest.mark.parametrize("is_theirs", [True, False])
+async def test_what_a_server_serves_for_another_document_keeps_no_files_for_us(here: Room, is_theirs: bool) -> None:
+    """The same content under another name; where no record says whose it is, the files are kept for it."""
+    assert (await reconcile(here.world, OPTIONS)).verified
+    (ours,) = here.fakes.record.adapters
+    (held,) = await here.held()
+    theirs = here.fakes.record.model_copy(
+        update={"name": "theirs", "source": "/theirs.yaml", "adapters": (ours.model_copy(update={"name": "other"}),)}
+    )
+    here.runtime.adapters["other"] = here.runtime.adapters["sql"].model_copy(update={"name": "other"})
+    await here.store.keep(held.digest, "theirs /theirs.yaml")
+    here.fakes.store.neighbours = (theirs,) if is_theirs else ()
+    await destroy(here.world, OPTIONS)
+    assert here.runtime.adapters.keys() == {"other"}
+    (left,) = await here.held()
+    assert len(left.holders) == (1 if is_theirs else 2)
+    assert "theirs /theirs.yaml" in left.holders
