@@ -31,7 +31,7 @@ def base_of(
     scene: Scene, adapter: Adapter, target: Target, picks: Sequence[Pick], changes: Sequence[Row]
 ) -> Base | None:
     """The base on one target; None: its slot is not filled, or nothing there goes by that name."""
-    named = [pick for pick in picks if _means(adapter.base, pick)]
+    named = [pick for pick in picks if means(adapter.base, pick)]
     here = next((pick for pick in named if pick.option.target.name == target.name), None)
     if here is not None:
         return _picked(scene, here, target, changes)
@@ -43,7 +43,7 @@ def base_of(
     return Base(model_id, found.name, is_there=True)
 
 
-def _means(base: str, pick: Pick) -> bool:
+def means(base: str, pick: Pick) -> bool:
     """A slot by its name; else a model by what a pin calls it, its catalogue id or its repository."""
     candidate = pick.option.candidate
     return base in (pick.slot.name, pick.slot.model, candidate.model.id, candidate.repository.id)

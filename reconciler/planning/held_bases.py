@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.domain.plan import Action, Reason, Row
 from reconciler.domain.record import RecordEntry
 from reconciler.domain.units import Bytes
+from reconciler.planning.adapter_base import means
 from reconciler.planning.adapter_holds import declared, others_in_words, others_on, why_held
 from reconciler.planning.adapter_standing import our_adapters
 from reconciler.planning.diff import Diff
@@ -39,17 +40,23 @@ def _held_by_ours(scene: Scene, row: Row, selection: Selection) -> str:
     target, entry = scene.targets[row.target], scene.entry(row.target_key, row.name)
     if entry is None or selection.dropped.intersection(row.slots) or _is_forbidden(scene, entry):
         return ""
-    slots = {*row.slots, *_slots_of_adapters_on(scene, row)}
-    successor = next((pick.option for pick in selection.picks if pick.address in slots), None)
+    named = _bases_of_adapters_on(scene, row)
+    successor = next(
+        (
+            pick.option
+            for pick in selection.picks
+            if pick.address in row.slots or any(means(base, pick) for base in named)
+        ),
+        None,
+    )
     return why_held(scene, target, row.name, successor, only_served=True)
 
 
-def _slots_of_adapters_on(scene: Scene, row: Row) -> set[str]:
-    """A swap that was cut off has given the slot to the successor already; its adapters say which slot that was."""
+def _bases_of_adapters_on(scene: Scene, row: Row) -> list[str]:
+    """What its adapters call their base: a slot that was given to the successor already, or a model."""
     target = scene.targets[row.target]
     ours = [one for one in our_adapters(scene, target) if scene.same_model(target.name, one.base, row.name)]
-    named = [adapter.base for one in ours if (adapter := declared(scene, target, one)) is not None]
-    return {f"slot/{name}[0]" for name in named}
+    return [adapter.base for one in ours if (adapter := declared(scene, target, one)) is not None]
 
 
 def _is_forbidden(scene: Scene, entry: RecordEntry) -> bool:
