@@ -9,6 +9,9 @@ from reconciler.domain.artifact import HubArtifact
 from reconciler.domain.document import Frozen
 from reconciler.domain.units import Bytes
 
+LONE_GGUF = "adapter.gguf"
+"""What a GGUF without other files is held as, whatever its owner calls it."""
+
 
 class ContentFile(Frozen):
     """One file."""
@@ -48,9 +51,19 @@ class HeldFiles(Frozen):
 def content_digest(files: Iterable[ContentFile]) -> str:
     """Hex SHA-256 over the sorted (name, SHA-256) pairs: another file, name or byte is another content.
 
+    A GGUF that is all there is may be called as it likes: its name means nothing to anybody.
+
     >>> one = ContentFile(name="a", bytes=1, sha256="00"), ContentFile(name="b", bytes=1, sha256="11")
     >>> content_digest(one) == content_digest(reversed(one))
     True
+    >>> content_digest(one[:1]) == content_digest([one[0].model_copy(update={"name": "c"})])
+    False
+    >>> lone = ContentFile(name="old.gguf", bytes=1, sha256="00")
+    >>> content_digest([lone]) == content_digest([lone.model_copy(update={"name": "new.GGUF"})])
+    True
     """
-    lines = sorted(f"{file.name}\0{file.sha256.lower()}\n" for file in files)
+    pairs = [(file.name, file.sha256.lower()) for file in files]
+    if len(pairs) == 1 and pairs[0][0].lower().endswith(".gguf"):
+        pairs = [(LONE_GGUF, pairs[0][1])]
+    lines = sorted(f"{name}\0{digest}\n" for name, digest in pairs)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -16,9 +16,9 @@ from pathlib import Path
 from reconciler.errors import Corrupt, Refused
 from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.partials import disk_errors
-from reconciler.lora.adapter_content import AdapterContent, ContentFile
+from reconciler.lora.adapter_content import LONE_GGUF, AdapterContent, ContentFile
 
-GGUF = "adapter.gguf"
+GGUF = LONE_GGUF
 """What every GGUF is called here: flags of llama.cpp give ``:`` and ``,`` in a path a meaning."""
 ORIGIN = "origin.json"
 """What files are called at their source and where they came from, beside them."""

@@ -70,6 +70,21 @@ def base_gguf(path: Path, width: int) -> Path:
     return gguf_adapter(path, "llama", {}, kind="model", adapter_type=None, alpha=None, more=whole)
 
 
+def test_content_is_the_same_however_its_source_is_named(tmp_path: Path) -> None:
+    """A GGUF renamed, or the folder instead of a file in it, is no other content."""
+
+    def digest(path: Path) -> str:
+        return local_source(lora(path), LocalAdapterFiles(os.environ)).content.digest
+
+    made = folder(tmp_path / "peft")
+    assert len({digest(path) for path in (made, made / "adapter_config.json")}) == 1
+    (tmp_path / "one").mkdir()
+    old, new = tmp_path / "one" / "old.gguf", tmp_path / "new.GGUF"
+    gguf_adapter(old, "llama", {"blk.0.attn_q": (64, 64)})
+    new.write_bytes(old.read_bytes())
+    assert digest(old) == digest(new) == digest(tmp_path / "one") != digest(made)
+
+
 def test_a_whole_adapter_fits(tmp_path: Path) -> None:
     right = Expected(
         rank=4, max_rank=8, alpha=8, target_modules=("v_proj", "q_proj"), peft_type="LORA", dtype="float32"
