@@ -243,7 +243,8 @@ class Workshop:
 
     def _not_to_be_told(self, target: str) -> tuple[Finding, ...]:
         """That its target cannot be told where the files will lie."""
-        runtime, store = self.runtimes.get(target), self.store
+        runtime: object = self.runtimes.get(target)
+        store: object = self.store
         if isinstance(runtime, NamesAdapterFiles) and isinstance(store, TellsDisk):
             try:
                 runtime.check_path(store.folder)
