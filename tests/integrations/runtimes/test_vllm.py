@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -542,3 +544,37 @@ async def complete(double: VllmDouble, name: str) -> int:
     reply = await http.request("POST", f"{double.url}/v1/completions", json={"model": name, "prompt": "a"})
     await http.close()
     return reply.status
+
+
+# stopped in between
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_change_that_is_stopped_between_unload_and_load_is_carried_to_its_end(lab, adapter, times):
+    """However often somebody presses Ctrl-C: there the name stands for nothing."""
+    double, runtime = lab()
+    await runtime.attach(adapter())
+    wanted = adapter(lora_alpha=16)
+    loop, cancelled = asyncio.get_running_loop(), threading.Event()
+    task = asyncio.create_task(runtime.attach(wanted))
+
+    async def cancel() -> None:
+        for _ in range(times):
+            task.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        cancelled.set()
+
+    def interrupted() -> None:
+        double.on_unload = lambda: None
+        asyncio.run_coroutine_threadsafe(cancel(), loop)
+        assert cancelled.wait(5)
+
+    double.on_unload = interrupted
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if times > 1:  # it ends behind whoever would not wait for it
+        async with asyncio.timeout(5):
+            while set(double.loras) != {"sql"}:
+                await asyncio.sleep(0.01)
+    assert {name: lora.path for name, lora in double.loras.items()} == {"sql": wanted.path}
