@@ -206,3 +206,27 @@ def test_a_check_says_what_became_of_the_records(line: Line) -> None:
     failed = line(*EXPORT, "--check").out
     assert "checked only: no row was written" in failed
     assert "could not be converted" in failed
+
+
+def test_a_checked_export_as_a_person_reads_it(line: Line, snapshot: Any) -> None:
+    corpus(line, text_row("a"), native_row("b", id="b"))
+    found = line(*EXPORT, "--check")
+    assert (found.code, found.out) == (0, snapshot)
+    assert "via vllm: checked\n" in found.out
+    assert "via vllm: exported\n" in line(*EXPORT, *OUT).out
+
+
+def test_long_lists_are_cut_at_twelve(line: Line) -> None:
+    corpus(line, *["{"] * 15, text_row("a"))
+    for command in (EXPORT, PREFLIGHT):
+        text = line(*command, "--check").out
+        assert text.count("error: ") == 12
+        assert re.search(r"\n  and \d+ more errors \(--json has them\)\n", text)
+    rows = [text_row(f"r{number}") for number in range(15)]
+    for row in rows:
+        row["messages"][2]["content"] = call("find", what="x")
+    corpus(line, *rows)
+    text = line(*PREFLIGHT).out
+    assert "    and 3 more (--json has them)" in text
+    corpus(line, *rows[:12])
+    assert "more (--json" not in line(*PREFLIGHT).out, "twelve are shown whole"

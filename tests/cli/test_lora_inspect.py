@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from syrupy.assertion import SnapshotAssertion
 
 from reconciler.lora.contract import Contract
 from tests.cli.line import Answer, Line
-from tests.lora_files import PEFT, TINY, config, folder, pairs
+from tests.lora_files import PEFT, TINY, config, folder, gguf_adapter, pairs
 
 BASE = "acme/tiny-llama"
+MLX = Path(__file__).parents[1] / "lora" / "mlx"
 VLLM = ("--base", BASE, "--provider", "vllm")
 WIDE = dict.fromkeys(("q_proj", "v_proj"), (32, 32))
 
@@ -418,3 +420,17 @@ class TestValues:
 def test_a_rank_that_only_the_configuration_tells(line: Line) -> None:
     text = inspect(line, PEFT / "both-stacks").out
     assert "rank: 2 by its configuration" in text, "pairs over a stack of experts do not tell theirs"
+
+
+def test_a_gguf_adapter_as_a_person_reads_it(line: Line, snapshot: SnapshotAssertion) -> None:
+    gguf_adapter(line.folder / "sql.gguf", "llama", {"blk.0.attn_q.weight": (16, 16), "blk.1.attn_q.weight": (16, 16)})
+    answer = inspect(line, "sql.gguf", "--base", BASE, "--provider", "llamacpp")
+    assert (answer.code, line.stable(answer.out)) == (0, snapshot)
+    assert "flag for the largest rank" in answer.out, "also where no configuration tells a rank"
+
+
+def test_an_mlx_adapter_as_a_person_reads_it(line: Line, snapshot: SnapshotAssertion) -> None:
+    shutil.copytree(MLX / "plain", line.folder / "sql")
+    answer = inspect(line, "sql", "--base", BASE, "--provider", "mlx")
+    assert line.stable(answer.out) == snapshot
+    assert "alpha_missing" not in answer.out, "MLX has a scale instead"

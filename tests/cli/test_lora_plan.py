@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,17 @@ def test_the_preflight_of_a_plan_takes_what_its_export_takes(line: Line) -> None
     launch = line(*OURS, "--corpus", "corpus.jsonl", "--json").data["launch"]
     assert line(*launch["preflightCommand"][1:]).code == 0
     assert line(*launch["exportCommand"][1:]).code == 0
+
+
+def test_the_corpus_of_a_plan_is_never_opened(line: Line) -> None:
+    """A pipe that nobody writes to would hold up whoever opens it."""
+    os.mkfifo(line.folder / "corpus.jsonl")
+    opened: list[object] = []
+    watching = [True]
+    sys.addaudithook(lambda event, given: opened.append(given[0]) if event == "open" and watching[0] else None)
+    try:
+        answer = line(*OURS, "--corpus", "corpus.jsonl", "--json")
+    finally:
+        watching[0] = False
+    assert answer.data["request"]["corpus"] == "corpus.jsonl"
+    assert not [one for one in opened if "corpus.jsonl" in str(one)]
