@@ -161,6 +161,14 @@ class TestMaking:
         moved = await runtime.attach(mine.model_copy(update={"base": "other:1b"}))
         assert moved.base == "other:1b"
 
+    async def test_a_base_that_the_server_would_fetch_anew_is_not_waited_for(self, double, runtime, tmp_path):
+        """Somebody removed it since we looked; nobody asked for a download."""
+        said = b'{"status":"pulling manifest"}\n{"status":"pulling 0123","total":9}\n{"status":"success"}\n'
+        double.faults.status["/api/create"] = (200, said)
+        with pytest.raises(Refused, match=r"base:1b is not installed on .* any more") as raised:
+            await runtime.attach(adapter(tmp_path))
+        assert raised.value.code == "not-found"
+
     async def test_a_lost_server_leaves_the_old_one(self, double, runtime, tmp_path):
         old, new = adapter(tmp_path), adapter(tmp_path, seed=2)
         await runtime.attach(old)
