@@ -79,7 +79,7 @@ def by_hand(
     messages = {
         "vllm": f"{target.name} takes no adapters while it runs: start it with this one",
         "llama-server": f"{target.name} was not told its preset file: {_PRESET}, or start a server of this one alone",
-        "ollama": f"{target.name} makes no models with adapters: make one by hand, where its version can",
+        "ollama": f"{target.name} is not asked: make a model with the adapter by hand, where it is older than 0.34.1",
     }
     message = messages.get(runtime, f"{target.name} has no adapters")
     if target.preset is not None:
@@ -89,6 +89,9 @@ def by_hand(
     if runtime == "llama-server" and (verdict is None or verdict.format != "gguf"):
         message += "; it takes GGUF, which convert_lora_to_gguf.py of llama.cpp makes of a PEFT folder"
     hint = "name another target" if command is None else None
+    if target.runtime == "ollama":  # it was asked, and its version has no ADAPTER for a Modelfile any more
+        command, message = None, f"{target.name} makes no models with adapters: Ollama removed that in 0.34.1"
+        hint = "serve it with a llama-server, or merge it into its base and serve that as a model"
     return row.model_copy(update={"message": message, "hint": hint, "command": command})
 
 

@@ -261,6 +261,16 @@ def test_a_target_that_cannot_be_told_gets_the_command() -> None:
     assert (held.changes, why(held.blocked)) == ((), [("sql", "no-api")])
 
 
+def test_an_ollama_that_makes_none_gets_no_command_that_it_refuses() -> None:
+    edge = Target(name="edge", runtime="ollama", endpoint="http://127.0.0.1:11434")
+    mine = record(ours(target_key=edge.key))
+    told = {"models": [there()], "mine": mine, "look_changes": {"takes_adapters": None}}
+    (row,) = [one for one in planned(lora(), target=edge, **told).plan.blocked if one.adapter is not None]
+    assert (row.reason, row.command) == (Reason.NO_API, None)
+    assert row.message == "edge makes no models with adapters: Ollama removed that in 0.34.1"
+    assert row.hint == "serve it with a llama-server, or merge it into its base and serve that as a model"
+
+
 def test_a_vllm_by_hand_gets_its_command_with_the_base() -> None:
     far = Target(name="edge", runtime="advisory", program="vllm")
     plan = planned(lora(), slots=(RANKED,), target=far, look_changes={"takes_adapters": None}).plan
