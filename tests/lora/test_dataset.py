@@ -176,6 +176,18 @@ def test_metadata_says_where_a_row_is_from_and_what_it_is_for() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "teacher"),
+    [
+        ({"teacher_model": "a", "model": "b", "source_model": "c"}, "a"),
+        ({"source_model": "c", "model": "b"}, "b"),
+        ({"source_model": "c"}, "c"),
+    ],
+)
+def test_names_of_a_teacher_in_their_order(said: dict[str, str], teacher: str) -> None:
+    assert only(text_row("a", metadata=said), harn())["metadata"]["teacher_model"] == teacher
+
+
 def test_the_prompt_is_hashed_with_all_that_stands_around_it() -> None:
     row = text_row(model="other", metadata={"teacher_model": "teacher-2"})
     wanted = harn()

@@ -215,3 +215,16 @@ def test_any_record_is_examined(row: Any) -> None:
     if isinstance(found, Example):
         for dialect in (HARN, OURS):
             assert examined(found, dialect, "x").approx_tokens >= 8 * len(found.messages)
+
+
+def test_what_an_answer_thinks_counts_as_tokens() -> None:
+    row = native_row("a")
+    row["messages"][-1]["reasoning_content"] = "x" * 400
+    plain, longer = (estimated_tokens(record(one, 1), OURS) for one in (native_row("a"), row))
+    assert longer - plain == 100
+    assert estimated_tokens(record(row, 1), HARN) == estimated_tokens(record(native_row("a"), 1), HARN)
+
+
+def test_an_end_without_a_beginning_is_a_block_nobody_knows() -> None:
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "so </tool_call>"}]}
+    assert examined(record(row, 1), OURS, None).calls == CallCounts(unknown=1)

@@ -328,7 +328,7 @@ def _contract_flags(checked: _Checked) -> list[str]:
 
 def _reference(route: Route) -> str:
     gguf = route.runtime is not None and route.runtime.adapter_formats == ("gguf",)
-    return ADAPTER_FILE if gguf and route.launches_lora else ADAPTER
+    return ADAPTER_FILE if gguf else ADAPTER
 
 
 def _teacher(

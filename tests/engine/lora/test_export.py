@@ -280,3 +280,9 @@ def test_export_never_raises_for_any_rows(rows: list[Any], tool_format: str, dia
     assert report.ok is bool(files.written)
     assert report.ok is (not report.errors)
     json.dumps(report.model_dump(mode="json"), allow_nan=False).encode()
+
+
+def test_an_adapter_is_not_called_what_the_base_was_asked_for_by() -> None:
+    at = replace(route(), selector=" Coyote ")
+    report = export(replace(ASKED, adapter_name="coyote"), at, OURS, MemoryFiles(corpus=[text_row("a")]))
+    assert codes(report) == ["name_clash"]

@@ -463,6 +463,19 @@ class TestManifest:
         gone = manifest(line, contract=dict.fromkeys(fields, "GONE"))
         assert codes(line, "a", manifest=gone) == [], "what is not stated is null, and leaves the id unverifiable"
 
+    def test_notes_are_no_warnings_of_a_contract(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(lora_contract_id="sha256:old"))
+        path = manifest(line, contract={"schema_version": 1, "id": "sha256:old", "base_model": "other/tiny-llama"})
+        found = report(line, "a", manifest=path)
+        assert {"contract_base_suffix", "contract_id_unverifiable"} <= {one["code"] for one in found["findings"]}
+        assert (found["contract"]["status"], found["contract"]["warnings"]) == ("pass", [])
+
+    def test_what_was_left_aside_of_a_name_is_told(self, line: Line) -> None:
+        folder(line.folder / "a", document=config(base_model_name_or_path=f"{BASE}-AWQ"))
+        (told,) = [one for one in report(line, "a")["findings"] if one["code"] == "base_name_understood"]
+        assert told["severity"] == "note"
+        assert "-AWQ" in told["message"]
+
     def test_hashes_that_are_right(self, line: Line) -> None:
         folder(line.folder / "a")
         files = report(line, "a")["adapter"]["files"]

@@ -319,6 +319,10 @@ class TestWhatTheOriginDoesNotLookAt:
         assert plan(tool_format="json").findings == ()
         assert plan(OURS, table(*TABLE.providers, native_tools=True)).findings == ()
 
+    def test_an_ollama_is_given_no_file_for_it_is_not_started_with_one(self) -> None:
+        found = plan(provider="ollama").launch
+        assert (found.inspect_command[-1], found.local_launch_command) == ("ADAPTER_PATH_OR_REPO", ())
+
     def test_native_calls_at_llama_cpp_need_its_templates(self) -> None:
         native, text = (plan(provider="llamacpp", tool_format=one) for one in ("native", "json"))
         assert native.launch.local_launch_command[-1] == "--jinja"
