@@ -16,7 +16,7 @@ INDEX = "adapter_model.safetensors.index.json"
 _SHARD = re.compile(r"adapter_model-(\d{5})-of-(\d{5})\.safetensors")
 SHARDS_AT_MOST = 64
 PICKLE = "adapter_model.bin"
-"""A pickle runs code when it is loaded: it is never opened here."""
+"""A pickle runs code when it is loaded: its bytes are hashed, and it is never loaded here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def lora_inspect(
 ) -> int:
     """Look whether an adapter is whole, is what it says, and fits its base and its provider.
 
-    Reads its configuration and the headers of its weights, never a weight, and opens no pickle. Exits 1 where it could
+    Reads its configuration and the headers of its weights, never a weight, and loads no pickle. Exits 1 where it could
     not be served. Nobody is asked, and nothing is written but the lockfile that --update-lockfile asks for.
     """
     from reconciler.cli.commands.lora_inspect import show_lora_inspect

@@ -286,3 +286,13 @@ def test_an_adapter_is_not_called_what_the_base_was_asked_for_by() -> None:
     at = replace(route(), selector=" Coyote ")
     report = export(replace(ASKED, adapter_name="coyote"), at, OURS, MemoryFiles(corpus=[text_row("a")]))
     assert codes(report) == ["name_clash"]
+
+
+def test_a_whole_manifest_of_another_contract_is_not_the_one_that_was_made() -> None:
+    other = MemoryFiles(corpus=[text_row("a")])
+    run(other, chat_template="another")
+    files = MemoryFiles(corpus=[text_row("a")])
+    files.spoil = lambda _: other.written["out.json"]
+    assert verify(json.loads(other.written["out.json"])["contract"]).verdict == "verified"
+    assert codes(run(files)) == ["contract_unverified"]
+    assert files.written == {}
