@@ -86,6 +86,8 @@ async def _everywhere(world: World, here: Session) -> AsyncIterator[tuple[Desire
 def target_of_key(key: str, name: str) -> Target:
     """A target as it was configured, from what ownership is keyed by.
 
+    Of targets that a person serves by hand a vLLM alone takes something of ours, its adapters: it is asked as one.
+
     Raises:
         UsageError: the record names a kind of runtime that this version does not know.
     """
@@ -93,7 +95,8 @@ def target_of_key(key: str, name: str) -> Target:
     if kind not in get_args(RuntimeKind):
         raise UsageError(f"the record names a target of an unknown kind: {key}", hint="upgrade localmodels")
     where = "path" if kind == "store" else "endpoint" if "://" in place else "program"
-    return Target.model_validate({"name": name, "runtime": kind, where: place or None})
+    asked = {"program": "vllm", "is_asked": True} if kind == "advisory" and where == "endpoint" else {}
+    return Target.model_validate({"name": name, "runtime": kind, where: place or None, **asked})
 
 
 def _removal_plan(base: Plan, record: Record, targets: Sequence[TargetObservation]) -> Plan:

@@ -331,7 +331,7 @@ def _orphaned(planned: Planned) -> tuple[StatusTarget, ...]:
         StatusTarget(
             name=[*gone.get(key, ()), *names.get(key, ()), *lora.get(key, ())][0].target_name,
             key=key,
-            runtime=key.partition("|")[0],
+            runtime="vllm" if key.startswith("advisory|") and key in lora else key.partition("|")[0],
             state="orphaned",
             reason="this target left the file; nothing is evicted there",
             hint="`localmodels destroy` removes what is ours there, `localmodels disown` lets it go",

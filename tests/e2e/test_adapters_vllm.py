@@ -130,6 +130,21 @@ def test_copies_that_are_gone_are_put_back_before_the_engine_looks_for_them(
     assert vllm.healthy
 
 
+def test_a_vllm_that_left_the_file_is_called_so_and_destroy_detaches_there(lab: Machine, vllm: VllmDouble) -> None:
+    write(lab, vllm, sql())
+    lab.apply()
+    elsewhere = [{"name": "new", "runtime": "store", "path": str(lab.root / "models")}]
+    lab.write(targets=elsewhere, adapters=[])
+    shown = lab.run("status").text
+    assert f"gpu (vllm {vllm.url}): orphaned" in shown, shown
+    lab.write(targets=elsewhere, adapters=[{"name": "sql", "absent": True}])
+    assert "`destroy` detaches it" in lab.plan().text
+    lab.apply()
+    assert "sql" in vllm.loras, "nobody asks a server that left the file"
+    lab.run("destroy", "--yes")
+    assert (vllm.loras, held(lab)) == ({}, [])
+
+
 def test_a_pinned_commit_that_we_hold_needs_no_hub(lab: Machine, vllm: VllmDouble, hub: HubDouble) -> None:
     write(lab, vllm, sql(hub.repos["acme/sql"].head))
     lab.apply()
