@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.domain.adapter import Adapter, AdapterServing, AdapterVerdict, Gate, RecordAdapter, ServedAdapter
@@ -207,7 +207,22 @@ def test_an_adapter_stands_on_what_is_there_at_every_step(world: World) -> None:
             models.discard(row.name)
 
 
+def replaced_by_somebody_elses() -> World:
+    """One of ours was replaced by another's, which stands on a base that nothing asks for; another of ours is to go."""
+    theirs = serves("notes", "theirs", BETA, path="/theirs/a.gguf")
+    attached = (recorded(), recorded("notes", "notes 1", BETA))
+    return World(
+        desired(Slot(name="coder"), targets=(EDGE,), adapters=(lora("notes"),), pool=pool(disk_budget=Bytes(100 * GB)),
+                fuses=Fuses(max_evictions=9, max_evict_share=1, allow_empty=True)),
+        observation(known(alpha=60, beta=90), look([there(), there(BETA)], [serves(), theirs])),
+        record(ours(), ours(BETA, "slot/old[0]"), adapters=attached),
+        {(name, base_name(base)): verdict(f"{name} 1") for name in NAMES for base in BASES},
+        Overrides(),
+    )  # fmt: skip
+
+
 @FAST
+@example(replaced_by_somebody_elses())
 @given(worlds(roomy=True, calm=True))
 def test_it_converges(world: World) -> None:
     told = settled(world.want, world.seen, world.mine, world.says, world.overrides)
