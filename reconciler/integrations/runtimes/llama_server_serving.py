@@ -13,6 +13,7 @@ from reconciler.integrations.runtimes.llama_server_aliases import (
     LOAD,
     adapted,
     is_read,
+    stands_for,
     told,
     with_alias,
     with_serving,
@@ -191,6 +192,7 @@ class RouterPreset:
             for name in touched & after.sections.keys():
                 if any(_found(listed, name).get(key) != value for key, value in after.sections[name].settings.items()):
                     raise self._not_in_force(name, after.sections[name].settings, _found(listed, name))
+            self._refuse_another_file(listed, before.sections.keys() | after.sections.keys())
         except Refused:
             await self.restore(before, touched)
             raise
@@ -228,6 +230,17 @@ class RouterPreset:
             f"{self._target} does not take what {self.path} says of {name}: {', '.join(differ)}",
             hint=f"start it with --models-preset {self.path}, and without -c, -np, -ctk and -ctv, which would win",
         )
+
+    def _refuse_another_file(self, listed: Mapping[str, Listed], named: Collection[str]) -> None:
+        """What it serves by a section that this file does not have stands in another file: this one is not read."""
+        for item in listed.values():
+            if stands_for(item) is not None and item.name not in named and not item.is_running:
+                raise Refused(
+                    f"{self._target} reads another preset file than {self.path}: it serves {item.name} by a section"
+                    f" that {self.path} does not have",
+                    hint="name the file that it was started with as --models-preset as `preset:` of the target, or"
+                    f" start it with --models-preset {self.path}",
+                )
 
     async def _read(self) -> Preset:
         return await asyncio.to_thread(read_preset, self.path) if self.path is not None else Preset("")

@@ -670,3 +670,22 @@ async def test_output_that_the_server_cannot_read_is_no_flaw_of_the_adapter(tmp_
     double.preset.write_text(THEIRS)
     await runtime(double).attach(sql)
     assert [one.name for one in await served(double)] == ["sql"]
+
+
+# another file than the router's
+
+
+async def test_a_file_that_the_router_does_not_read_is_found_out_though_what_it_says_is_so_by_chance(
+    double, sql, tmp_path
+):
+    wanted = Serving(context=2048)
+    await runtime(double).serve(NAME, wanted)
+    await runtime(double).attach(sql)
+    other = tmp_path / "other.ini"
+    with pytest.raises(
+        Refused, match=r"reads another preset file than .*other\.ini: it serves sql by a section"
+    ) as raised:
+        await runtime(double, preset=str(other)).serve(NAME, wanted)
+    assert "--models-preset" in (raised.value.hint or "")
+    assert NAME not in Preset(other.read_text()).sections, "what was written is taken back"
+    assert (await served(double))[0].digest == sql.digest
