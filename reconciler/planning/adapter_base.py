@@ -53,8 +53,6 @@ def _picked(scene: Scene, pick: Pick, target: Target, changes: Sequence[Row]) ->
     row = next((row for row in changes if row.fetches and pick.address in row.slots), None)
     name = row.name if row is not None else pick.option.name
     installed = scene.installed(target.name, name)
-    if installed is None and row is None and pick.option.installed is not None:
-        installed = pick.option.installed
     return Base(
         pick.option.candidate.model.id,
         installed.name if installed is not None else name,
