@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -162,13 +163,42 @@ async def _vllm_double(folder: Path, double: VllmDouble) -> AsyncIterator[Adapte
             await open_one.close()
 
 
+async def _for_real_base(folder: Path, http: Http, url: str, key: str | None) -> tuple[Path, Path]:
+    """Two adapters of the base that a lent server serves: those that are named, else made by its ``config.json``."""
+    if given := os.environ.get("LOCALMODELS_TEST_VLLM_ADAPTERS"):
+        one, two = (Path(path) for path in given.split(os.pathsep))
+        return one, two
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    cards = json.loads((await http.request("GET", f"{url}/v1/models", headers=headers)).body)["data"]
+    root = str(next(card["root"] for card in cards if not card.get("parent")))
+    if not (Path(root) / "config.json").is_file():
+        pytest.skip(f"{root} is no folder of this host, so no adapters can be made: LOCALMODELS_TEST_VLLM_ADAPTERS")
+    one, two = adapters_by_config(folder, Path(root))
+    return one, two
+
+
+def adapters_by_config(folder: Path, base: Path) -> tuple[Path, Path]:
+    """Two adapters of different content, on the attention of a base as its ``config.json`` gives its widths."""
+    said = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    said = said.get("text_config", said)
+    hidden, heads = said["hidden_size"], said["num_attention_heads"]
+    head = said.get("head_dim") or hidden // heads
+    keys = (said.get("num_key_value_heads") or heads) * head
+    widths = {"q_proj": (hidden, heads * head), "v_proj": (hidden, keys)}
+    made = []
+    for name, alpha in (("one", 8), ("two", 16)):
+        weights = lora_files.pairs("q_proj", "v_proj", layers=range(said["num_hidden_layers"]), widths=widths)
+        document = lora_files.config(base_model_name_or_path=str(base), lora_alpha=alpha)
+        made.append(lora_files.folder(folder / name, weights, document))
+    return made[0], made[1]
+
+
 @asynccontextmanager
 async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
     """A server on this host that somebody lent us. Only adapters under names of ours are loaded and unloaded."""
-    url, given = os.environ.get("LOCALMODELS_TEST_VLLM_URL"), os.environ.get("LOCALMODELS_TEST_VLLM_ADAPTERS")
-    if not url or not given:
-        pytest.skip("no real vLLM: LOCALMODELS_TEST_VLLM_URL and LOCALMODELS_TEST_VLLM_ADAPTERS are not set")
-    one, two = (Path(path) for path in given.split(os.pathsep))
+    url = os.environ.get("LOCALMODELS_TEST_VLLM_URL")
+    if not url:
+        pytest.skip("no real vLLM: LOCALMODELS_TEST_VLLM_URL is not set")
     restarting = shlex.split(os.environ.get("LOCALMODELS_TEST_VLLM_RESTART", ""))
     key, clock, store = os.environ.get("LOCALMODELS_TEST_VLLM_KEY"), SystemClock(), folder / "adapters"
 
@@ -184,6 +214,7 @@ async def vllm_real(folder: Path) -> AsyncIterator[AdapterDriver]:
     assert isinstance(observed, ObservedTarget), observed
     if observed.takes_adapters is None:
         pytest.skip(f"{url} takes no adapters while it runs: see docs/testing.md")
+    one, two = await _for_real_base(folder, http, url, key)
     base, name = observed.installed[0].name, f"localmodels-contract-{os.getpid()}"
     broken = lora_files.folder(folder / "broken", document=lora_files.config(use_dora=True))
     try:
