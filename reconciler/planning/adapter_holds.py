@@ -29,6 +29,7 @@ from reconciler.planning.scene import Scene
 _WHOLE_WITHOUT_BASE = ("ollama|",)
 """Kinds of target where an adapter is a model of its own, which keeps the weights it shares when its base goes."""
 HOW_TO_GO_ON = "write `onBaseChange: drop` or `follow`, or take the adapter out"
+_HOW_TO_LET_GO = "write `onBaseChange: drop`, or take the adapter out"
 
 
 def declared(scene: Scene, target: Target, ours: RecordAdapter) -> Adapter | None:
@@ -94,7 +95,8 @@ def why_held(scene: Scene, target: Target, base: str, successor: Option | None, 
             continue
         stands = f"adapter {adapter.name} stands on {base}"
         if adapter.on_base_change == "hold":
-            return f"{stands}, and `onBaseChange: hold` keeps both; {HOW_TO_GO_ON}"
+            way_on = HOW_TO_GO_ON if is_slot(scene, adapter.base) else _HOW_TO_LET_GO
+            return f"{stands}, and `onBaseChange: hold` keeps both; {way_on}"
         if why := _why_it_cannot_follow(scene, target, ours, adapter, successor):
             return f"{stands} and cannot follow: {why}; write `onBaseChange: drop`, or take the adapter out"
     return ""

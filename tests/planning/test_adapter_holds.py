@@ -86,6 +86,7 @@ def test_a_base_that_is_named_as_a_model_is_held(change: str, base: str, how: st
     plan = rejudged(lora(base=base, on_base_change=change), how, declared=base)
     assert said(plan.changes) == (["install beta"] if how == "pin" else [])
     assert not plan.blocked
+    assert not [row.message for row in (*plan.kept, *plan.held) if "or `follow`" in row.message]
 
 
 @pytest.mark.parametrize("base", MODEL_IDS)
