@@ -16,6 +16,8 @@ class Exchange(BaseHTTPRequestHandler):
     """One request and its answer. ``server.route`` decides; see ``Loopback``."""
 
     protocol_version = "HTTP/1.1"
+    timeout = 20
+    """Seconds that a silent connection is kept: one that a client forgot would keep the double from ending."""
 
     def _any(self) -> None:
         self.close_connection = True
