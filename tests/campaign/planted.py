@@ -67,7 +67,7 @@ def names_half_files() -> None:
         yield place
 
     AdapterShelf.draft = in_place  # type: ignore[method-assign,assignment]
-    AdapterShelf.put = lambda self, draft, place: None  # type: ignore[method-assign]
+    AdapterShelf.put = lambda self, draft, place, *, is_whole: None  # type: ignore[method-assign]
 
 
 PLANTS: dict[str, Callable[[], None]] = {
