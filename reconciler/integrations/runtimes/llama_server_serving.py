@@ -246,8 +246,15 @@ class RouterPreset:
         return await asyncio.to_thread(read_preset, self.path) if self.path is not None else Preset("")
 
     async def _write(self, preset: Preset) -> None:
-        if self.path is not None:
-            await asyncio.to_thread(write_preset, self.path, preset)
+        """To its end, also where whoever waits is cancelled: a thread that writes late would undo what comes after."""
+        if self.path is None:
+            return
+        writing = asyncio.ensure_future(asyncio.to_thread(write_preset, self.path, preset))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})
+            raise
 
 
 def as_told(model: Installed, sections: Mapping[str, Section] | None) -> Installed:
