@@ -142,10 +142,13 @@ def clipped(text: str, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def read_row(line: CorpusLine) -> Example | BadRow | NoMessages | None:
+def read_row(line: CorpusLine, *, every_message: bool = False) -> Example | BadRow | NoMessages | None:
     """What a line holds; None where it is blank. Never raises.
 
-    Roles that nobody knows, and messages that are no objects, are left out; where none remains there are no messages.
+    Args:
+        line: as it stands in the file.
+        every_message: a role that nobody knows, or a message that is no object, makes the row a bad one; else such
+            messages are left out, and where none remains there are no messages.
     """
     if line.content is None:
         return BadRow(line.number, "line_too_long", f"longer than {MOST_BYTES_OF_A_LINE // 2**20} MiB")
@@ -164,6 +167,8 @@ def read_row(line: CorpusLine) -> Example | BadRow | NoMessages | None:
         read = tuple(_messages(messages, row.get("assistant_tool_text")))
         if not read:
             return NoMessages(line.number, _id_of(row, line.number))
+        if every_message:
+            _refuse_odd(messages)
         return Example(line.number, row, read, _tools(row["tools"]) if row.get("tools") is not None else None)
     except ValueError as error:
         return BadRow(line.number, "message_invalid", str(error), _id_of(row, line.number))
@@ -175,6 +180,21 @@ def _id_of(row: Mapping[str, Any], line: int) -> str:
 
 def _word(value: Any) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
+def _refuse_odd(found: Iterable[Any]) -> None:
+    """Nothing that somebody wrote is left out without a word.
+
+    Raises:
+        ValueError: a message is no object, or nobody knows its role.
+    """
+    for number, item in enumerate(found, 1):
+        if not isinstance(item, dict):
+            raise ValueError(f"message {number} is no object")  # noqa: TRY004 - one error for any row
+        if _text(item.get("role")) not in _ROLES:
+            role = item.get("role")
+            said = f"has the role {json.dumps(clipped(role))}" if isinstance(role, str) else "has no role"
+            raise ValueError(f"message {number} {said}; known are {', '.join(_ROLES)}")
 
 
 def _messages(found: Iterable[Any], spoken: Any) -> Iterable[Message]:

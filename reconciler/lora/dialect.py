@@ -53,6 +53,8 @@ class Dialect:
     """In a system's text; else only bullets under a heading that says so, and lists of schemas are read."""
     parses_text_calls: bool
     """Calls as ``name({ … })`` are read, not only counted, and become native ones too."""
+    refuses_odd_messages: bool
+    """A message that is no object, or whose role nobody knows, is an error of its record; else it is left out."""
     takes_plain_chat: bool
     """A record that declares its tools and calls none is an example too; one without any answer is none."""
     counts_whole_prompt: bool
@@ -87,6 +89,7 @@ OURS = Dialect(
     eval_command=False,
     any_bullet_names_a_tool=False,
     parses_text_calls=True,
+    refuses_odd_messages=True,
     takes_plain_chat=True,
     counts_whole_prompt=True,
     source_tool_format="auto",
@@ -116,6 +119,7 @@ HARN = Dialect(
     eval_command=True,
     any_bullet_names_a_tool=True,
     parses_text_calls=False,
+    refuses_odd_messages=False,
     takes_plain_chat=False,
     counts_whole_prompt=False,
     source_tool_format="json",

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.lora.corpus import BadRow, CorpusLine, Example, NoMessages, read_row
+from reconciler.lora.dialect import HARN, OURS, Dialect
 from tests.lora.corpora import READ_TOOL, heredoc_row, line, native_row, record, text_row
 
 
@@ -58,6 +59,31 @@ def test_odd_messages_are_left_out_and_ids_fall_back_to_the_line() -> None:
     )
     assert [message.content for message in found.messages] == ["hi"]
     assert found.id == "line-9"
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (
+            {"role": "developr", "content": "never delete files"},
+            'message 2 has the role "developr"; known are system, ',
+        ),
+        ({"content": "x"}, "message 2 has no role; "),
+        ("never delete files", "message 2 is no object"),
+    ],
+)
+def test_where_every_message_counts_an_odd_one_makes_the_row_a_bad_one(odd: Any, said: str) -> None:
+    found = read_row(line({"messages": [{"role": "user", "content": "hi"}, odd]}), every_message=True)
+    assert isinstance(found, BadRow)
+    assert found.code == "message_invalid"
+    assert found.message.startswith(said)
+    assert isinstance(read_row(line(text_row()), every_message=True), Example)
+
+
+@pytest.mark.parametrize(("dialect", "refuses"), [(OURS, True), (HARN, False)])
+def test_only_the_origin_leaves_odd_messages_out(dialect: Dialect, refuses: bool) -> None:
+    row = {"messages": [7, *text_row()["messages"]]}
+    assert isinstance(read_row(line(row), every_message=dialect.refuses_odd_messages), BadRow) is refuses
 
 
 def test_a_whole_number_is_an_id_too() -> None:

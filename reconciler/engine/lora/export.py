@@ -150,7 +150,7 @@ class _Pass:
 
     def run(self, corpus: CorpusFile, drafts: ExportDrafts) -> None:
         for line in corpus.lines():
-            row = read_row(line)
+            row = read_row(line, every_message=self.target.dialect.refuses_odd_messages)
             if row is None:
                 continue
             self.records += 1

@@ -128,7 +128,7 @@ class _Scan:
 
     def run(self, corpus: CorpusFile, request: PreflightRequest, dialect: Dialect) -> None:
         for line in corpus.lines():
-            row = read_row(line)
+            row = read_row(line, every_message=dialect.refuses_odd_messages)
             self.raw += row is not None
             if isinstance(row, BadRow):
                 self._fail(error(row.code, row.text))
