@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.domain.adapter import AdapterVerdict, RecordAdapter, ServedAdapter, address_of
+from reconciler.domain.adapter import AdapterVerdict, RecordAdapter, ServedAdapter, address_of, is_same_scale
 from reconciler.domain.advice import quoted
 from reconciler.domain.finding import Finding
 from reconciler.domain.names import same_stable_name
@@ -65,7 +65,8 @@ def _foreign(case: Case, base: Base, served: ServedAdapter, verdict: AdapterVerd
     takes = case.scene.observed[case.target.name].takes_adapters is not None
     if on_base and (known or from_there or (not takes and served.digest is None)):
         found = () if known else (_unknown_content(case, served if from_there else None, takes=takes),)
-        message = ": ".join(["it is served already, and somebody else attached it", *(one.message for one in found)])
+        already = f"it is served already, and somebody else attached it{_other_scale(case, served)}"
+        message = ": ".join([already, *(one.message for one in found)])
         told = Told(message, found[0].hint if found else None, found)
         row = case.row(Action.KEEP, Reason.UNMANAGED_MATCH, told, base=base.name, verdict=verdict)
         return Decided("kept", row.model_copy(update={"ours": False}))
@@ -75,6 +76,13 @@ def _foreign(case: Case, base: Base, served: ServedAdapter, verdict: AdapterVerd
     told = Told(message, hint)
     row = case.row(Action.KEEP, Reason.UNMANAGED_CONFLICT, told, base=base.name, verdict=verdict, served=served)
     return Decided("blocked", row.model_copy(update={"ours": False}))
+
+
+def _other_scale(case: Case, served: ServedAdapter) -> str:
+    """That it is not served at the scale that the file asks for; empty: it is, or nobody can tell."""
+    if served.scale is None or is_same_scale(served.scale, case.serving.scale):
+        return ""
+    return f" at scale {served.scale:g}, and the file asks for {case.serving.scale:g}"
 
 
 def _unknown_content(case: Case, served: ServedAdapter | None, *, takes: bool) -> Finding:
@@ -131,7 +139,7 @@ def _why_changed(
     if not case.is_same_model(ours.base, base.name):
         return Reason.BASE_CHANGED, f"its base is {base.name} now; it stood on {ours.base}"
     if drifted := how_it_drifted(case.scene, case.target, served, ours):
-        return Reason.DRIFTED, drifted
+        return Reason.DRIFTED, drifted + _what_follows(served, ours, verdict)
     if verdict.digest != ours.digest:
         return Reason.UPSTREAM_MOVED, "its source holds other content than is attached"
     if other := made_otherwise(case.adapter, ours, verdict):
@@ -139,3 +147,10 @@ def _why_changed(
     if case.serving.scale != ours.scale:
         return Reason.SERVING, f"scale {case.serving.scale:g} instead of {ours.scale:g}"
     return None, ""
+
+
+def _what_follows(served: ServedAdapter, ours: RecordAdapter, verdict: AdapterVerdict) -> str:
+    """What else a person should know of a drift's mending; empty: it is attached as it was."""
+    if verdict.digest != ours.digest:
+        return "; and its source holds other content than was attached, which takes its place"
+    return ": it is made again" if served.damaged else ""

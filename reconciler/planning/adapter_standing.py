@@ -31,7 +31,7 @@ def how_it_drifted(scene: Scene, target: Target, served: ServedAdapter, ours: Re
     A target that names a file of our store, and yet not its content, has the file and does not apply it.
     """
     if served.damaged:
-        return "our copy that its server reads was damaged, or is gone: it is made again"
+        return "our copy that its server reads was damaged, or is gone"
     if served.amiss is not None:
         return served.amiss
     if served.digest is not None and served.digest != ours.digest:

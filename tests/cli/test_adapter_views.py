@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.cli.views.difference import drift_lines
 from reconciler.cli.views.explain_adapter import adapter_explanation_text
 from reconciler.cli.views.plan import plan_markdown, plan_text
 from reconciler.cli.views.report import change_words, outcome_line
-from reconciler.domain.adapter import Adapter, AdapterServing, Gate
+from reconciler.domain.adapter import Adapter, AdapterServing, Gate, ServedAdapter
 from reconciler.domain.plan import Action, Overrides, Plan
 from reconciler.domain.report import StepOutcome
 from reconciler.engine.explain_adapter import explain_adapter
 from reconciler.engine.world import Planned
 from tests.builders import record
 from tests.cli.line import Line
-from tests.planning.adapter_world import Told, error, lora, ours, pin, planned, recorded, serves, there, verdict
+from tests.planning.adapter_world import Told, digest, error, lora, ours, pin, planned, recorded, serves, there, verdict
 
 STANDS = {"models": [there()], "served": [serves()], "mine": record(ours(), adapters=(recorded(),))}
 SCALED = lora(serve=(AdapterServing(target="edge", name="sql", scale=0.5),))
@@ -29,6 +30,19 @@ def two() -> Plan:
     adapters = (lora("notes"), lora("sql", on_base_change="follow"))
     says = {"notes": verdict("notes 1", error(), error("it is of rank 128, 64 at most is expected"))}
     return planned(*adapters, **{**STANDS, "served": []}, says=says).plan
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        (serves(scale=0.5), "served otherwise than recorded"),
+        (serves(content="sql 2"), f"other content than recorded: {digest()[:12]}… → {digest('sql 2')[:12]}…"),
+    ],
+    ids=["scale", "content"],
+)
+def test_a_drift_is_told_for_what_it_is(now: ServedAdapter, told: str) -> None:
+    drift = planned(lora(), **{**STANDS, "served": [now]}).plan.drift
+    assert drift_lines(drift) == [f"drift: sql on edge: {told}"]
 
 
 def gated() -> Adapter:

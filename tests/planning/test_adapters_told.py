@@ -142,6 +142,31 @@ def test_what_is_not_known_to_be_from_our_source_or_on_our_base_is_another() -> 
         assert (plan.changes, why(plan.blocked)) == ((), [("sql", "unmanaged-conflict")])
 
 
+def test_a_match_at_another_scale_than_the_file_asks_for_is_told() -> None:
+    row = row_of(foreign(serves(scale=0.8)))
+    said = "it is served already, and somebody else attached it at scale 0.8, and the file asks for 1"
+    assert (row.reason, row.message) == (Reason.UNMANAGED_MATCH, said)
+    assert row_of(foreign(serves(scale=None))).message == "it is served already, and somebody else attached it"
+
+
+NEW_CONTENT = "; and its source holds other content than was attached, which takes its place"
+
+
+@pytest.mark.parametrize(
+    ("now", "drifted", "alone"),
+    [
+        (serves(scale=0.5), "it is served at scale 0.5 instead of 1", ""),
+        (serves(damaged=True), "our copy that its server reads was damaged, or is gone", ": it is made again"),
+    ],
+    ids=["scale", "damaged"],
+)
+def test_a_drift_and_new_content_are_both_told(now: ServedAdapter, drifted: str, alone: str) -> None:
+    same = row_of(planned(lora(), **{**STANDS, "served": [now]}).plan)
+    assert (same.reason, same.message) == (Reason.DRIFTED, drifted + alone)
+    both = row_of(planned(lora(), **{**STANDS, "served": [now]}, says={"sql": verdict("sql 2")}).plan)
+    assert (both.reason, both.message) == (Reason.DRIFTED, drifted + NEW_CONTENT)
+
+
 # ------------------------------------------------------------------------------------------------ what to do
 
 

@@ -33,6 +33,8 @@ def drift_lines(drift: Iterable[Drift]) -> list[str]:
 def _happened(one: Drift) -> str:
     if one.kind == "missing":
         return "recorded, and not there any more"
+    if one.before == one.after:
+        return "served otherwise than recorded"
     return f"other content than recorded: {_shown('digest', one.before)} → {_shown('digest', one.after)}"
 
 
