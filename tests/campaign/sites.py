@@ -334,7 +334,11 @@ class RouterSite:
         fetch(f"{self.router.url}/models?reload=1")
 
     def load(self, model: str) -> None:
-        self.router.load(self.name_of(model))
+        try:
+            self.router.load(self.name_of(model))
+        except HTTPError:  # it runs already
+            if self.router.models().get(self.name_of(model)) != "loaded":
+                raise
 
     def unload(self, model: str) -> None:
         with suppress(HTTPError):  # it does not run
