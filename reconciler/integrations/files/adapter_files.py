@@ -14,6 +14,7 @@ from typing import Protocol
 
 from reconciler.domain.units import Bytes
 from reconciler.errors import Refused
+from reconciler.integrations.regular_file import open_regular
 from reconciler.lora.adapter_files import (
     CONFIG,
     INDEX,
@@ -183,13 +184,12 @@ def _roots(folder: str) -> Iterator[str]:
 
 def _opened(path: str) -> BufferedReader:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise Refused(f"{path} is not a regular file", code="not-readable", hint="name a file")
-        return os.fdopen(descriptor, "rb")
+        file = open_regular(path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+    if file is None:
+        raise Refused(f"{path} is not a regular file", code="not-readable", hint="name a file")
+    return file
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> Refused:

@@ -7,13 +7,13 @@ its hash is noted beside it, which is its seal. Pickles are copied, never opened
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Callable
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
 from reconciler.errors import Corrupt, Refused
+from reconciler.integrations.regular_file import open_regular
 from reconciler.integrations.runtimes.digest_cache import DigestCache
 from reconciler.integrations.runtimes.partials import disk_errors
 from reconciler.lora.adapter_content import LONE_GGUF, AdapterContent, ContentFile
@@ -56,31 +56,28 @@ def copy_file(source: Path, destination: Path, file: ContentFile, moved: Callabl
         Corrupt: it is not what it was. Refused: it cannot be read.
     """
     changed = Corrupt(f"{source} is not what it was when it was looked at", code="content-changed", hint="plan again")
-    with disk_errors(destination):
-        reading = _opened(source)
-        with os.fdopen(reading, "rb") as old, destination.open("xb") as new:
-            hasher, count = hashlib.sha256(), 0
-            while block := old.read(_BLOCK):
-                count += len(block)
-                if count > file.bytes:
-                    raise changed
-                hasher.update(block)
-                new.write(block)
-                moved(count)
+    with disk_errors(destination), _opened(source) as old, destination.open("xb") as new:
+        hasher, count = hashlib.sha256(), 0
+        while block := old.read(_BLOCK):
+            count += len(block)
+            if count > file.bytes:
+                raise changed
+            hasher.update(block)
+            new.write(block)
+            moved(count)
     if count != file.bytes or hasher.hexdigest() != file.sha256.lower():
         raise changed
 
 
-def _opened(source: Path) -> int:
+def _opened(source: Path) -> BufferedReader:
     try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        file = open_regular(source)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise Refused(f"{source} cannot be read: {reason}", code="not-readable", hint="plan again") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    if file is None:
         raise Refused(f"{source} is not a regular file", code="not-readable", hint="plan again")
-    return descriptor
+    return file
 
 
 def is_whole(place: Path, content: AdapterContent, names: dict[str, str], known: DigestCache | None = None) -> bool:

@@ -28,6 +28,7 @@ from reconciler.integrations.runtimes.llama_server_preset import (
     read_preset,
     write_preset,
 )
+from reconciler.integrations.to_its_end import to_its_end
 
 
 class RouterPreset:
@@ -246,15 +247,8 @@ class RouterPreset:
         return await asyncio.to_thread(read_preset, self.path) if self.path is not None else Preset("")
 
     async def _write(self, preset: Preset) -> None:
-        """To its end, also where whoever waits is cancelled: a thread that writes late would undo what comes after."""
-        if self.path is None:
-            return
-        writing = asyncio.ensure_future(asyncio.to_thread(write_preset, self.path, preset))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait({writing})
-            raise
+        if self.path is not None:
+            await to_its_end(asyncio.to_thread(write_preset, self.path, preset))
 
 
 def as_told(model: Installed, sections: Mapping[str, Section] | None) -> Installed:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from reconciler.domain.adapter import HeldAdapter
@@ -23,6 +23,7 @@ from reconciler.integrations.runtimes.adapter_damage import HeldFilesAsTheyStand
 from reconciler.integrations.runtimes.vllm_api import Card, Said, VllmApi
 from reconciler.integrations.runtimes.vllm_base import ServedBase, base_of, is_repository
 from reconciler.integrations.runtimes.vllm_launch import launch_command
+from reconciler.integrations.to_its_end import to_its_end
 from reconciler.ports import Clock
 
 _SETTLE_SECONDS = 2.0
@@ -83,7 +84,7 @@ class VllmAdapters:
         await self._sweep(adapter.name, cards)
         if not is_bound:
             await self._try(adapter, base, before)
-            await _to_its_end(self._switched(adapter, base, before))
+            await to_its_end(self._switched(adapter, base, before))
             self._read_damaged -= {adapter.path}
             if before is not None:
                 await self._quiet(adapter.name, _LAST_SECONDS)
@@ -306,14 +307,3 @@ def _find(cards: Sequence[Card], name: str) -> Card | None:
 
 def _is(card: Card, adapter: HeldAdapter, base: ServedBase) -> bool:
     return card.root == adapter.path and base.is_called(card.parent or "")
-
-
-async def _to_its_end(switching: Coroutine[None, None, None]) -> None:
-    """Also where we are cancelled meanwhile: between two steps of it the name may stand for nothing."""
-    task = asyncio.ensure_future(switching)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        with suppress(OutsideError):
-            await asyncio.shield(task)
-        raise
