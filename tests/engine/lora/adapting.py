@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,14 +13,18 @@ import pytest
 from reconciler.domain.adapter import Adapter, AdapterServing, AdapterSource, Outtype
 from reconciler.domain.artifact import ArtifactFile, HubArtifact
 from reconciler.domain.desired import Slot, Target
+from reconciler.domain.observation import PartialDownload
+from reconciler.domain.units import Bytes
+from reconciler.engine.reconcile import reconcile
 from reconciler.engine.world import AdapterPorts, World
 from reconciler.errors import Refused, Unreachable
 from reconciler.integrations.files.adapter_files import LocalAdapterFiles
 from reconciler.integrations.lora_routes import load_routes
 from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
-from reconciler.lora.adapter_content import HeldFiles
+from reconciler.lora.adapter_content import AdapterContent, HeldFiles
 from reconciler.lora.remote_adapter import RemoteAdapter
-from tests.engine.worlds import ALPHA, BETA, Fakes, fakes
+from reconciler.ports import AdapterStore, Progress
+from tests.engine.worlds import ALPHA, BETA, OPTIONS, Fakes, fakes
 from tests.fakes import FakeRuntime, FixedClock
 from tests.lora_files import config, folder, gguf_adapter, pairs
 
@@ -153,6 +157,51 @@ def room(folder: Path, *slots: Slot) -> Room:
     here.gguf()
     here.edit(*slots, adapters=(here.lora(),))
     return here
+
+
+async def applied(here: Room) -> Room:
+    """The file, applied once; what the runtime was called with for it is forgotten."""
+    report = await reconcile(here.world, OPTIONS)
+    assert report.verified, [one.message for one in report.outcomes]
+    here.runtime.calls.clear()
+    return here
+
+
+@dataclass
+class StoreBehind:
+    """An ``AdapterStore`` that hands everything on; a test says what it does besides."""
+
+    inner: AdapterStore
+
+    async def hold(self, content: AdapterContent, holder: str, progress: Progress) -> str:
+        return await self.inner.hold(content, holder, progress)
+
+    async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
+        return await self.inner.converted(digest, key, make)
+
+    async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
+        return await self.inner.find(repo, commit)
+
+    async def recall(self, digest: str) -> tuple[AdapterContent, str] | None:
+        return await self.inner.recall(digest)
+
+    async def made(self, digest: str) -> tuple[str, ...]:
+        return await self.inner.made(digest)
+
+    async def half_fetched(self) -> tuple[PartialDownload, ...]:
+        return await self.inner.half_fetched()
+
+    async def held(self) -> tuple[HeldFiles, ...]:
+        return await self.inner.held()
+
+    async def keep(self, digest: str, holder: str) -> None:
+        await self.inner.keep(digest, holder)
+
+    async def drop(self, digest: str, holder: str) -> Bytes:
+        return await self.inner.drop(digest, holder)
+
+    async def sweep(self) -> None:
+        await self.inner.sweep()
 
 
 def codes(report: object) -> list[tuple[str, str | None]]:

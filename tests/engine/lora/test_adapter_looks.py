@@ -20,24 +20,12 @@ from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.world import AdapterPorts, Freshness, World
 from reconciler.errors import Corrupt, Refused, Unreachable, UsageError
 from reconciler.lora.remote_adapter import RemoteAdapter
-from tests.engine.lora.adapting import EDGE, OLD, Room, codes, hub_lora, room
+from tests.engine.lora.adapting import EDGE, OLD, Room, applied, codes, hub_lora
 from tests.engine.worlds import OPTIONS
 from tests.fakes import FakeRuntime
 
 OFFLINE: Freshness = "offline"
 DIGEST, OTHER = "a" * 64, "b" * 64
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Room:
-    return room(tmp_path)
-
-
-async def applied(here: Room) -> Room:
-    report = await reconcile(here.world, OPTIONS)
-    assert report.verified, [one.message for one in report.outcomes]
-    here.runtime.calls.clear()
-    return here
 
 
 # ------------------------------------------------------------------------------------------------ who is asked

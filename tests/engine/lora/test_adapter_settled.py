@@ -16,17 +16,12 @@ from reconciler.engine.reconcile import reconcile
 from reconciler.integrations.http import ByteStream, Http, MockTransport, Request, Response
 from reconciler.integrations.runtimes.adapter_store import LocalAdapterStore
 from tests.builders import NOW, pool
-from tests.engine.lora.adapting import EDGE, NEW, OLD, Room, coder, hub_lora, room
+from tests.engine.lora.adapting import EDGE, NEW, OLD, Room, coder, hub_lora
 from tests.engine.lora.test_attach_guards import base_file
 from tests.engine.worlds import BETA, OPTIONS
 from tests.fakes import FakeRuntime, FixedClock
 
 DIGEST, OTHER = "a" * 64, "b" * 64
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Room:
-    return room(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ cut off

@@ -31,21 +31,9 @@ from reconciler.engine.replay import replay
 from reconciler.engine.saved_plan import apply_saved, parse, saved, text_of
 from reconciler.engine.status import status
 from reconciler.errors import PlanningError, RecordUnreadable, Refused, StalePlan, TamperedPlan, Unreachable, UsageError
-from tests.engine.lora.adapting import NEW, OLD, Room, coder, codes, raised_crash, room
+from tests.engine.lora.adapting import NEW, OLD, Room, applied, coder, codes, raised_crash
 from tests.engine.worlds import BETA, OPTIONS
 from tests.fakes import Crash
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Room:
-    return room(tmp_path)
-
-
-async def applied(here: Room) -> Room:
-    report = await reconcile(here.world, OPTIONS)
-    assert report.verified, [one.message for one in report.outcomes]
-    here.runtime.calls.clear()
-    return here
 
 
 async def test_it_is_attached_after_its_base_and_then_everything_rests(here: Room) -> None:

@@ -26,17 +26,12 @@ from reconciler.engine.world import Planned
 from reconciler.errors import StalePlan
 from reconciler.lora.findings import error
 from tests.builders import pool
-from tests.engine.lora.adapting import EDGE, OLD, Room, coder, codes, room
+from tests.engine.lora.adapting import EDGE, OLD, Room, coder, codes
 from tests.engine.worlds import BETA, OPTIONS
 from tests.fakes import FakeRuntime
 from tests.lora_files import gguf_adapter
 
 FLAW = error("base_shape_mismatch", "the weights do not fit")
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Room:
-    return room(tmp_path)
 
 
 async def ran(

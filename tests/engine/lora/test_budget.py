@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from reconciler.domain.adapter import AdapterServing
-from reconciler.domain.observation import PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.engine.lora.verdict import remote_source
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.errors import Unreachable
 from reconciler.integrations.runtimes.partials import Partial, Ranges, Wanted
-from reconciler.lora.adapter_content import AdapterContent, HeldFiles
-from reconciler.ports import AdapterStore, Progress
+from reconciler.lora.adapter_content import AdapterContent
+from reconciler.ports import Progress
 from tests.builders import pool
-from tests.engine.lora.adapting import OLD, Room, codes, hub_lora, room
+from tests.engine.lora.adapting import OLD, Room, StoreBehind, codes, hub_lora, room
 from tests.engine.lora.test_adapter_settled import fetching
 from tests.engine.worlds import OPTIONS
 
 
 @dataclass
-class Watching:
-    """An ``AdapterStore`` that notes the most it ever held."""
+class Watching(StoreBehind):
+    """Notes the most it ever held."""
 
-    inner: AdapterStore
     most: int = 0
     holds: list[str] = field(default_factory=list)
 
     async def hold(self, content: AdapterContent, holder: str, progress: Progress) -> str:
         self.holds.append(content.digest)
-        path = await self.inner.hold(content, holder, progress)
-        self.most = max(self.most, sum(one.bytes for one in await self.inner.held()))
+        path = await super().hold(content, holder, progress)
+        self.most = max(self.most, sum(one.bytes for one in await self.held()))
         return path
-
-    async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
-        return await self.inner.converted(digest, key, make)
-
-    async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
-        return await self.inner.find(repo, commit)
-
-    async def recall(self, digest: str) -> tuple[AdapterContent, str] | None:
-        return await self.inner.recall(digest)
-
-    async def made(self, digest: str) -> tuple[str, ...]:
-        return await self.inner.made(digest)
-
-    async def half_fetched(self) -> tuple[PartialDownload, ...]:
-        return await self.inner.half_fetched()
-
-    async def held(self) -> tuple[HeldFiles, ...]:
-        return await self.inner.held()
-
-    async def keep(self, digest: str, holder: str) -> None:
-        await self.inner.keep(digest, holder)
-
-    async def drop(self, digest: str, holder: str) -> Bytes:
-        return await self.inner.drop(digest, holder)
-
-    async def sweep(self) -> None:
-        await self.inner.sweep()
 
 
 def watched(here: Room) -> Watching:

@@ -27,16 +27,11 @@ from reconciler.engine.status import status
 from reconciler.engine.world import Freshness, Options, unheard
 from reconciler.errors import Corrupt, Refused, Unreachable, UsageError
 from reconciler.planning.make_plan import make_plan
-from tests.engine.lora.adapting import FakeHub, Room, codes, hub_lora, room
+from tests.engine.lora.adapting import FakeHub, Room, codes, hub_lora
 from tests.engine.test_watch import watching
 from tests.engine.worlds import OPTIONS
 
 OFFLINE: Freshness = "offline"
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Room:
-    return room(tmp_path)
 
 
 async def served(here: Room, adapter: Adapter | None = None) -> Adapter:

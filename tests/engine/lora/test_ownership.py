@@ -23,25 +23,13 @@ from reconciler.engine.replay import replay
 from reconciler.engine.world import Planned
 from reconciler.errors import PlanningError, ReconcilerError, RecordConflict, Unreachable, UsageError
 from tests.campaign.power import Power
-from tests.engine.lora.adapting import EDGE, NEW, OLD, Room, coder, codes, raised_crash, room
+from tests.engine.lora.adapting import EDGE, NEW, OLD, Room, applied, coder, codes, raised_crash, room
 from tests.engine.lora.test_power import powered
 from tests.engine.worlds import BETA, OPTIONS
 from tests.fakes import Crash
 
 SQL = "adapter/sql"
 Says = list[tuple[str, str, str, str]]
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Room:
-    return room(tmp_path)
-
-
-async def applied(here: Room) -> Room:
-    report = await reconcile(here.world, OPTIONS)
-    assert report.verified, [one.message for one in report.outcomes]
-    here.runtime.calls.clear()
-    return here
 
 
 async def disowned(here: Room) -> Room:

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.adapter import AdapterServing, AdapterSource, HeldAdapter, ServedAdapter
-from reconciler.domain.observation import PartialDownload
 from reconciler.domain.units import Bytes
 from reconciler.engine.destroy import destroy
 from reconciler.engine.reconcile import reconcile
 from reconciler.engine.world import World
-from reconciler.lora.adapter_content import AdapterContent, HeldFiles
-from reconciler.ports import AdapterStore, Progress, ServesAdapters
+from reconciler.lora.adapter_content import AdapterContent
+from reconciler.ports import Progress, ServesAdapters
 from tests.campaign.power import Power, PoweredRecords, PoweredRuntime
-from tests.engine.lora.adapting import NEW, OLD, Room, coder, raised_crash, room
+from tests.engine.lora.adapting import NEW, OLD, Room, StoreBehind, coder, raised_crash, room
 from tests.engine.worlds import BETA, OPTIONS
 from tests.fakes import Crash
 
@@ -41,53 +40,37 @@ class PoweredAdapters(PoweredRuntime):
 
 
 @dataclass
-class PoweredStore:
-    """An ``AdapterStore`` that dies with the power."""
+class PoweredStore(StoreBehind):
+    """Dies with the power."""
 
-    inner: AdapterStore
     power: Power
 
     async def hold(self, content: AdapterContent, holder: str, progress: Progress) -> str:
         self.power.pass_by("hold")
-        path = await self.inner.hold(content, holder, progress)
+        path = await super().hold(content, holder, progress)
         self.power.pass_by("held")
         return path
 
     async def converted(self, digest: str, key: str, make: Callable[[str], Awaitable[None]]) -> str:
         self.power.pass_by("convert")
-        path = await self.inner.converted(digest, key, make)
+        path = await super().converted(digest, key, make)
         self.power.pass_by("converted")
         return path
 
-    async def find(self, repo: str, commit: str) -> tuple[AdapterContent, str] | None:
-        return await self.inner.find(repo, commit)
-
-    async def recall(self, digest: str) -> tuple[AdapterContent, str] | None:
-        return await self.inner.recall(digest)
-
-    async def made(self, digest: str) -> tuple[str, ...]:
-        return await self.inner.made(digest)
-
-    async def half_fetched(self) -> tuple[PartialDownload, ...]:
-        return await self.inner.half_fetched()
-
-    async def held(self) -> tuple[HeldFiles, ...]:
-        return await self.inner.held()
-
     async def keep(self, digest: str, holder: str) -> None:
         self.power.pass_by("keep")
-        await self.inner.keep(digest, holder)
+        await super().keep(digest, holder)
         self.power.pass_by("kept")
 
     async def drop(self, digest: str, holder: str) -> Bytes:
         self.power.pass_by("drop")
-        freed = await self.inner.drop(digest, holder)
+        freed = await super().drop(digest, holder)
         self.power.pass_by("dropped")
         return freed
 
     async def sweep(self) -> None:
         self.power.pass_by("sweep")
-        await self.inner.sweep()
+        await super().sweep()
 
 
 def powered(here: Room, power: Power) -> World:

@@ -16,14 +16,9 @@ from reconciler.domain.plan import Reason
 from reconciler.engine.reconcile import plan_once, reconcile
 from reconciler.engine.status import status
 from reconciler.errors import Unreachable
-from tests.engine.lora.adapting import OLD, Room, room
+from tests.engine.lora.adapting import OLD, Room
 from tests.engine.test_watch import watching
 from tests.engine.worlds import OPTIONS
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Room:
-    return room(tmp_path)
 
 
 def manifest(here: Room) -> Path:
