@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.error import HTTPError
 
-from tests.campaign.sites import OllamaSite, RouterSite, ollama_site, router_site, target_of_file
+from tests.campaign.sites import OllamaSite, RouterSite, Site, ollama_site, router_site, target_of_file
 from tests.doubles.hub import DoubleFile, DoubleRepo, HubDouble
 from tests.doubles.ollama_http import Loopback
 from tests.doubles.vllm import Lora, VllmDouble
@@ -111,7 +111,23 @@ def gguf_source(at: Path, seed: int) -> Path:
     return gguf_adapter(at.with_suffix(".gguf"), "llama", SHAPES, rank=WIDE, scale=0.1, seed=seed)
 
 
-class RouterPlace(RouterSite):
+class OnSlots:
+    """Its bases are models of slots, and adapters stand there as GGUF."""
+
+    def of_file(self: Site) -> dict[str, Any]:
+        return target_of_file(self)
+
+    def slots(self: Site, base: str) -> list[dict[str, Any]]:
+        return [self.slot(base) | {"name": "coder"}]
+
+    def declared(self, base: str) -> str:
+        return "coder"
+
+    def source(self, at: Path, seed: int) -> Path:
+        return gguf_source(at, seed)
+
+
+class RouterPlace(OnSlots, RouterSite):
     """A real llama-server with its preset file."""
 
     bases = ("alpha", "beta")
@@ -120,18 +136,6 @@ class RouterPlace(RouterSite):
     @property
     def written(self) -> tuple[Path, ...]:
         return (self.preset.parent,)
-
-    def of_file(self) -> dict[str, Any]:
-        return target_of_file(self)
-
-    def slots(self, base: str) -> list[dict[str, Any]]:
-        return [self.slot(base) | {"name": "coder"}]
-
-    def declared(self, base: str) -> str:
-        return "coder"
-
-    def source(self, at: Path, seed: int) -> Path:
-        return gguf_source(at, seed)
 
     def put_theirs(self, at: Path) -> None:
         self.put("delta")
@@ -169,7 +173,7 @@ class RouterPlace(RouterSite):
         return "content" in fetch(f"{self.router.url}/completion", body)
 
 
-class OllamaPlace(OllamaSite):
+class OllamaPlace(OnSlots, OllamaSite):
     """The double of an Ollama that makes models with adapters."""
 
     bases = ("alpha", "beta")
@@ -178,18 +182,6 @@ class OllamaPlace(OllamaSite):
     @property
     def written(self) -> tuple[Path, ...]:
         return ()
-
-    def of_file(self) -> dict[str, Any]:
-        return target_of_file(self)
-
-    def slots(self, base: str) -> list[dict[str, Any]]:
-        return [self.slot(base) | {"name": "coder"}]
-
-    def declared(self, base: str) -> str:
-        return "coder"
-
-    def source(self, at: Path, seed: int) -> Path:
-        return gguf_source(at, seed)
 
     def put_theirs(self, at: Path) -> None:
         self.put("delta")

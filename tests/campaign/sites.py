@@ -207,9 +207,7 @@ class OllamaSite:
         self._write(model, packed(tiny_gguf(self.size, seed=99), model_type=f"other {model}"))
 
     def _write(self, model: str, content: Packed) -> None:
-        for blob in content.blobs:
-            self.server.store.add_blob(blob.read(), blob.media_type)
-        self.server.store.write(Name.parse(self.name_of(model)), content.manifest)
+        self.server.store.put(self.name_of(model), content)
 
     def take_away(self, model: str) -> None:
         stored = self.server.store.find(Name.parse(self.name_of(model)))

@@ -15,6 +15,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tests.doubles.ollama_model import Packed
+
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
@@ -121,6 +123,12 @@ class Store:
         """The spelling that is on disk already (1.10)."""
         stored = self.find(name)
         return stored.name if stored else name
+
+    def put(self, name: str, model: Packed) -> None:
+        """A whole model under a name, as if it had been pulled."""
+        for blob in model.blobs:
+            self.blob(blob.digest).write_bytes(blob.read())
+        self.write(Name.parse(name), model.manifest)
 
     def write(self, name: Name, raw: bytes) -> None:
         path = self.path(self.folded(name))

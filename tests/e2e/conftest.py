@@ -10,7 +10,8 @@ import pytest
 
 from reconciler.servers.mirror import Mirror, serve
 from tests.doubles.ollama_model import tiny_gguf
-from tests.e2e.rig import SMOL_NAME, Machine, llama_server_command, packaged_model, tiny_name
+from tests.doubles.vllm import VllmDouble
+from tests.e2e.rig import SMOL_NAME, VLLM_BASE, Machine, llama_server_command, packaged_model, tiny_name
 
 TINY_BYTES = 3_000_000
 HERE = Path(__file__).parent
@@ -79,3 +80,10 @@ def real_machine(hub: Mirror, tmp_path: Path) -> Machine:
 def machine_at(tmp_path: Path) -> Callable[[str, str], Machine]:
     """Another fresh machine, by name and Hub."""
     return lambda name, endpoint: Machine(tmp_path / name, endpoint)
+
+
+@pytest.fixture
+def vllm() -> Iterator[VllmDouble]:
+    """The double of a vLLM, with a base of its own."""
+    with VllmDouble(VLLM_BASE) as double:
+        yield double

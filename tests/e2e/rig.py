@@ -28,6 +28,8 @@ CHECKOUT = Path(__file__).parents[2]
 SMOL_REPO = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
 SMOL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOL_NAME = f"{SMOL_REPO}/{SMOL_FILE}"
+VLLM_BASE = "acme/tiny-1b"
+"""What the double of a vLLM was started with."""
 CHAT = {"name": "chat", "model": SMOL_REPO, "quant": "Q4_1"}
 DEAD = "http://127.0.0.1:9"
 """The discard port: nothing listens there."""

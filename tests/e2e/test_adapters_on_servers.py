@@ -11,7 +11,6 @@ from tests import lora_files
 from tests.doubles.hub import HubDouble
 from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_rig import small
-from tests.doubles.ollama_store import Name
 from tests.doubles.vllm import VllmDouble
 from tests.e2e.rig import Machine, fetch
 
@@ -100,18 +99,21 @@ def test_what_vllm_was_started_with_is_left_alone(lab: Machine, server: VllmDoub
     assert server.loras["sql"].path == str(tmp_path / "theirs")
 
 
-def test_the_journey_on_ollama(lab: Machine, tmp_path: Path) -> None:
-    model, base = small(0), "acme/base:1b"
-    file = lab.repository / "adapters" / "sql.gguf"
+def on_ollama(lab: Machine, server: OllamaDouble) -> tuple[str, Path, dict[str, str]]:
+    """An adapter is declared for a base that is there: the base's name, the adapter's file, and the target."""
+    base, file = "acme/base:1b", lab.repository / "adapters" / "sql.gguf"
     file.parent.mkdir()
     lora_files.gguf_adapter(file, "llama", {"blk.0.attn_q": (64, 64)}, scale=0.1)
+    server.store.put(base, small(0))
+    target = {"name": "local", "runtime": "ollama", "endpoint": server.url}
+    one = {"name": "sql", "base": base, "source": {"path": "adapters/sql.gguf"}, "serve": [{"target": "local"}]}
+    lab.write(targets=[target], adapters=[one])
+    return base, file, target
+
+
+def test_the_journey_on_ollama(lab: Machine, tmp_path: Path) -> None:
     with OllamaDouble(tmp_path / "models") as server:
-        for blob in model.blobs:
-            server.store.blob(blob.digest).write_bytes(blob.content)
-        server.store.write(Name.parse(base), model.manifest)
-        target = {"name": "local", "runtime": "ollama", "endpoint": server.url}
-        one = {"name": "sql", "base": base, "source": {"path": "adapters/sql.gguf"}, "serve": [{"target": "local"}]}
-        lab.write(targets=[target], adapters=[one])
+        base, file, target = on_ollama(lab, server)
         assert lab.plan("--detailed-exitcode", expect=2).rows() == [("attach", "missing", base)]
         lab.apply()
         lab.in_sync()
@@ -170,17 +172,8 @@ def test_what_a_person_loaded_into_vllm_from_the_source_itself_is_taken_up(lab: 
 
 
 def test_on_ollama_a_disowned_one_outlives_its_base_and_is_taken_up(lab: Machine, tmp_path: Path) -> None:
-    model, base = small(0), "acme/base:1b"
-    file = lab.repository / "adapters" / "sql.gguf"
-    file.parent.mkdir()
-    lora_files.gguf_adapter(file, "llama", {"blk.0.attn_q": (64, 64)}, scale=0.1)
     with OllamaDouble(tmp_path / "models") as server:
-        for blob in model.blobs:
-            server.store.blob(blob.digest).write_bytes(blob.content)
-        server.store.write(Name.parse(base), model.manifest)
-        target = {"name": "local", "runtime": "ollama", "endpoint": server.url}
-        one = {"name": "sql", "base": base, "source": {"path": "adapters/sql.gguf"}, "serve": [{"target": "local"}]}
-        lab.write(targets=[target], adapters=[one])
+        base, _, target = on_ollama(lab, server)
         lab.apply()
         before = lab.plan().data["kept"]
         lab.run("disown", "adapter/sql")

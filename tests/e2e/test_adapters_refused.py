@@ -11,9 +11,9 @@ import pytest
 from tests.doubles.hub import DoubleFile, DoubleRepo, HubDouble
 from tests.doubles.vllm import VllmDouble
 from tests.e2e.rig import DEAD, Machine
+from tests.e2e.rig import VLLM_BASE as BASE
 from tests.lora_files import config, folder, pairs
 
-BASE = "acme/tiny-1b"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOKEN = "hf_granted"
 
@@ -37,12 +37,6 @@ def push(double: HubDouble, place: Path, tag: str = "v1", **document: Any) -> st
     commit = double.repos["labs/sql"].push(files)
     double.repos["labs/sql"].refs[tag] = commit
     return commit
-
-
-@pytest.fixture
-def vllm() -> Iterator[VllmDouble]:
-    with VllmDouble(BASE) as double:
-        yield double
 
 
 @pytest.fixture

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.doubles.vllm import VllmDouble
+from tests.e2e.rig import VLLM_BASE as BASE
 from tests.e2e.rig import Machine
 from tests.lora_files import config, folder, pairs
-
-BASE = "acme/tiny-1b"
-
-
-@pytest.fixture
-def vllm() -> Iterator[VllmDouble]:
-    with VllmDouble(BASE) as double:
-        yield double
 
 
 @pytest.fixture

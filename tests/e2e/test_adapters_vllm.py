@@ -17,10 +17,10 @@ import pytest
 from tests.doubles.hub import DoubleFile, DoubleRepo, HubDouble
 from tests.doubles.vllm import VllmDouble
 from tests.doubles.vllm_exchanges import REFUSED
+from tests.e2e.rig import VLLM_BASE as BASE
 from tests.e2e.rig import Machine
 from tests.lora_files import TINY, WIDTHS, config, folder, pairs
 
-BASE = "acme/tiny-1b"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -42,12 +42,6 @@ def push(double: HubDouble, place: Path, tag: str, **document: Any) -> None:
     }
     double.repos["acme/sql"].push(files)
     double.repos["acme/sql"].refs[tag] = double.repos["acme/sql"].head
-
-
-@pytest.fixture
-def vllm() -> Iterator[VllmDouble]:
-    with VllmDouble(BASE) as double:
-        yield double
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.domain.adapter import RecordAdapter, digest_of_place
+from reconciler.domain.adapter import HeldAdapter, RecordAdapter, digest_of_place
 from reconciler.domain.observation import ObservedTarget
 from reconciler.domain.record import Intent, Record
 from reconciler.domain.units import Bytes
 from reconciler.engine.recover import recover, swept
 from reconciler.integrations.runtimes.llama_server_preset import OURS
+from reconciler.integrations.runtimes.ollama import Ollama
 from reconciler.ports import Runtime, TriesAdapters
 from tests.contracts.adapter_drivers import held
 from tests.doubles.ollama import OllamaDouble
@@ -88,42 +91,35 @@ async def test_on_a_router(tmp_path: Path) -> None:
     await runtime.close()
 
 
-async def test_on_an_ollama(tmp_path: Path) -> None:
+@asynccontextmanager
+async def a_try_left_on_ollama(tmp_path: Path) -> AsyncIterator[tuple[OllamaDouble, Ollama, HeldAdapter]]:
+    """An adapter attached to a base while the server would delete nothing."""
     with OllamaDouble(tmp_path / "models") as double:
-        model = small(0)
-        for blob in model.blobs:
-            double.store.blob(blob.digest).write_bytes(blob.read())
-        double.store.write(Name.parse(BASE), model.manifest)
+        double.store.put(BASE, small(0))
         runtime = on_ollama(double, adapter_store=tmp_path / "adapters", cache_directory=tmp_path / "cache")
         file = gguf_adapter(tmp_path / "sql.gguf", "llama", {"blk.0.attn_q": (64, 64)}, scale=0.1)
         mine = held(tmp_path / "adapters", file, "sql", BASE, kind="gguf")
         double.faults.status["/api/delete"] = (0, b"")
         await runtime.attach(mine)
         double.faults.status.clear()
+        yield double, runtime, mine
+        await runtime.close()
+
+
+async def test_on_an_ollama(tmp_path: Path) -> None:
+    async with a_try_left_on_ollama(tmp_path) as (double, runtime, mine):
         assert len(double.store.listed()) == 3, "base, adapter, and the try"
         assert ours(await Killed(runtime, BASE, digest_of_place(mine.path) or "").settled()) == ["sql"]
         assert {stored.name.short for stored in double.store.listed()} == {BASE, "sql:latest"}
-        await runtime.close()
 
 
 async def test_on_an_ollama_whose_only_copy_of_the_file_is_the_try_s(tmp_path: Path) -> None:
     """The try takes its blob along when it goes, so the file is given after that."""
-    with OllamaDouble(tmp_path / "models") as double:
-        model = small(0)
-        for blob in model.blobs:
-            double.store.blob(blob.digest).write_bytes(blob.read())
-        double.store.write(Name.parse(BASE), model.manifest)
-        runtime = on_ollama(double, adapter_store=tmp_path / "adapters", cache_directory=tmp_path / "cache")
-        file = gguf_adapter(tmp_path / "sql.gguf", "llama", {"blk.0.attn_q": (64, 64)}, scale=0.1)
-        mine = held(tmp_path / "adapters", file, "sql", BASE, kind="gguf")
-        double.faults.status["/api/delete"] = (0, b"")
-        await runtime.attach(mine)
-        double.faults.status.clear()
+    async with a_try_left_on_ollama(tmp_path) as (double, runtime, mine):
         stored = double.store.find(Name.parse("sql"))
         assert stored is not None
         double.store.delete(stored)
         assert (await runtime.attach(mine)).digest == mine.digest
-        await runtime.close()
 
 
 def test_every_runtime_that_tries_adapters_ends_its_tries(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.contracts.adapter_drivers import held
 from tests.doubles.ollama import OllamaDouble
 from tests.doubles.ollama_create import create
 from tests.doubles.ollama_rig import runtime_on, small
-from tests.doubles.ollama_store import IMAGE, Name
+from tests.doubles.ollama_store import IMAGE
 
 BASE = "base:1b"
 
@@ -39,10 +39,7 @@ async def runtime(double, tmp_path):
 
 
 def put(double: OllamaDouble, name: str, seed: int) -> None:
-    model = small(seed)
-    for blob in model.blobs:
-        double.store.blob(blob.digest).write_bytes(blob.content)
-    double.store.write(Name.parse(name), model.manifest)
+    double.store.put(name, small(seed))
 
 
 def adapter(folder: Path, name: str = "sql", *, seed: int = 1, architecture: str = "llama") -> HeldAdapter:

@@ -120,9 +120,7 @@ async def test_a_pull_that_was_left_and_writes_all_the_same_is_undone(double, re
         async def sleep(self, seconds):
             await super().sleep(seconds)
             if len(self.slept) == 2:
-                for blob in MOVED.blobs:
-                    double.store.blob(blob.digest).write_bytes(blob.read())
-                double.store.write(Name.parse("tiny:1b"), MOVED.manifest)
+                double.store.put("tiny:1b", MOVED)
 
     runtime = runtime_on(double, clock=Late(), max_pull_retries=0)
     await runtime.install(library_row("tiny:1b", OLD), Heard())
@@ -171,9 +169,7 @@ async def test_an_update_that_is_stopped_loses_nothing_and_keeps_no_second_name(
 def cut_off(double, *, under=MOVED):
     """As a run leaves it that was killed between the end of a wrong pull and its check."""
     double.store.write(Name.parse(KEPT), OLD.manifest)
-    double.store.write(Name.parse("tiny:1b"), under.manifest)
-    for blob in under.blobs:
-        double.store.blob(blob.digest).write_bytes(blob.read())
+    double.store.put("tiny:1b", under)
 
 
 async def test_what_a_cut_off_run_kept_is_not_seen_as_a_model_and_is_told(installed, double):
@@ -221,10 +217,8 @@ async def test_what_may_have_to_be_put_back_is_not_cleaned_up(installed, double)
 
 async def test_what_is_kept_of_a_hub_model_is_cleaned_up_when_its_file_is_there(runtime, double, registry):
     wanted = NEW.hub_artifact(REPO)
-    double.store.write(Name.parse(kept_name(HUB_NAME, wanted.digest)), OLD.manifest)
-    double.store.write(Name.parse(HUB_NAME), NEW.manifest)
-    for blob in (*OLD.blobs, *NEW.blobs):
-        double.store.blob(blob.digest).write_bytes(blob.read())
+    double.store.put(kept_name(HUB_NAME, wanted.digest), OLD)
+    double.store.put(HUB_NAME, NEW)
     assert await runtime.clean_partials(frozenset()) == OLD.size
     assert standing(double) == {HUB_NAME: NEW.digest}
 

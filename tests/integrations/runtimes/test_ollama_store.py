@@ -18,9 +18,7 @@ MODEL = small(1, size=9_000, parameters={"num_ctx": 8192})
 @pytest.fixture
 def store(tmp_path):
     store = Store(tmp_path / "models")
-    store.write(Name.parse("tiny:1b"), MODEL.manifest)
-    for blob in MODEL.blobs:
-        store.blob(blob.digest).write_bytes(blob.read())
+    store.put("tiny:1b", MODEL)
     return store
 
 
