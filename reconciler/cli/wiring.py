@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from reconciler.integrations.hardware.detector import Detector
     from reconciler.integrations.http import Http
     from reconciler.integrations.runtimes.rate_limit import RateLimit
-    from reconciler.lora.routes import RouteTable
+    from reconciler.lora.route_table import RouteTable
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from reconciler.ports import (
 )
 
 if TYPE_CHECKING:
-    from reconciler.lora.routes import RouteTable
+    from reconciler.lora.route_table import RouteTable
 
 Freshness = Literal["offline", "cached", "refresh"]
 Runtimes = Mapping[str, Runtime]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from reconciler.lora.routes import RouteTable
+from reconciler.lora.route_table import RouteTable
 
 TABLE = Path(__file__).with_name("lora_routes.json")
 

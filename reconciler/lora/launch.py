@@ -9,7 +9,8 @@ from reconciler.lora.dialect import Dialect
 from reconciler.lora.findings import error, is_ok, note, warning
 from reconciler.lora.hub_reference import HubReference
 from reconciler.lora.launch_value import adapter_value, hub_value, judge_value
-from reconciler.lora.routes import Provider, Route
+from reconciler.lora.route_table import Provider
+from reconciler.lora.routes import Route
 
 BASE_FILE = "BASE.gguf"
 """Stands for a base's file, where the runtime takes files and nobody named a repository of them."""

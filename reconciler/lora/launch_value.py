@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from reconciler.domain.finding import Finding
 from reconciler.lora.findings import error, note, warning
 from reconciler.lora.hub_reference import HubReference
-from reconciler.lora.routes import Provider
+from reconciler.lora.route_table import Provider
 
 
 def adapter_value(runtime: Provider, name: str, reference: str, base: str) -> str:

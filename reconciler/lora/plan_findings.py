@@ -6,7 +6,8 @@ from reconciler.domain.finding import Finding
 from reconciler.lora.dialect import Dialect
 from reconciler.lora.evaluation import Teacher
 from reconciler.lora.findings import error, note, warning
-from reconciler.lora.routes import Provider, Route
+from reconciler.lora.route_table import Provider
+from reconciler.lora.routes import Route
 from reconciler.lora.tool_format import ToolFormatDecision
 
 

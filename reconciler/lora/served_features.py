@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from reconciler.domain.finding import Finding
 from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.findings import error, note, warning
-from reconciler.lora.routes import Provider, version_of
+from reconciler.lora.route_table import Provider, version_of
 from reconciler.lora.weights import AdapterFacts
 
 _MERGE = "merge it into its base, or serve it with a runtime that takes this"

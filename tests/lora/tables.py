@@ -8,7 +8,8 @@ from reconciler.domain.catalog import CatalogModel
 from reconciler.integrations.lora_routes import load_routes
 from reconciler.lora.capabilities import CapabilityRow
 from reconciler.lora.dialect import OURS, Dialect
-from reconciler.lora.routes import NamedBase, Provider, Route, RouteTable, route_of
+from reconciler.lora.route_table import Provider, RouteTable
+from reconciler.lora.routes import NamedBase, Route, route_of
 
 ROW = {"source": "test", "verified": "2026-11-23"}
 TABLE = load_routes()

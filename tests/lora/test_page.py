@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.lora.routes import Provider
+from reconciler.lora.route_table import Provider
 from tests.lora.tables import TABLE
 
 ROOT = Path(__file__).parents[2]

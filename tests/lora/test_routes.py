@@ -12,15 +12,8 @@ from reconciler.formats.gguf_adapter import AdapterTensor
 from reconciler.lora.adapter_config import AdapterConfig
 from reconciler.lora.capabilities import CapabilityRow
 from reconciler.lora.dialect import DIALECTS, HARN, OURS, Dialect
-from reconciler.lora.routes import (
-    BaseReport,
-    NamedBase,
-    Provider,
-    RouteTable,
-    ToolCallingReport,
-    inferred_provider,
-    route_of,
-)
+from reconciler.lora.route_table import Provider, RouteTable
+from reconciler.lora.routes import BaseReport, NamedBase, ToolCallingReport, inferred_provider, route_of
 from reconciler.lora.served_features import features_of
 from reconciler.lora.weights import facts_of
 from tests.builders import model

@@ -15,7 +15,8 @@ from reconciler.engine.lora.resolve import resolve_route
 from reconciler.errors import ReconcilerError
 from reconciler.lora.dialect import DIALECTS, Dialect, DialectName
 from reconciler.lora.findings import messages
-from reconciler.lora.routes import Route, RouteTable
+from reconciler.lora.route_table import RouteTable
+from reconciler.lora.routes import Route
 
 
 class Facts:

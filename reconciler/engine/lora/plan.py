@@ -31,15 +31,8 @@ from reconciler.lora.evaluation import (
 from reconciler.lora.findings import is_ok, messages, note
 from reconciler.lora.launch import Launch, launch
 from reconciler.lora.plan_findings import origin_findings, own_findings
-from reconciler.lora.routes import (
-    BaseReport,
-    NamedBase,
-    Route,
-    RouteTable,
-    ToolCallingReport,
-    inferred_provider,
-    route_of,
-)
+from reconciler.lora.route_table import RouteTable
+from reconciler.lora.routes import BaseReport, NamedBase, Route, ToolCallingReport, inferred_provider, route_of
 from reconciler.lora.serving import Serving, serving_of
 from reconciler.lora.template import DataRecipe, Template, data_of, template_of
 from reconciler.lora.tool_format import TOOL_FORMATS, ToolFormatDecision, dataset_shape, decide_tool_format, word_of

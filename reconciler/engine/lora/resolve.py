@@ -6,7 +6,8 @@ from reconciler.domain.catalog import CatalogModel, Catalogue
 from reconciler.domain.names import is_ollama_name, split_repo
 from reconciler.errors import UsageError
 from reconciler.lora.dialect import Dialect
-from reconciler.lora.routes import NamedBase, Route, RouteTable, route_of
+from reconciler.lora.route_table import RouteTable
+from reconciler.lora.routes import NamedBase, Route, route_of
 from reconciler.ranking.named import Named, find, meaning
 
 

@@ -28,7 +28,8 @@ from reconciler.lora.findings import error, note, warning
 from reconciler.lora.gate import RECEIPT_LIMIT_BYTES, judge_receipt, read_receipt
 from reconciler.lora.inspection import InspectReport
 from reconciler.lora.remote_adapter import RemoteAdapter
-from reconciler.lora.routes import NamedBase, Route, RouteTable, route_of
+from reconciler.lora.route_table import RouteTable
+from reconciler.lora.routes import NamedBase, Route, route_of
 from reconciler.ports import AdapterFiles
 
 _PROVIDERS = {"llama-server": "llamacpp", "store": "llamacpp", "lms": "lm-studio"}

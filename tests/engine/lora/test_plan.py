@@ -13,7 +13,7 @@ from reconciler.engine.lora.plan import LoraPlan, PlanRequest, plan_training
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.lora.contract import Contract, TargetModules, ToolCatalog
 from reconciler.lora.dialect import DIALECTS, HARN, OURS, Dialect
-from reconciler.lora.routes import RouteTable
+from reconciler.lora.route_table import RouteTable
 from tests.builders import catalogue, model
 from tests.lora.tables import TABLE, table
 
